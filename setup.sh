@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Makes .venv and installs Selfsame into it. Repeatable; `make` runs it when pyproject.toml or constraints.txt changed.
+set -euo pipefail
+cd "$(dirname "$0")"
+extras="${1:-hub,track,dev}"
+python="${PYTHON:-python3}"
+
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Selfsame needs Python 3.10 or newer (set PYTHON=/path/to/python)" >&2; exit 2; }
+if [ ! -x .venv/bin/python ]; then
+  # A machine that has torch already (Kaggle, GPU images) keeps its own build.
+  site=""; "$python" -c 'import torch' 2>/dev/null && site="--system-site-packages"
+  "$python" -m venv $site .venv || { echo "Python's venv module is missing (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 2; }
+fi
+.venv/bin/python -m pip install -q --disable-pip-version-check uv 2>&1 | { grep -v 'is ignored' || true; }
+uv=".venv/bin/uv pip install -q --python .venv/bin/python"
+if [ -n "${PIP_FIND_LINKS:-}" ] && [ -d "${PIP_FIND_LINKS}" ]; then export UV_FIND_LINKS="$PIP_FIND_LINKS"; fi
+
+if ! .venv/bin/python -c 'import torch' 2>/dev/null; then
+  if [ -n "${UV_FIND_LINKS:-}" ] && ls "$UV_FIND_LINKS"/torch-2.13.0* >/dev/null 2>&1; then $uv torch==2.13.0
+  elif command -v nvidia-smi >/dev/null 2>&1; then $uv torch==2.13.0 --torch-backend auto
+  else $uv torch==2.13.0 --torch-backend cpu || $uv torch==2.13.0
+  fi
+fi
+$uv -c constraints.txt -e ".[$extras]"
+touch .venv/.ready

@@ -1,0 +1,1 @@
+"""Selfsame: train chatbots that stay in character."""

@@ -1,0 +1,321 @@
+"""The one place where people's words become tokens, and tokens words again.
+
+A prompt is persona, then turns, with control pieces between them:
+
+    [PERSONA] trait | trait [DIALOGUE] their turn [RESPONSE] my turn [SEP] their turn [RESPONSE]
+
+`PromptFormat` names the four pieces; a model with its own chat template has other pieces and the same structure. Text
+from people never becomes a control token: it is encoded apart from the pieces, with special tokens split, and a literal
+control string in it is escaped (`[SEP]` -> `[\\SEP]`, `[\\SEP]` -> `[\\\\SEP]`), which `parse_prompt` undoes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from selfsame.errors import DataError
+from selfsame.types import Example, Prompt, clean_persona
+
+MARKERS = ("[PERSONA]", "[DIALOGUE]", "[RESPONSE]", "[SEP]")
+CHAT_INTRODUCTION = "You are the person described here. Stay in character.\n"
+
+
+@dataclass(frozen=True)
+class PromptFormat:
+    """The control pieces of a prompt: `head` persona `opening` turn `answer` reply `next` turn `answer` ...
+
+    `end` is the one token that ends a reply, with which `next` begins. `controls` are the strings that must not occur in
+    people's text; `joiner` stands between traits; `space` between a piece and the text beside it.
+    """
+
+    head: str
+    opening: str
+    answer: str
+    next: str
+    end: str
+    controls: tuple[str, ...]
+    joiner: str
+    space: str
+
+    def escape(self, text: str) -> str:
+        """`text` with a backslash after the first character of every control string, however many it has already."""
+        return _control_pattern(self.controls, r"\\*").sub(lambda m: m[0][0] + "\\" + m[0][1:], text)
+
+    def unescape(self, text: str) -> str:
+        """The inverse of `escape`."""
+        return _control_pattern(self.controls, r"\\+").sub(lambda m: m[0][0] + m[0][2:], text)
+
+
+MARKER_FORMAT = PromptFormat(*MARKERS, MARKERS[3], MARKERS, " | ", " ")
+
+
+@lru_cache(maxsize=64)
+def _control_pattern(controls: tuple[str, ...], between: str) -> re.Pattern[str]:
+    ordered = sorted(controls, key=len, reverse=True)
+    return re.compile("|".join(re.escape(c[0]) + between + re.escape(c[1:]) for c in ordered))
+
+
+def chat_format(tokenizer: Any) -> PromptFormat | None:
+    """The pieces of the tokenizer's chat template with the persona in the system message, or None where it cannot serve:
+    no template, no system message, or a prompt that is not a prefix of the next one."""
+    if not getattr(tokenizer, "chat_template", None):
+        return None
+    persona, texts = (
+        "\u241fpersona\u241f",
+        ["\u241f1\u241f", "\u241f2\u241f", "\u241f3\u241f", "\u241f4\u241f", "\u241f5\u241f"],
+    )
+    roles = ["user", "assistant", "user", "assistant", "user"]
+    messages = [{"role": "system", "content": CHAT_INTRODUCTION + persona}]
+    messages += [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)]
+    try:
+        rendered = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        pieces = re.split("|".join(map(re.escape, [persona, *texts])), rendered)
+    except Exception:  # a template is code of the model's authors and raises what it likes (no system role, ...)
+        return None
+    if len(pieces) != 7:
+        return None
+    head, opening, answer, following, answer_again, following_again, last = pieces
+    if not (answer == answer_again == last and following == following_again):
+        return None
+    specials = [s for s in tokenizer.all_special_tokens if len(s) > 1]
+    ends = [s for s in specials if following.startswith(s)]
+    controls = {*specials, *_structural_strings((head, opening, answer, following), specials)}
+    if not ends or not all(any(c in piece for c in controls) for piece in (opening, answer, following)):
+        return None
+    return PromptFormat(head, opening, answer, following, max(ends, key=len), tuple(sorted(controls)), "\n", "")
+
+
+def _structural_strings(pieces: Sequence[str], specials: Sequence[str]) -> set[str]:
+    """Parts of a template that are not special tokens but look like control text, such as `<<SYS>>` or `### User:`."""
+    splitter = re.compile("|".join(map(re.escape, specials)) or r"(?!)")
+    chunks = {chunk.strip() for piece in pieces for part in splitter.split(piece) for chunk in part.split("\n")}
+    return {c for c in chunks if re.search(r"[^\w\s]", c) and c not in CHAT_INTRODUCTION and len(c) > 1}
+
+
+def has_markers(tokenizer: Any) -> bool:
+    """Whether the four markers are single tokens of this tokenizer."""
+    vocabulary = tokenizer.get_vocab()
+    return all(marker in vocabulary for marker in MARKERS)
+
+
+def add_markers(tokenizer: Any) -> int:
+    """Adds the markers that the tokenizer lacks as special tokens; returns how many were added."""
+    missing = [m for m in MARKERS if m not in tokenizer.get_vocab()]
+    return (
+        tokenizer.add_special_tokens({"additional_special_tokens": [*tokenizer_extra_specials(tokenizer), *missing]})
+        if missing
+        else 0
+    )
+
+
+def tokenizer_extra_specials(tokenizer: Any) -> list[str]:
+    """Special tokens of the tokenizer beside bos, eos, pad and the like."""
+    named = set(
+        tokenizer.special_tokens_map.get(k)
+        for k in ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token")
+    )
+    return [s for s in tokenizer.all_special_tokens if s not in named]
+
+
+@dataclass(frozen=True)
+class EncodedDialogue:
+    """One side of a dialogue as tokens. `spans`: [start, end) of each own turn with its end token."""
+
+    ids: list[int]
+    spans: list[tuple[int, int]]
+
+
+class DataProcessor:
+    """Renders prompts to text and tokens and parses them back, in the tokenizer's own format.
+
+    A tokenizer that knows the markers uses them; else one with a fitting chat template uses that; else the markers are
+    added to it (the model's embeddings must then grow: `model/base.py` does).
+
+    Args:
+        tokenizer: a Hugging Face tokenizer.
+        max_length: tokens that a prompt with its reply may have.
+    """
+
+    def __init__(self, tokenizer: Any, max_length: int = 1024) -> None:
+        chat = None if has_markers(tokenizer) else chat_format(tokenizer)
+        if chat is None:
+            add_markers(tokenizer)
+        self.tokenizer, self.max_length = tokenizer, max_length
+        self.format = chat or MARKER_FORMAT
+        self._lead = " " if self.format.space and not self._adds_space() else ""
+        self._pieces = {
+            p: self._piece_ids(p) for p in (self.format.head, self.format.opening, self.format.answer, self.format.next)
+        }
+        self.head_ids = self._begin_ids() + self._pieces[self.format.head]
+        self.end_id: int = tokenizer.convert_tokens_to_ids(self.format.end)
+        self.pad_id: int = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.end_id
+        self._encode_text = lru_cache(maxsize=200_000)(self._encode_text_uncached)
+
+    # --- text -------------------------------------------------------------------------------------------------------
+
+    def render(self, prompt: Prompt) -> str:
+        """The prompt as text, as in the module's docstring (or in the model's chat template)."""
+        form = self.format
+        parts = [form.head, self._persona_text(prompt), form.opening, self._escaped(prompt.history[0])]
+        for k in range(1, len(prompt.history), 2):
+            parts += [form.answer, self._escaped(prompt.history[k]), form.next, self._escaped(prompt.history[k + 1])]
+        return form.space.join(part for part in (*parts, form.answer) if part)
+
+    def parse_prompt(self, text: str) -> Prompt:
+        """The exact inverse of `render`. Also reads the plain form `[PERSONA] p [DIALOGUE] t1 [SEP] t2 [RESPONSE]`, in
+        which `[SEP]` stands between all turns and the last one is the partner's.
+
+        Raises:
+            DataError: the text does not have the form of a prompt, or holds nothing but control pieces.
+        """
+        form, text = self.format, text.strip()
+        head, answer = form.head.strip(), form.answer.strip()
+        if not text.startswith(head) or form.opening.strip() not in text or not text.endswith(answer):
+            raise DataError(
+                f"not a prompt: expected {head} traits {form.opening} turns {form.answer}, got {text[:60]!r}"
+            )
+        persona, _, rest = text[len(head) :].partition(form.opening.strip())
+        body = rest[: -len(answer)]
+        if form is MARKER_FORMAT and answer not in body:
+            turns = body.split(form.next)
+            turns = turns if len(turns) % 2 else ["", *turns]
+        else:
+            turns = re.split(f"{re.escape(answer)}|{re.escape(form.next.strip())}", body)
+        traits = [self._restored(t) for t in self._split_traits(persona)]
+        history = tuple(self._restored(t) for t in turns)
+        if len(history) % 2 == 0:
+            raise DataError(f"not a prompt: a partner's turn is missing after the last {form.next}: {text[:60]!r}")
+        if not clean_persona(traits) and not any(history):
+            raise DataError("the prompt is nothing but control markers: give a persona or something said")
+        return Prompt(tuple(traits), history)
+
+    def _persona_text(self, prompt: Prompt) -> str:
+        if self.format is MARKER_FORMAT:
+            return self.format.joiner.join(
+                self._escaped(re.sub(r"\\*\|", lambda m: "\\" + m[0], t)) for t in prompt.persona
+            )
+        return self.format.joiner.join(map(self._escaped, prompt.persona))
+
+    def _split_traits(self, persona: str) -> list[str]:
+        if self.format is MARKER_FORMAT:
+            parts = re.split(r"(?<!\\)\|", persona)
+            return [re.sub(r"\\+\|", lambda m: m[0][1:], part) for part in parts]
+        return persona.split(self.format.joiner)
+
+    def _escaped(self, text: str) -> str:
+        return self.format.escape(text.strip())
+
+    def _restored(self, text: str) -> str:
+        return self.format.unescape(text.strip())
+
+    # --- tokens -----------------------------------------------------------------------------------------------------
+
+    def encode_prompt(self, prompt: Prompt, reserve: int = 0) -> list[int]:
+        """Token ids of the prompt. The oldest exchanges are left out until it fits into `max_length - reserve`; a last
+        turn that is too long by itself loses its beginning; the persona always stays whole.
+
+        Raises:
+            DataError: the persona alone does not fit.
+        """
+        form, budget = self.format, self.max_length - reserve
+        ids = self.header_ids(prompt)
+        answer = self._pieces[form.answer]
+        room = budget - len(ids) - len(answer)
+        if room < 1:
+            raise DataError(
+                f"the persona has {len(ids)} tokens and leaves no room for a dialogue in {budget} (model.max_length {self.max_length}"
+                f" less {reserve} for the reply): shorten it or raise model.max_length"
+            )
+        blocks = [list(self._text_ids(prompt.history[-1]))[-room:]]
+        room -= len(blocks[0])
+        for k in range(len(prompt.history) - 3, -1, -2):
+            block = [
+                *self._text_ids(prompt.history[k]),
+                *answer,
+                *self._text_ids(prompt.history[k + 1]),
+                *self._pieces[form.next],
+            ]
+            if len(block) > room:
+                break
+            blocks.append(block)
+            room -= len(block)
+        return ids + [i for block in reversed(blocks) for i in block] + answer
+
+    def header_ids(self, prompt: Prompt) -> list[int]:
+        """Token ids up to and with the piece that opens the dialogue."""
+        return [
+            *self.head_ids,
+            *self._text_ids(self._persona_text(prompt), escaped=True),
+            *self._pieces[self.format.opening],
+        ]
+
+    def encode_reply(self, text: str, limit: int | None = None) -> list[int]:
+        """Token ids of a reply with the end token.
+
+        Raises:
+            DataError: it has more than `limit` tokens.
+        """
+        ids = [*self._text_ids(text), self.end_id]
+        if limit is not None and len(ids) > limit:
+            raise DataError(f"the reply {text[:40]!r}... has {len(ids)} tokens, more than the {limit} that fit")
+        return ids
+
+    def decode_reply(self, ids: Sequence[int]) -> str:
+        """The text of a sampled reply, up to its end token."""
+        ids = list(ids)
+        kept = ids[: ids.index(self.end_id)] if self.end_id in ids else ids
+        text = self.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return self._restored(text)
+
+    def encode_example(self, example: Example) -> list[EncodedDialogue]:
+        """The whole dialogue as one row of tokens; as several, each with the persona in front, where it is too long.
+        Exchanges that do not fit into a row of their own are left out.
+
+        Raises:
+            DataError: the persona alone does not fit.
+        """
+        form, header = self.format, self.header_ids(Prompt(example.persona))
+        if len(header) >= self.max_length:
+            raise DataError(
+                f"the persona of dialogue {example.id} has {len(header)} tokens, more than model.max_length {self.max_length}"
+            )
+        rows: list[EncodedDialogue] = []
+        ids, spans = list(header), []
+        after_end = self._pieces[form.next][1:]
+        for k in range(0, len(example.turns), 2):
+            partner = [*self._text_ids(example.turns[k]), *self._pieces[form.answer]]
+            reply = self.encode_reply(example.turns[k + 1])
+            size = len(after_end) * bool(spans) + len(partner) + len(reply)
+            if len(header) + size > self.max_length:
+                continue
+            if len(ids) + size > self.max_length:
+                rows.append(EncodedDialogue(ids, spans))
+                ids, spans = list(header), []
+            ids += (after_end if spans else []) + partner
+            spans.append((len(ids), len(ids) + len(reply)))
+            ids += reply
+        return [*rows, EncodedDialogue(ids, spans)] if spans else rows
+
+    def _text_ids(self, text: str, escaped: bool = False) -> tuple[int, ...]:
+        text = text if escaped else self._escaped(text)
+        return self._encode_text(self._lead + text) if text else ()
+
+    def _encode_text_uncached(self, text: str) -> tuple[int, ...]:
+        return tuple(self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+
+    def _piece_ids(self, piece: str) -> list[int]:
+        return list(self.tokenizer(piece, add_special_tokens=False)["input_ids"])
+
+    def _begin_ids(self) -> list[int]:
+        """The begin-of-text token, where the tokenizer puts one in front of every text (a chat template brings its own)."""
+        begin = self.tokenizer("")["input_ids"][:1] if self.format is MARKER_FORMAT else []
+        return list(begin) if begin and begin[0] == self.tokenizer.bos_token_id else []
+
+    def _adds_space(self) -> bool:
+        """Whether the tokenizer puts a word boundary in front of a text by itself, as SentencePiece ones do."""
+        plain = self.tokenizer("a", add_special_tokens=False)["input_ids"]
+        return bool(plain) and self.tokenizer.convert_ids_to_tokens(plain[0]).startswith("\u2581")

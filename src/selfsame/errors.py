@@ -1,0 +1,20 @@
+"""Every error that a user can cause. The command line prints the message as one line and exits with code 2.
+
+A message says what was wrong with which value, what is allowed, and what to do about it.
+"""
+
+
+class SelfsameError(Exception):
+    """Anything that the user, the data or the machine did and can put right."""
+
+
+class ConfigError(SelfsameError, ValueError):
+    """A setting, preset, model name or command-line value that cannot be used."""
+
+
+class DataError(SelfsameError, ValueError):
+    """A file, row, persona or prompt that cannot be used."""
+
+
+class RunError(SelfsameError, RuntimeError):
+    """A run that cannot start, go on or be resumed: checkpoints, disk, a loss that is not finite."""

@@ -1,0 +1,219 @@
+"""The one batch type: rows that are a prompt followed by its replies.
+
+Every reply sees the prompt and itself, never its siblings: its positions start again at the prompt's end, and a mask says
+who sees whom. The prompt is computed once however many replies it has. A whole dialogue is a row too: there the replies
+are the bot's own turns, each of which sees everything before it. Exact: `tests/model/test_branches.py` compares both
+with one plain forward per reply, on every supported family.
+
+Axis letters: `_B` rows, `_T` tokens of a row, `_N` replies of the batch, `_R` tokens of a reply, `_V` vocabulary, `_H` hidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selfsame.data.processor import EncodedDialogue
+from selfsame.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Branches:
+    """A batch. `branch_BT` is 0 on what every token after it sees, k > 0 on reply k, -1 on padding; None: every row is a
+    plain sequence. Token `target_NR[n, r]` of row `row_N[n]` is predicted from the hidden state at `source_NR[n, r]`."""
+
+    ids_BT: Tensor
+    position_BT: Tensor
+    branch_BT: Tensor | None
+    row_N: Tensor
+    source_NR: Tensor
+    target_NR: Tensor
+    reply_mask_NR: Tensor
+
+    @property
+    def reply_ids_NR(self) -> Tensor:
+        return self.ids_BT[self.row_N[:, None], self.target_NR]
+
+    def to(self, device: torch.device) -> Branches:
+        return Branches(*(None if t is None else t.to(device) for t in vars(self).values()))  # pyright: ignore
+
+    def scatter(self, values_M: Tensor) -> Tensor:
+        """One value per reply token, in the order of `reply_mask_NR.nonzero()`, as (N, R) with zeros as padding."""
+        out_NR = values_M.new_zeros(self.reply_mask_NR.shape)
+        return out_NR.masked_scatter(self.reply_mask_NR, values_M)
+
+
+def branch(prompts: Sequence[Sequence[int]], replies: Sequence[Sequence[Sequence[int]]], pad_id: int = 0) -> Branches:
+    """Rows of a prompt and its replies (token ids); replies are numbered row by row."""
+    rows, positions, branches = [], [], []
+    row, starts, lengths, prompt_ends = [], [], [], []
+    for b, (prompt, siblings) in enumerate(zip(prompts, replies, strict=True)):
+        ids, position, kind = list(prompt), list(range(len(prompt))), [0] * len(prompt)
+        for k, reply in enumerate(siblings, 1):
+            row.append(b)
+            starts.append(len(ids))
+            lengths.append(len(reply))
+            prompt_ends.append(len(prompt) - 1)
+            ids += reply
+            position += range(len(prompt), len(prompt) + len(reply))
+            kind += [k] * len(reply)
+        rows.append(ids)
+        positions.append(position)
+        branches.append(kind)
+    single = all(len(siblings) <= 1 for siblings in replies)
+    return _assemble(rows, positions, None if single else branches, row, starts, lengths, prompt_ends, pad_id)
+
+
+def chain(dialogues: Sequence[EncodedDialogue], pad_id: int = 0) -> Branches:
+    """Rows of whole dialogues; the replies are the own turns."""
+    rows = [d.ids for d in dialogues]
+    spans = [(b, start, end) for b, d in enumerate(dialogues) for start, end in d.spans]
+    row, starts = [s[0] for s in spans], [s[1] for s in spans]
+    lengths, before = [end - start for _, start, end in spans], [start - 1 for start in starts]
+    return _assemble(rows, [list(range(len(r))) for r in rows], None, row, starts, lengths, before, pad_id)
+
+
+def _assemble(
+    rows: list[list[int]],
+    positions: list[list[int]],
+    branches: list[list[int]] | None,
+    row: list[int],
+    starts: list[int],
+    lengths: list[int],
+    before: list[int],
+    pad_id: int,
+) -> Branches:
+    """`before[n]` is the index of the token in front of reply n, from whose state its first token is predicted."""
+    offset_R = torch.arange(max(lengths))
+    start_N, length_N = torch.tensor(starts), torch.tensor(lengths)
+    mask_NR = offset_R < length_N[:, None]
+    target_NR = (start_N[:, None] + offset_R) * mask_NR
+    source_NR = torch.where(offset_R == 0, torch.tensor(before)[:, None], target_NR - 1) * mask_NR
+    return Branches(
+        ids_BT=_padded(rows, pad_id),
+        position_BT=_padded(positions, 0),
+        branch_BT=None if branches is None else _padded(branches, -1),
+        row_N=torch.tensor(row),
+        source_NR=source_NR,
+        target_NR=target_NR,
+        reply_mask_NR=mask_NR,
+    )
+
+
+def _padded(rows: list[list[int]], fill: int) -> Tensor:
+    width = max(map(len, rows))
+    return torch.tensor([r + [fill] * (width - len(r)) for r in rows])
+
+
+# --- who sees whom ------------------------------------------------------------------------------------------------------
+
+
+def visible(batch: Branches, window: int | None = None) -> Tensor:
+    """(B, 1, T, T) keep-mask: a token sees the shared part and its own branch up to itself; with a sliding window, as many
+    positions back as `window` (cut by position, not by place in the row)."""
+    branch_BT, position_BT = batch.branch_BT, batch.position_BT
+    assert branch_BT is not None
+    causal_TT = torch.ones(branch_BT.shape[1], branch_BT.shape[1], dtype=torch.bool, device=branch_BT.device).tril()
+    key_B1T, query_BT1 = branch_BT[:, None, :], branch_BT[:, :, None]
+    seen_BTT = causal_TT & ((key_B1T == 0) | (key_B1T == query_BT1))
+    if window is not None:
+        seen_BTT = seen_BTT & (position_BT[:, :, None] - position_BT[:, None, :] < window)
+    return seen_BTT[:, None]
+
+
+def attention_masks(model: Any, batch: Branches) -> Any:
+    """What to pass as `attention_mask`: None for plain rows (padding stands to the right of what sees it), else one mask,
+    or one per layer type where the family mixes full and sliding attention."""
+    if batch.branch_BT is None:
+        return None
+    config = model.config
+    window = getattr(config, "sliding_window", None)
+    kinds = set(getattr(config, "layer_types", None) or ())
+    if not kinds:
+        kinds = {"full_attention" if window is None or not getattr(config, "use_sliding_window", True) else "sliding_attention"}
+    masks = {kind: _as_attention_expects(model, visible(batch, window if kind == "sliding_attention" else None)) for kind in kinds}
+    return masks if len(masks) > 1 else next(iter(masks.values()))
+
+
+def _as_attention_expects(model: Any, seen_B1TT: Tensor) -> Tensor:
+    if model.config._attn_implementation == "sdpa":
+        return seen_B1TT
+    dtype = model.dtype
+    return torch.zeros(seen_B1TT.shape, dtype=dtype, device=seen_B1TT.device).masked_fill(~seen_B1TT, torch.finfo(dtype).min)
+
+
+# --- forward ------------------------------------------------------------------------------------------------------------
+
+
+def backbone(model: Any) -> Any:
+    """The model without its vocabulary head."""
+    return getattr(model, model.base_model_prefix)
+
+
+def vocabulary_logits(model: Any, hidden: Tensor) -> Tensor:
+    """(..., V) float32 logits of hidden states (..., H), with the soft cap of the families that have one."""
+    logits = model.get_output_embeddings()(hidden.to(model.dtype)).float()
+    cap = getattr(model.config, "final_logit_softcapping", None)
+    return logits if cap is None else cap * torch.tanh(logits / cap)
+
+
+def hidden_states(model: Any, batch: Branches) -> Tensor:
+    """(B, T, H) last hidden states of a causal language model (adapters, if any, as they are switched)."""
+    masks = attention_masks(model, batch)
+    positions = {} if batch.branch_BT is None else {"position_ids": batch.position_BT}
+    return backbone(model)(input_ids=batch.ids_BT, attention_mask=masks, use_cache=False, **positions).last_hidden_state
+
+
+def reply_logprobs(model: Any, batch: Branches, temperature: float = 1.0, entropy: bool = False) -> tuple[Tensor, Tensor | None]:
+    """((N, R) log-probabilities of the reply tokens, (N, R) entropies in nats if asked for), zeros on padding. The
+    vocabulary head runs on the positions that predict a reply token and on no others."""
+    hidden_BTH = hidden_states(model, batch)
+    hidden_MH = hidden_BTH[_rows_of(batch), batch.source_NR[batch.reply_mask_NR]]
+    logits_MV = vocabulary_logits(model, hidden_MH) / temperature
+    logprobs_MV = torch.log_softmax(logits_MV, dim=-1)
+    chosen_M = logprobs_MV.gather(-1, batch.reply_ids_NR[batch.reply_mask_NR][:, None])[:, 0]
+    if not entropy:
+        return batch.scatter(chosen_M), None
+    return batch.scatter(chosen_M), batch.scatter(-(logprobs_MV.exp() * logprobs_MV).sum(-1))
+
+
+def source_states(model: Any, batch: Branches) -> Tensor:
+    """(M, H) hidden states from which the M reply tokens are predicted (before each action, in RL terms)."""
+    return hidden_states(model, batch)[_rows_of(batch), batch.source_NR[batch.reply_mask_NR]]
+
+
+def final_states(model: Any, batch: Branches) -> Tensor:
+    """(N, H) hidden states at the last token of each reply."""
+    last_N = batch.target_NR.gather(1, batch.reply_mask_NR.sum(1, keepdim=True) - 1)[:, 0]
+    return hidden_states(model, batch)[batch.row_N, last_N]
+
+
+def _rows_of(batch: Branches) -> Tensor:
+    """(M,) the row of each reply token."""
+    return batch.row_N[:, None].expand_as(batch.source_NR)[batch.reply_mask_NR]
+
+
+@torch.no_grad()
+def check_exactness(model: Any) -> None:
+    """Compares a small shared-prompt batch with plain forwards of the whole model; costs two short passes.
+
+    Raises:
+        ConfigError: the family computes something else (an attention or a vocabulary head that this module does not know).
+    """
+    generator = torch.Generator().manual_seed(0)
+    prompt, first, second = (torch.randint(model.config.vocab_size, (n,), generator=generator).tolist() for n in (7, 4, 5))
+    batch = branch([prompt], [[first, second]]).to(model.device)
+    shared_NR, _ = reply_logprobs(model, batch)
+    for reply, ours_R in zip((first, second), shared_NR, strict=True):
+        ids = torch.tensor([prompt + reply], device=model.device)
+        logprobs = model(input_ids=ids, use_cache=False).logits[0].float().log_softmax(-1)
+        plain_R = logprobs[len(prompt) - 1 : -1].gather(-1, ids[0, len(prompt) :, None])[:, 0]
+        error = float((ours_R[: len(reply)] - plain_R).abs().max())
+        if not error < (1e-3 if model.dtype == torch.float32 else 0.25):
+            raise ConfigError(
+                f"models of the family {model.config.model_type} cannot share a prompt between replies: log-probabilities differ by {error:.3g}"
+            )

@@ -1,0 +1,77 @@
+"""Scalar heads on a role's hidden states: the reward of a reply, the value of a state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from selfsame.model.branches import branch, final_states
+from selfsame.types import Prompt
+
+if TYPE_CHECKING:
+    from selfsame.model.roles import Roles
+
+
+class ScalarHead(nn.Module):
+    """`gain * (w . h + b) + bias` in float32. Gain and bias normalise a trained reward (see `normalise`); they are saved
+    with the head but not trained."""
+
+    gain: Tensor
+    bias: Tensor
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(hidden_size, 1)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+        self.register_buffer("gain", torch.ones(()))
+        self.register_buffer("bias", torch.zeros(()))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(...,) scalars of hidden states (..., H)."""
+        return self.gain * self.linear(hidden.float())[..., 0] + self.bias
+
+    @torch.no_grad()
+    def normalise(self, scores: Tensor) -> None:
+        """Makes the scores, which this head gave to samples of the SFT model, mean 0 and standard deviation 1 (Ziegler et
+        al. 2019, section 2.1): rewards of different models and runs are then on one scale."""
+        mean, std = scores.float().mean(), scores.float().std().clamp_min(1e-6)
+        self.gain /= std
+        self.bias.copy_((self.bias - mean) / std)
+
+
+class RewardModel:
+    """The reward role with its head: one number per reply, read at the reply's last token."""
+
+    def __init__(self, roles: Roles, batch_size: int = 32) -> None:
+        self.roles, self.processor, self.batch_size = roles, roles.processor, batch_size
+
+    def compute_reward(self, persona: Sequence[str], context: Sequence[str], response: str) -> float:
+        """Reward of one reply. `context`: the turns so far, the partner's last (the partner opens unless its first text
+        is empty)."""
+        return self.score([Prompt(tuple(persona), tuple(context))], [[response]])[0][0]
+
+    @torch.no_grad()
+    def score(self, prompts: Sequence[Prompt], replies: Sequence[Sequence[str]]) -> list[list[float]]:
+        """Rewards of several replies to each prompt; the prompt is computed once for all of them."""
+        limit = self.processor.max_length // 2
+        encoded = [[self.processor.encode_reply(r)[-limit:] for r in siblings] for siblings in replies]
+        prompt_ids = [self.processor.encode_prompt(p, max(map(len, e))) for p, e in zip(prompts, encoded, strict=True)]
+        return self.score_ids(prompt_ids, encoded)
+
+    @torch.no_grad()
+    def score_ids(self, prompts: Sequence[Sequence[int]], replies: Sequence[Sequence[Sequence[int]]]) -> list[list[float]]:
+        """The same for token ids (replies with their end token, where they have one)."""
+        scores: list[list[float]] = [[] for _ in prompts]
+        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+        with self.roles.use("reward") as model:
+            for at in range(0, len(order), self.batch_size):
+                rows = order[at : at + self.batch_size]
+                batch = branch([prompts[i] for i in rows], [replies[i] for i in rows], self.processor.pad_id)
+                values_N: Any = iter(self.roles.heads["reward"](final_states(model, batch.to(model.device))).tolist())
+                for i in rows:
+                    scores[i] = [next(values_N) for _ in replies[i]]
+        return scores

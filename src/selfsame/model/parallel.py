@@ -1,0 +1,81 @@
+"""Several processes (`torchrun`): each does a share of a global batch, gradients are summed, everything else is computed by
+all of them alike. One process is a group of one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def start() -> None:
+    """Joins the process group that `torchrun` describes in the environment (gloo on CPUs, nccl on GPUs)."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        if not torch.cuda.is_available() and "OMP_NUM_THREADS" in os.environ:
+            # torchrun sets one thread a process; share the cores instead.
+            torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+
+
+def stop() -> None:
+    """Leaves the process group."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world() -> int:
+    """Number of processes."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def is_main() -> bool:
+    """Whether this process writes files and prints."""
+    return rank() == 0
+
+
+def barrier() -> None:
+    if world() > 1:
+        dist.barrier()
+
+
+def share(items: Sequence[Any]) -> list[Any]:
+    """This process's part of a global batch: every world-th item."""
+    return list(items[rank() :: world()])
+
+
+def gather(part: Sequence[Any]) -> list[Any]:
+    """The global batch of which `part` is this process's share, in its order, on every process."""
+    if world() == 1:
+        return list(part)
+    parts: list[Any] = [None] * world()
+    dist.all_gather_object(parts, list(part))
+    return [parts[i % world()][i // world()] for i in range(sum(map(len, parts)))]
+
+
+def sum_tensors(tensors: Iterable[Tensor]) -> None:
+    """Adds up each tensor over the processes, in place, in one message."""
+    tensors = list(tensors)
+    if world() == 1 or not tensors:
+        return
+    flat = torch.cat([t.reshape(-1) for t in tensors])
+    dist.all_reduce(flat)
+    for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+        tensor.copy_(part.view_as(tensor))
+
+
+def sum_numbers(numbers: dict[str, float], device: torch.device) -> dict[str, float]:
+    """Adds up each number over the processes. Every process must have the same keys or none at all."""
+    if world() == 1:
+        return numbers
+    parts: list[Any] = [None] * world()
+    dist.all_gather_object(parts, numbers)
+    keys = list(dict.fromkeys(k for part in parts for k in part))
+    return {k: sum(part.get(k, 0.0) for part in parts) for k in keys}

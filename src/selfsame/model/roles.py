@@ -1,0 +1,207 @@
+"""One frozen base, several roles: `sft`, `policy`, `reward` and `value` are named PEFT adapters on it, the last two with a
+scalar head. The KL reference is the frozen `sft` role, never "adapters off" - that is the base itself.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from selfsame.data.processor import MARKERS, DataProcessor
+from selfsame.errors import ConfigError, RunError
+from selfsame.model.base import context_length, load_base_model, load_tokenizer
+from selfsame.model.branches import check_exactness
+from selfsame.model.heads import ScalarHead
+from selfsame.model.settings import LoraSettings, ModelSettings
+
+HEADED_ROLES = ("reward", "value")
+HEAD_FILE = "head.safetensors"
+
+
+class Roles:
+    """The adapters of all roles on one base.
+
+    Args:
+        base: frozen causal language model.
+        processor: renders for it.
+        settings: rank, scale, targets of the adapters.
+        new_tokens: ids of tokens whose embeddings the base never learned; every role trains its own.
+    """
+
+    def __init__(self, base: Any, processor: DataProcessor, settings: LoraSettings, new_tokens: tuple[int, ...] = ()) -> None:
+        self.processor, self.settings, self.new_tokens = processor, settings, new_tokens
+        self.heads = nn.ModuleDict()
+        self.base = base
+        self.peft: PeftModel | None = None
+        self._active: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The roles that exist, in the order they were made."""
+        return tuple(self.peft.peft_config) if self.peft is not None else ()
+
+    def add(self, role: str, like: str | None = None) -> None:
+        """Makes a role. It starts as a copy of role `like` (its head too), or as the base itself (LoRA's B is zero).
+        A role of that name that exists already is replaced."""
+        self.remove(role)
+        config = self._adapter_config()
+        if self.peft is None:
+            self.peft = get_peft_model(self.base, config, adapter_name=role)  # pyright: ignore
+        else:
+            self.peft.add_adapter(role, config)
+        if role in HEADED_ROLES:
+            head = copy.deepcopy(self.heads[like]) if like in self.heads else ScalarHead(self.base.config.hidden_size)
+            self.heads[role] = head.to(self.base.device)
+        if like is not None:
+            self._load_adapter(role, self._adapter_state(like))
+        self._active = None
+
+    def remove(self, role: str) -> None:
+        """Deletes a role, if it is there."""
+        if self.peft is None or role not in self.names:
+            return
+        if len(self.names) == 1:
+            self.base, self.peft = self.peft.unload(), None
+        else:
+            self.peft.delete_adapter(role)
+        if role in self.heads:
+            del self.heads[role]
+        self._active = None
+
+    @contextmanager
+    def use(self, role: str | None) -> Iterator[Any]:
+        """The causal language model with this role's adapter in force (None: the base alone)."""
+        if role is None:
+            if self.peft is None:
+                yield self.base
+            else:
+                with self.peft.disable_adapter():
+                    yield self.peft.get_base_model()
+            return
+        self._require(role)
+        assert self.peft is not None
+        if self._active != role:
+            self.peft.set_adapter(role)
+            self._active = role
+        yield self.peft.get_base_model()
+
+    @contextmanager
+    def training(self, role: str) -> Iterator[Any]:
+        """As `use`, in training mode (dropout of the adapters)."""
+        with self.use(role) as model:
+            model.train()
+            try:
+                yield model
+            finally:
+                model.eval()
+
+    def parameters(self, role: str) -> dict[str, nn.Parameter]:
+        """The role's parameters by name, its head's too, made trainable."""
+        self._require(role)
+        assert self.peft is not None
+        self.peft.set_adapter(role)
+        self._active = role
+        found = {n: p for n, p in self.peft.named_parameters() if f".{role}." in n or n.endswith(f".{role}")}
+        if role in self.heads:
+            found |= {f"head.{n}": p for n, p in self.heads[role].named_parameters()}
+        for parameter in found.values():
+            parameter.requires_grad_(True)
+        return found
+
+    def state(self, role: str) -> dict[str, Tensor]:
+        """A copy of the role's tensors on the CPU, its head's under `head.`."""
+        tensors = self._adapter_state(role)
+        if role in self.heads:
+            tensors |= {f"head.{n}": t for n, t in self.heads[role].state_dict().items()}
+        return {n: t.detach().to("cpu", copy=True).contiguous() for n, t in tensors.items()}
+
+    def load_state(self, role: str, tensors: Mapping[str, Tensor]) -> None:
+        """Puts tensors from `state` into an existing role.
+
+        Raises:
+            RunError: they are of another model or other adapter settings.
+        """
+        own = self.state(role)
+        wrong = sorted(n for n in own.keys() | tensors.keys() if n not in own or n not in tensors or own[n].shape != tensors[n].shape)
+        if wrong:
+            raise RunError(
+                f"the saved role {role!r} is from another model or other adapter settings ({len(wrong)} tensors do not fit,"
+                f" the first is {wrong[0]}): use the base model and model.lora settings it was trained with"
+            )
+        self._load_adapter(role, {n: t for n, t in tensors.items() if not n.startswith("head.")})
+        if role in self.heads:
+            self.heads[role].load_state_dict({n.removeprefix("head."): t for n, t in tensors.items() if n.startswith("head.")})
+
+    def save(self, role: str, folder: Path) -> None:
+        """Writes the role in PEFT's own format (adapter_config.json, adapter_model.safetensors), its head beside it."""
+        assert self.peft is not None
+        folder.mkdir(parents=True, exist_ok=True)
+        config = copy.deepcopy(self.peft.peft_config[role])
+        config.inference_mode = True
+        config.base_model_name_or_path = self.base.config._name_or_path
+        config.save_pretrained(str(folder))
+        tensors = {n: t for n, t in self.state(role).items() if not n.startswith("head.")}
+        save_file(tensors, folder / "adapter_model.safetensors")
+        if role in self.heads:
+            save_file(self.heads[role].state_dict(), folder / HEAD_FILE)
+
+    def load(self, role: str, folder: Path) -> None:
+        """Makes a role from what `save` wrote.
+
+        Raises:
+            RunError: the folder is incomplete or of another model.
+        """
+        try:
+            tensors = load_file(folder / "adapter_model.safetensors")
+            if role in HEADED_ROLES:
+                tensors |= {f"head.{n}": t for n, t in load_file(folder / HEAD_FILE).items()}
+        except Exception as error:  # safetensors raises its own error class for a damaged file
+            raise RunError(f"the saved role in {folder} is incomplete or damaged: {error}") from error
+        self.add(role)
+        self.load_state(role, tensors)
+
+    def _adapter_config(self) -> LoraConfig:
+        s = self.settings
+        targets: Any = "all-linear" if s.targets is None else list(s.targets)
+        tokens = list(self.new_tokens) or None
+        return LoraConfig(
+            r=s.rank, lora_alpha=s.alpha, lora_dropout=s.dropout, target_modules=targets, task_type="CAUSAL_LM", trainable_token_indices=tokens
+        )  # pyright: ignore
+
+    def _adapter_state(self, role: str) -> dict[str, Tensor]:
+        self._require(role)
+        return get_peft_model_state_dict(self.peft, adapter_name=role, save_embedding_layers=False)
+
+    def _load_adapter(self, role: str, tensors: Mapping[str, Tensor]) -> None:
+        set_peft_model_state_dict(self.peft, dict(tensors), adapter_name=role)
+
+    def _require(self, role: str) -> None:
+        if role not in self.names:
+            raise RunError(f"there is no role {role!r} on this model (there are: {', '.join(self.names) or 'none'}): train that stage first")
+
+
+def load_roles(settings: ModelSettings) -> Roles:
+    """The base model of the settings, its processor, and no roles yet.
+
+    Raises:
+        ConfigError: the model cannot be used (see `load_base_model`), or computes shared prompts wrongly.
+    """
+    tokenizer = load_tokenizer(settings.base, settings.revision)
+    known = set(tokenizer.get_vocab())
+    processor = DataProcessor(tokenizer, settings.max_length)
+    base = load_base_model(settings, tokenizer)
+    context = context_length(base.config)
+    if context is not None and settings.max_length > context:
+        raise ConfigError(f"model.max_length is {settings.max_length}, but {settings.base} reads at most {context} tokens: set it to {context} or less")
+    if settings.lora.rank > base.config.hidden_size:
+        raise ConfigError(f"model.lora.rank is {settings.lora.rank}, more than the model's hidden size {base.config.hidden_size}")
+    check_exactness(base)
+    new_tokens = tuple(tokenizer.convert_tokens_to_ids(m) for m in MARKERS if m in tokenizer.get_vocab() and m not in known)
+    return Roles(base, processor, settings.lora, new_tokens)

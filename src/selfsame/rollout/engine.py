@@ -1,0 +1,131 @@
+"""Samples replies to prompts: one pass over each prompt however many replies it gets, then one token a step for all
+replies together; finished replies leave the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from selfsame.model.branches import backbone, vocabulary_logits
+from selfsame.model.roles import Roles
+from selfsame.rollout.sampler import choose, uniforms
+from selfsame.rollout.settings import SamplingSettings
+from selfsame.types import Prompt
+
+Choose = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A sampled reply: its tokens, their log-probabilities as sampled, and whether it ended by itself."""
+
+    ids: list[int]
+    logprobs: list[float]
+    ended: bool
+
+
+class RolloutEngine:
+    """Samples with any role of a model.
+
+    Args:
+        roles: the model.
+        batch_size: replies in the batch at once.
+    """
+
+    def __init__(self, roles: Roles, batch_size: int = 64) -> None:
+        self.roles, self.batch_size = roles, batch_size
+        self.processor = roles.processor
+
+    @torch.no_grad()
+    def sample(
+        self, role: str | None, prompts: Sequence[Sequence[int]], uniform_NR: Tensor, temperature: float = 1.0, top_p: float = 1.0
+    ) -> list[list[Reply]]:
+        """N / P replies to each of the P prompts (token ids), at most R tokens long.
+
+        Args:
+            role: whose adapter speaks; None: the base.
+            prompts: P prompts.
+            uniform_NR: random numbers, the rows of one prompt after another (see `sampler.uniforms`).
+            temperature: of the softmax; 0 is greedy.
+            top_p: nucleus; leave it at 1 while training.
+        """
+        if not prompts:
+            return []
+        n = uniform_NR.shape[0] // len(prompts)
+        order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
+        per_batch = max(1, self.batch_size // n)
+        replies: list[list[Reply]] = [[] for _ in prompts]
+        pick = partial(choose, temperature=temperature, top_p=top_p)
+        with self.roles.use(role) as model:
+            for at in range(0, len(order), per_batch):
+                some = order[at : at + per_batch]
+                numbers_NR = torch.cat([uniform_NR[i * n : (i + 1) * n] for i in some])
+                flat = _decode(model, [prompts[i] for i in some], numbers_NR, pick, self.processor.end_id, self.processor.pad_id)
+                for k, i in enumerate(some):
+                    replies[i] = flat[k * n : (k + 1) * n]
+        return replies
+
+    def reply(self, role: str | None, prompts: Sequence[Prompt], settings: SamplingSettings, seed: int = 0) -> list[str]:
+        """The text of one reply to each prompt. The same seed gives the same replies."""
+        ids = [self.processor.encode_prompt(p, settings.max_new_tokens) for p in prompts]
+        numbers_NR = uniforms(seed, 0, range(len(ids)), settings.max_new_tokens)
+        replies = self.sample(role, ids, numbers_NR, settings.temperature, settings.top_p)
+        return [self.processor.decode_reply(r.ids) for (r,) in replies]
+
+
+def _decode(model: Any, prompts: list[Sequence[int]], uniform_NR: Tensor, pick: Choose, end_id: int, pad_id: int) -> list[Reply]:
+    """Replies to prompts of similar length, padded on the left."""
+    device, (count, length) = model.device, uniform_NR.shape
+    n = count // len(prompts)
+    cache = DynamicCache(config=model.config)
+    logits_BV, keep_BT = _prefill(model, prompts, cache, pad_id)
+    if n > 1:
+        cache.batch_repeat_interleave(n)
+    logits_AV, keep_AT = logits_BV.repeat_interleave(n, 0), keep_BT.repeat_interleave(n, 0)
+    uniform_NR = uniform_NR.to(device)
+    tokens_NR = torch.full((count, length), pad_id, device=device)
+    logprobs_NR = torch.zeros(count, length, device=device)
+    length_N = torch.full((count,), length, device=device)
+    row_A = torch.arange(count, device=device)  # which reply each row of the batch is
+    for r in range(length):
+        token_A, logprob_A = pick(logits_AV, uniform_NR[row_A, r])
+        alive_A = length_N[row_A] > r  # rows that ended stay until enough of them can leave at once
+        rows = row_A[alive_A]
+        tokens_NR[rows, r], logprobs_NR[rows, r] = token_A[alive_A], logprob_A[alive_A]
+        ended_A = alive_A & (token_A == end_id)
+        length_N[row_A[ended_A]] = r + 1
+        alive_A = alive_A & ~ended_A
+        alive = int(alive_A.sum())
+        if alive == 0 or r + 1 == length:
+            break
+        if alive <= 0.75 * len(row_A):
+            kept = alive_A.nonzero()[:, 0]
+            cache.batch_select_indices(kept)
+            row_A, token_A, keep_AT = row_A[kept], token_A[kept], keep_AT[kept]
+        keep_AT = torch.cat([keep_AT, keep_AT.new_ones(len(row_A), 1)], 1)
+        position_A1 = keep_AT.sum(1, keepdim=True) - 1
+        logits_AV = _forward(model, token_A[:, None], keep_AT, position_A1, cache)
+    ends = (tokens_NR.gather(1, length_N[:, None] - 1)[:, 0] == end_id).tolist()
+    rows = zip(tokens_NR.tolist(), logprobs_NR.tolist(), length_N.tolist(), ends, strict=True)
+    return [Reply(ids[:size], logprobs[:size], ended) for ids, logprobs, size, ended in rows]
+
+
+def _prefill(model: Any, prompts: list[Sequence[int]], cache: DynamicCache, pad_id: int) -> tuple[Tensor, Tensor]:
+    """((B, V) logits after the prompts, (B, T) keep-mask); fills the cache."""
+    width = max(map(len, prompts))
+    ids_BT = torch.tensor([[pad_id] * (width - len(p)) + list(p) for p in prompts], device=model.device)
+    keep_BT = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=model.device)
+    position_BT = (keep_BT.cumsum(1) - 1).clamp_min(0)
+    return _forward(model, ids_BT, keep_BT, position_BT, cache), keep_BT
+
+
+def _forward(model: Any, ids: Tensor, keep: Tensor, position: Tensor, cache: DynamicCache) -> Tensor:
+    """(A, V) logits after the last of `ids`."""
+    out = backbone(model)(input_ids=ids, attention_mask=keep, position_ids=position, past_key_values=cache, use_cache=True)
+    return vocabulary_logits(model, out.last_hidden_state[:, -1])

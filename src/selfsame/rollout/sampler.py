@@ -1,0 +1,43 @@
+"""From logits to a token, with random numbers that belong to the reply and not to the batch it happens to be in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def uniforms(seed: int, step: int, replies: Sequence[int], length: int) -> Tensor:
+    """(N, length) uniform random numbers in [0, 1), a function of (seed, step, reply index, token index) alone: the same
+    reply comes out on one process or two, in any batch, before and after a restart."""
+    rows = [np.random.default_rng([seed, step, index]).random(length) for index in replies]
+    return torch.from_numpy(np.stack(rows)) if rows else torch.zeros(0, length, dtype=torch.float64)
+
+
+def choose(logits_NV: Tensor, uniform_N: Tensor, temperature: float = 1.0, top_p: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Draws a token per row by inverting the cumulative distribution; temperature 0 takes the most likely one.
+
+    Returns:
+        (N,) tokens, and (N,) their log-probabilities under the full softmax at `temperature` (at 1 if it is 0): what PPO's
+        ratio needs is the policy, not the truncated distribution, so training samples with top_p 1.
+    """
+    logprobs_NV = torch.log_softmax(logits_NV.float() / (temperature or 1.0), dim=-1)
+    if temperature == 0:
+        token_N = logprobs_NV.argmax(-1)
+    else:
+        probs_NV = logprobs_NV.double().exp()
+        if top_p < 1:
+            probs_NV = _nucleus(probs_NV, top_p)
+        cumulative_NV = probs_NV.cumsum(-1)
+        target_N1 = uniform_N.to(cumulative_NV)[:, None] * cumulative_NV[:, -1:]
+        token_N = torch.searchsorted(cumulative_NV, target_N1, right=True)[:, 0].clamp_max(logits_NV.shape[-1] - 1)
+    return token_N, logprobs_NV.gather(-1, token_N[:, None])[:, 0]
+
+
+def _nucleus(probs_NV: Tensor, top_p: float) -> Tensor:
+    """Zero outside the smallest set of most likely tokens with total probability >= top_p (Holtzman et al. 2020)."""
+    sorted_NV, order_NV = probs_NV.sort(-1, descending=True)
+    keep_NV = sorted_NV.cumsum(-1) - sorted_NV < top_p
+    return torch.zeros_like(probs_NV).scatter(-1, order_NV, sorted_NV * keep_NV)

@@ -1,0 +1,127 @@
+"""Settings of the training stages."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from selfsame.settings import Settings
+
+
+class OptimiserSettings(Settings):
+    """AdamW, gradient clipping, batches."""
+
+    learning_rate: float = Field(default=1e-3, gt=0, le=1)
+    """Peak learning rate."""
+    schedule: Literal["constant", "linear", "cosine"] = "cosine"
+    """How it falls after warm-up."""
+    warmup: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the steps over which the learning rate rises from zero."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """Of AdamW."""
+    adam_epsilon: float = Field(default=1e-8, gt=0)
+    """Of AdamW; PPO uses 1e-5, as in OpenAI's implementations."""
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    """Gradients are scaled down to this norm."""
+    token_budget: int = Field(default=4096, ge=64)
+    """Tokens, padding included, in one forward pass; a batch that has more is split and its gradients are added up."""
+    max_skipped: int = Field(default=5, ge=1)
+    """The run stops after so many steps in a row with a gradient that is not finite."""
+    eval_every: int = Field(default=50, ge=1)
+    """Steps between evaluations on held-out data."""
+
+
+class SFTSettings(OptimiserSettings):
+    """Supervised fine-tuning on the own turns of whole dialogues."""
+
+    epochs: float = Field(default=3, gt=0)
+    """Passes over the training dialogues (each counts once from either side)."""
+    max_steps: int | None = Field(default=None, ge=1)
+    """At most so many steps."""
+    batch_size: int = Field(default=16, ge=1)
+    """Dialogues a step."""
+
+
+class RewardSettings(OptimiserSettings):
+    """The reward model, trained on preference pairs."""
+
+    learning_rate: float = Field(default=5e-4, gt=0, le=1)
+    """Peak learning rate."""
+    epochs: float = Field(default=2, gt=0)
+    """Passes over the pairs."""
+    max_steps: int | None = Field(default=None, ge=1)
+    """At most so many steps."""
+    batch_size: int = Field(default=16, ge=1)
+    """Pairs a step."""
+    normalise_samples: int = Field(default=128, ge=2)
+    """Samples of the SFT model on which the reward is normalised to mean 0, standard deviation 1."""
+
+
+class PPOSettings(OptimiserSettings):
+    """Proximal policy optimisation against the reward model."""
+
+    learning_rate: float = Field(default=3e-4, gt=0, le=1)
+    """Peak learning rate."""
+    schedule: Literal["constant", "linear", "cosine"] = "linear"
+    """How it falls after warm-up."""
+    adam_epsilon: float = Field(default=1e-5, gt=0)
+    """Of AdamW."""
+    steps: int = Field(default=60, ge=1)
+    """Rollouts, each followed by `epochs` passes over it."""
+    prompts_per_step: int = Field(default=16, ge=1)
+    """Prompts in a rollout."""
+    samples_per_prompt: int = Field(default=4, ge=1)
+    """Replies sampled to each prompt."""
+    epochs: int = Field(default=4, ge=1)
+    """Passes over each rollout."""
+    minibatches: int = Field(default=1, ge=1)
+    """Optimiser steps a pass."""
+    max_new_tokens: int = Field(default=32, ge=1)
+    """Longest reply in tokens, its end token included."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Of sampling, and of every log-probability."""
+    kl_coef: float = Field(default=0.05, ge=0)
+    """Weight of the per-token KL penalty against the SFT role (the first, if `kl_target` is set)."""
+    kl_target: float | None = Field(default=None, gt=0)
+    """Nats per reply that the coefficient is steered to; None: the coefficient is fixed."""
+    kl_horizon: int = Field(default=1000, ge=1)
+    """Episodes over which it is steered."""
+    gamma: float = Field(default=1.0, gt=0, le=1)
+    """Discount."""
+    lam: float = Field(default=0.95, ge=0, le=1)
+    """Lambda of the advantage estimate."""
+    clip: float = Field(default=0.2, gt=0, lt=1)
+    """Clip range of the probability ratio."""
+    value_clip: float = Field(default=0.2, gt=0)
+    """Clip range of the value."""
+    value_coef: float = Field(default=0.1, gt=0)
+    """Weight of the value loss."""
+    entropy_coef: float = Field(default=0.0, ge=0)
+    """Weight of an entropy bonus."""
+    missing_end_penalty: float = Field(default=1.0, ge=0)
+    """Taken off the score of a reply that did not end within `max_new_tokens`."""
+
+
+class DPOSettings(OptimiserSettings):
+    """Direct preference optimisation on the reward model's pairs, without one."""
+
+    learning_rate: float = Field(default=3e-4, gt=0, le=1)
+    """Peak learning rate."""
+    epochs: float = Field(default=1, gt=0)
+    """Passes over the pairs."""
+    max_steps: int | None = Field(default=None, ge=1)
+    """At most so many steps."""
+    batch_size: int = Field(default=16, ge=1)
+    """Pairs a step."""
+    beta: float = Field(default=0.1, gt=0)
+    """Strength of the pull towards the SFT role."""
+
+
+class TrainingSettings(Settings):
+    """The stages."""
+
+    sft: SFTSettings = SFTSettings()
+    reward: RewardSettings = RewardSettings()
+    ppo: PPOSettings = PPOSettings()
+    dpo: DPOSettings = DPOSettings()
