@@ -81,7 +81,7 @@ def load_tokenizer(name: str, revision: str | None = None) -> Any:
     Raises:
         ConfigError: there is none, with what to do.
     """
-    with _explained(name):
+    with explained(name):
         return AutoTokenizer.from_pretrained(name, revision=revision)
 
 
@@ -93,14 +93,14 @@ def load_base_model(settings: ModelSettings, tokenizer: Any) -> Any:
     """
     device = choose_device(settings.device)
     dtype = choose_dtype(settings.dtype, device)
-    with _explained(settings.base):
+    with explained(settings.base):
         config = AutoConfig.from_pretrained(settings.base, revision=settings.revision)
     if reason := _unsupported(config):
         raise ConfigError(f"{settings.base} is of the family {config.model_type} ({reason}), which Selfsame does not support")
     options: dict[str, Any] = {"dtype": dtype, "revision": settings.revision}
     if settings.four_bit:
         options |= {"quantization_config": _four_bit(dtype), "device_map": {"": device}}
-    with _explained(settings.base):
+    with explained(settings.base):
         model: Any = AutoModelForCausalLM.from_pretrained(settings.base, **options)
     model.config.use_cache = False
     grow_embeddings(model, tokenizer)
@@ -168,7 +168,7 @@ def get_model_info(model: Any) -> ModelInfo:
     )
 
 
-class _explained:
+class explained:
     """Turns what transformers raises for a model that is not there, or damaged, into one line."""
 
     def __init__(self, name: str) -> None:

@@ -5,6 +5,7 @@ scalar head. The KL reference is the frozen `sft` role, never "adapters off" - t
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from selfsame.data.processor import MARKERS, DataProcessor
 from selfsame.errors import ConfigError, RunError
-from selfsame.model.base import context_length, load_base_model, load_tokenizer
+from selfsame.model.base import context_length, grow_embeddings, load_base_model, load_tokenizer
 from selfsame.model.branches import check_exactness
 from selfsame.model.heads import ScalarHead
 from selfsame.model.settings import LoraSettings, ModelSettings
@@ -52,10 +53,12 @@ class Roles:
         A role of that name that exists already is replaced."""
         self.remove(role)
         config = self._adapter_config()
-        if self.peft is None:
-            self.peft = get_peft_model(self.base, config, adapter_name=role)  # pyright: ignore
-        else:
-            self.peft.add_adapter(role, config)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # GPT-2's layers are stored transposed; PEFT sees to it, and says so
+            if self.peft is None:
+                self.peft = get_peft_model(self.base, config, adapter_name=role)  # pyright: ignore
+            else:
+                self.peft.add_adapter(role, config)
         if role in HEADED_ROLES:
             head = copy.deepcopy(self.heads[like]) if like in self.heads else ScalarHead(self.base.config.hidden_size)
             self.heads[role] = head.to(self.base.device)
@@ -70,7 +73,9 @@ class Roles:
         if len(self.names) == 1:
             self.base, self.peft = self.peft.unload(), None
         else:
-            self.peft.delete_adapter(role)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that another adapter becomes the active one
+                self.peft.delete_adapter(role)
         if role in self.heads:
             del self.heads[role]
         self._active = None
@@ -94,13 +99,17 @@ class Roles:
 
     @contextmanager
     def training(self, role: str) -> Iterator[Any]:
-        """As `use`, in training mode (dropout of the adapters)."""
+        """As `use`, with the adapters' dropout switched on. The frozen base never drops anything: its own dropout would
+        make the policy that is trained another one than the policy that sampled."""
         with self.use(role) as model:
-            model.train()
+            layers = [m for n, m in model.named_modules() if "lora_dropout" in n] if self.settings.dropout else []
+            for layer in layers:
+                layer.train()
             try:
                 yield model
             finally:
-                model.eval()
+                for layer in layers:
+                    layer.eval()
 
     def parameters(self, role: str) -> dict[str, nn.Parameter]:
         """The role's parameters by name, its head's too, made trainable."""
@@ -205,3 +214,18 @@ def load_roles(settings: ModelSettings) -> Roles:
     check_exactness(base)
     new_tokens = tuple(tokenizer.convert_tokens_to_ids(m) for m in MARKERS if m in tokenizer.get_vocab() and m not in known)
     return Roles(base, processor, settings.lora, new_tokens)
+
+
+def as_roles(model: Any, tokenizer: Any = None) -> Roles:
+    """`model` itself if it is a `Roles`, else roles on this Hugging Face model with default adapters."""
+    if isinstance(model, Roles):
+        return model
+    if tokenizer is None:
+        raise ConfigError("a Hugging Face model needs its tokenizer beside it")
+    known, settings = set(tokenizer.get_vocab()), ModelSettings()
+    length = min(settings.max_length, context_length(model.config) or settings.max_length)
+    processor = DataProcessor(tokenizer, length)
+    grow_embeddings(model, tokenizer)
+    model.requires_grad_(False).eval()
+    check_exactness(model)
+    return Roles(model, processor, settings.lora, tuple(tokenizer.convert_tokens_to_ids(m) for m in MARKERS if m in tokenizer.get_vocab() and m not in known))

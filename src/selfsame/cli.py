@@ -1,0 +1,291 @@
+"""The command line. Nothing heavy is imported before a command needs it: `selfsame --help` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from selfsame.errors import ConfigError, DataError, SelfsameError
+
+DESCRIPTION = """Selfsame trains chatbots that stay in character, measures whether they got better, and lets you talk to them.
+
+training:
+  demo        the whole journey on the bundled dialogues, in minutes, offline
+  run         all stages: SFT, reward model, PPO, evaluation, report; the same command again resumes
+  sft, reward, ppo, dpo
+              one stage, with the same options
+looking at results:
+  evaluate    a run, an adapter or any model, on held-out personas
+  report      write a run's report.html and print its table
+  chat        talk to a run's bot, or to any model
+data:
+  data        show, convert or audit a dataset
+"""
+EPILOG = "`selfsame COMMAND --help` lists a command's options."
+STAGES = ("sft", "reward", "ppo", "dpo")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; returns the exit code: 0, 2 for a user's error (one line on stderr), 130 after Ctrl-C."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    command = arguments[0] if arguments else "--help"
+    commands: dict[str, Callable[[list[str]], None]] = {
+        "demo": _demo, "run": _run, **{stage: _stage(stage) for stage in STAGES},
+        "evaluate": _evaluate, "report": _report, "chat": _chat, "data": _data,
+    }  # fmt: skip
+    try:
+        if command in ("-h", "--help"):
+            print(f"usage: selfsame COMMAND [OPTIONS]\n\n{DESCRIPTION}\n{EPILOG}")
+        elif command == "--version":
+            from importlib.metadata import version
+
+            print(version("selfsame"))
+        elif command not in commands:
+            import difflib
+
+            near = difflib.get_close_matches(command, commands, 1)
+            raise ConfigError(f"unknown command {command!r}{f' - did you mean {near[0]}?' if near else ''}; choose {', '.join(commands)}")
+        else:
+            commands[command](arguments[1:])
+        sys.stdout.flush()
+    except SelfsameError as error:
+        print(f"selfsame: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"selfsame: stopped; give the same command again to go on: selfsame {' '.join(arguments)}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output is gone (`| head`)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        print(f"selfsame: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", file=sys.stderr)
+        return 2
+    return 0
+
+
+# --- training -----------------------------------------------------------------------------------------------------------
+
+
+def _demo(arguments: list[str]) -> None:
+    _train("demo", ["--preset", "demo", *arguments], None)
+
+
+def _run(arguments: list[str]) -> None:
+    _train("run", arguments, None)
+
+
+def _stage(stage: str) -> Callable[[list[str]], None]:
+    return lambda arguments: _train(stage, arguments, stage)
+
+
+def _train(command: str, arguments: list[str], stage: str | None) -> None:
+    if "-h" in arguments or "--help" in arguments:
+        return _training_help(command)
+    config, preset = read_config(arguments)
+    if stage is not None:
+        config = config.model_copy(update={"run": config.run.model_copy(update={"stages": (stage,)})})
+    from selfsame import pipeline
+    from selfsame.model import parallel
+
+    try:
+        directory = pipeline.run(config, preset or "run")
+        if parallel.is_main():
+            _print_results(directory.path)
+    finally:
+        parallel.stop()
+
+
+def read_config(arguments: Sequence[str]) -> tuple[Any, str | None]:
+    """(configuration, preset's name) from `[--preset NAME] [--config FILE ...] [--a.b.c VALUE ...]`."""
+    from selfsame.config import load_config, parse_values
+
+    preset, files, rest, values = None, [], list(arguments), []
+    while rest:
+        flag, equals, attached = rest.pop(0).partition("=")
+        if flag not in ("--preset", "--config"):
+            values.append(flag + equals + attached)
+            continue
+        given = [attached] if equals else []
+        while rest and not rest[0].startswith("--") and (flag == "--config" or not given):
+            given.append(rest.pop(0))
+        if not given:
+            raise ConfigError(f"{flag} needs a value")
+        preset, files = (given[0], files) if flag == "--preset" else (preset, [*files, *given])
+    return load_config(*files, preset=preset, values=parse_values(values)), preset
+
+
+def _training_help(command: str) -> None:
+    """The settings with their defaults, grouped by room. tyro draws it from the settings classes."""
+    import tyro
+
+    from selfsame.config import Config, preset_names
+
+    print(f"usage: selfsame {command} [--preset {{{','.join(preset_names())}}}] [--config FILE ...] [--SETTING VALUE ...]\n")
+    help_text = tyro.extras.get_parser(Config, config=(tyro.conf.FlagConversionOff,)).format_help()
+    print(help_text[help_text.index("\n\n") + 2 :])
+
+
+def _print_results(path: Path) -> None:
+    from selfsame.report.tables import results_table, text_table
+
+    print(text_table(results_table(path)))
+    print(f"\nreport: {path / 'report.html'}\nchat:   selfsame chat --model {path} --persona 'I have two dogs.' 'I drive a night bus.'")
+
+
+# --- looking at results -------------------------------------------------------------------------------------------------
+
+
+def _evaluate(arguments: list[str]) -> None:
+    parser = _parser("evaluate", "Evaluate a run, an adapter or any model on held-out personas; prints a table.")
+    parser.add_argument("model", metavar="RUN_OR_MODEL", help="run directory, adapter folder, model folder or hub id")
+    parser.add_argument("--data.path", dest="data", metavar="FILE", help="dialogues to evaluate on (default: the run's held-out ones)")
+    parser.add_argument("--json", metavar="OUT", help="also write the result to this file")
+    parser.add_argument("--system", help="which system of a run: ppo, dpo, sft or base (default: the best finished one)")
+    parser.add_argument("--seed", type=int, default=None, help="of sampling and resampling (default: the run's)")
+    options = parser.parse_args(arguments)
+    if options.json:
+        _check_writable(Path(options.json))
+    from selfsame.pipeline import evaluate_model
+    from selfsame.report.tables import rows_of, text_table
+    from selfsame.run.directory import write_json
+
+    result = evaluate_model(options.model, options.data, options.system, options.seed)
+    print(text_table(rows_of({result["system"]: result})))
+    if options.json:
+        write_json(Path(options.json), result)
+
+
+def _report(arguments: list[str]) -> None:
+    parser = _parser("report", "Write a run's report.html and print its table.")
+    parser.add_argument("run", metavar="RUN", help="run directory")
+    parser.add_argument("--readme", metavar="FILE", help="put the table between the markers `<!-- results:NAME -->` of this file")
+    parser.add_argument("--marker", default="spc", metavar="NAME", help="which markers")
+    options = parser.parse_args(arguments)
+    from selfsame.report.page import write_report
+    from selfsame.report.tables import markdown_results, results_table, text_table, update_readme
+
+    page = write_report(Path(options.run))
+    if options.readme:
+        update_readme(Path(options.readme), options.marker, markdown_results(Path(options.run)))
+    print(text_table(results_table(Path(options.run))))
+    print(f"\nreport: {page}")
+
+
+def _chat(arguments: list[str]) -> None:
+    parser = _parser("chat", "Talk to a bot. Empty lines are passed over; /quit or Ctrl-D ends.")
+    parser.add_argument("--model", required=True, metavar="RUN_OR_MODEL", help="run directory, adapter folder, model folder or hub id")
+    who = parser.add_mutually_exclusive_group(required=True)
+    who.add_argument("--persona", nargs="+", metavar="TEXT", help="traits, a sentence each")
+    who.add_argument("--card", metavar="FILE", help="character card (JSON, V1 to V3)")
+    parser.add_argument("--system", help="which system of a run: ppo, dpo, sft or base (default: the best finished one)")
+    parser.add_argument("--temperature", type=float, help="of sampling; 0 is greedy")
+    parser.add_argument("--seed", type=int, default=0, help="of sampling")
+    options = parser.parse_args(arguments)
+    persona, opening = _who(options)
+    if options.temperature is not None and not 0 <= options.temperature <= 10:
+        raise ConfigError(f"--temperature is {options.temperature}: give a number from 0 to 10")
+    from selfsame.pipeline import load_chatbot
+    from selfsame.serve.chat import Conversation, chat
+
+    bot = load_chatbot(options.model, options.system)
+    sampling = bot.config.sampling
+    if options.temperature is not None:
+        sampling = sampling.model_copy(update={"temperature": options.temperature})
+    conversation = Conversation(bot.roles, bot.role, persona, sampling, options.seed, opening)
+    print(f"{bot.name}: {' | '.join(persona)}  (/quit ends)")
+    chat(conversation, _lines(), lambda reply: print(f"bot> {reply}", flush=True))
+
+
+def _who(options: argparse.Namespace) -> tuple[Any, str]:
+    """(persona, what the bot says first)."""
+    from selfsame.types import clean_persona
+
+    if options.card:
+        from selfsame.serve.cards import read_card
+
+        card = read_card(Path(options.card))
+        return card.persona, card.first_message
+    persona = clean_persona(options.persona)
+    if not persona:
+        raise DataError("the persona is empty: give at least one trait, such as --persona 'I have two dogs.'")
+    return persona, ""
+
+
+def _lines() -> Any:
+    """Lines that the user types (or a pipe brings)."""
+    while True:
+        try:
+            yield input("you> " if sys.stdin.isatty() else "")
+        except EOFError:
+            return
+
+
+# --- data ---------------------------------------------------------------------------------------------------------------
+
+
+def _data(arguments: list[str]) -> None:
+    parser = _parser("data", "Look at dialogues, convert them to Selfsame's JSONL, or list what is wrong with them.")
+    parser.add_argument("action", choices=("show", "convert", "audit"))
+    parser.add_argument("--data.path", dest="path", required=True, metavar="FILE", help="file, folder, hub id or `demo`")
+    parser.add_argument("--data.format", dest="format", default="auto", choices=("auto", "jsonl", "csv", "personachat"))
+    parser.add_argument("--out", metavar="FILE", help="convert: where to write; rejected rows go to FILE.rejects.jsonl")
+    parser.add_argument("--count", type=int, default=2, help="show: how many dialogues")
+    options = parser.parse_args(arguments)
+    from selfsame.data.audit import audit
+    from selfsame.data.loader import DatasetLoader, convert, write_rejects
+    from selfsame.data.settings import DataSettings
+
+    if options.action == "convert" and not options.out:
+        raise ConfigError("data convert needs --out FILE")
+    loader = DatasetLoader(DataSettings(path=options.path, format=options.format))
+    parts, rejected = loader.read_parts()
+    dialogues = [dialogue for part in parts.values() for dialogue in part]
+    if options.action == "audit":
+        print(audit(dialogues).table())
+    elif options.action == "convert":
+        _check_writable(Path(options.out))
+        convert(dialogues, options.out)
+        if rejected:
+            write_rejects(rejected, f"{options.out}.rejects.jsonl")
+        print(f"{len(dialogues)} dialogues written to {options.out}, {len(rejected)} rows rejected")
+    else:
+        print(loader.load().summary())
+        for dialogue in dialogues[: options.count]:
+            print(f"\n{dialogue.id}")
+            for number, persona in enumerate(dialogue.personas, 1):
+                print(f"  user {number}: {' | '.join(persona)}")
+            for turn in dialogue.turns:
+                print(f"    {turn.speaker}: {turn.text}")
+    for row in rejected[:20] if options.action == "audit" else []:
+        print(row)
+
+
+# --- shared -------------------------------------------------------------------------------------------------------------
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with our errors: one line, no usage dump."""
+
+    def error(self, message: str) -> Any:
+        raise ConfigError(f"{message}; see {self.prog} --help")
+
+
+def _parser(command: str, description: str) -> argparse.ArgumentParser:
+    return _Parser(prog=f"selfsame {command}", description=description, allow_abbrev=False)
+
+
+def _check_writable(path: Path) -> None:
+    """Told before the work, not after it."""
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder: give a file name")
+    if not path.parent.is_dir():
+        raise ConfigError(f"the folder {path.parent} does not exist")
+    if not os.access(path.parent, os.W_OK):
+        raise ConfigError(f"cannot write into the folder {path.parent}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,22 @@
+"""Settings of evaluation."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from selfsame.settings import Settings
+
+
+class EvaluationSettings(Settings):
+    """Test sets from held-out personas and the intervals around each number."""
+
+    consistency_size: int = Field(default=500, ge=1)
+    """Prompts whose gold reply draws on the persona (at most; all there are, if fewer)."""
+    engagement_size: int = Field(default=300, ge=1)
+    """Prompts from anywhere in the held-out dialogues."""
+    perplexity_size: int = Field(default=100, ge=1)
+    """Held-out dialogues whose gold replies the perplexity is computed on."""
+    resamples: int = Field(default=1000, ge=100)
+    """Bootstrap resamples behind an interval."""
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    """Coverage of the intervals."""

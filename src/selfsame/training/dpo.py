@@ -1,0 +1,121 @@
+"""Direct preference optimisation: a `policy` role from the reward model's pairs, without a reward model or sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selfsame.errors import DataError
+from selfsame.model import parallel
+from selfsame.model.branches import Branches, reply_logprobs
+from selfsame.model.roles import as_roles
+from selfsame.rollout.collect import micro_batches, token_values
+from selfsame.rollout.engine import RolloutEngine
+from selfsame.rollout.settings import SamplingSettings
+from selfsame.training.loop import Record, batch_indices, fit, step_count
+from selfsame.training.losses import dpo_loss
+from selfsame.training.reward import EncodedPair, encode_pair, pair_branches
+from selfsame.training.settings import DPOSettings
+from selfsame.types import PreferencePair
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some pairs of a batch; `reference_N2` are the summed log-probabilities of (chosen, rejected) under `sft`."""
+
+    batch: Branches
+    reference_N2: Tensor
+    pairs: int
+
+
+class DPOTrainer:
+    """Trains the `policy` role, which starts from `sft`, with `sft` as reference.
+
+    Args:
+        model: a `Roles` with the `sft` role.
+        tokenizer: the tokenizer, where `model` is not a `Roles`.
+        pairs: preference pairs to learn from.
+        validation: held-out pairs.
+        settings: optimiser, batch size, epochs, beta.
+        seed: of the data order.
+        record: where checkpoints and metrics go; None: nowhere.
+    """
+
+    name, trained = "dpo", ("policy",)
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any = None,
+        *,
+        pairs: Sequence[PreferencePair],
+        validation: Sequence[PreferencePair] = (),
+        settings: DPOSettings = DPOSettings(),
+        seed: int = 0,
+        record: Record | None = None,
+    ) -> None:
+        if not pairs:
+            raise DataError("there is no preference pair to train on")
+        self.roles = as_roles(model, tokenizer)
+        self.pairs, self.validation, self.settings, self.seed, self.record = pairs, validation, settings, seed, record
+        self.steps = step_count(len(pairs), settings.batch_size, settings.epochs, settings.max_steps)
+        self.roles.add("policy", like="sft")
+
+    def train(self) -> None:
+        """Trains to the end, or goes on from the newest checkpoint."""
+        fit(self, self.record)
+
+    def collect(self, step: int) -> list[EncodedPair]:
+        chosen = batch_indices(len(self.pairs), self.settings.batch_size, step, self.seed)
+        return [encode_pair(self.roles.processor, self.pairs[i]) for i in chosen]
+
+    def minibatches(self, batch: list[EncodedPair], step: int) -> Iterator[list[Part]]:
+        del step
+        yield self._parts(parallel.share(batch), len(batch))
+
+    def loss(self, part: Part) -> tuple[Tensor, dict[str, float]]:
+        """DPO loss per pair."""
+        with self.roles.training("policy") as model:
+            total_N = reply_logprobs(model, part.batch)[0].sum(1)
+        loss, margin_N = dpo_loss(total_N[0::2], total_N[1::2], part.reference_N2[:, 0], part.reference_N2[:, 1], self.settings.beta)
+        loss = loss / part.pairs
+        return loss, {"loss": loss.item(), "accuracy": float((margin_N > 0).sum()) / part.pairs, "margin": float(margin_N.sum()) / part.pairs}
+
+    def metrics(self, batch: list[EncodedPair]) -> dict[str, float]:
+        return {"tokens": float(sum(len(part) for pair in batch for part in pair))}
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        if not self.validation:
+            return {}
+        encoded = [encode_pair(self.roles.processor, p) for p in self.validation]
+        totals: dict[str, float] = {}
+        for part in self._parts(parallel.share(encoded), len(encoded)):
+            for name, value in self.loss(part)[1].items():
+                totals[name] = totals.get(name, 0.0) + value
+        return {f"validation_{n}": v for n, v in parallel.sum_numbers(totals, self.roles.base.device).items()}
+
+    def samples(self, batch: Any) -> list[dict[str, Any]]:
+        del batch
+        prompts = [p.prompt for p in list(self.validation or self.pairs)[:3]]
+        replies = RolloutEngine(self.roles).reply("policy", prompts, SamplingSettings(), self.seed)
+        return [{"persona": list(p.persona), "history": list(p.history), "reply": r, "reward": None} for p, r in zip(prompts, replies, strict=True)]
+
+    def finish(self) -> None: ...
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        del state
+
+    def _parts(self, pairs: Sequence[EncodedPair], total: int) -> list[Part]:
+        budget, device = self.settings.token_budget, self.roles.base.device
+        reference = token_values(self.roles, "sft", [p for p, _, _ in pairs], [[c, r] for _, c, r in pairs], budget)
+        sums_N2 = torch.tensor([[sum(reply) for reply in row] for row in reference], device=device)
+        parts = micro_batches([sum(map(len, pair)) for pair in pairs], budget)
+        return [Part(pair_branches([pairs[i] for i in part], self.roles.processor.pad_id, device), sums_N2[part], total) for part in parts]

@@ -1,0 +1,294 @@
+"""The one loop that drives every stage, and what it needs: the optimiser, the order of the data, checkpoints.
+
+A stage is a plain object (see `Stage`). Everything random in it is a function of (seed, step), so that a run that was
+killed goes on, from its last checkpoint, exactly as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from selfsame.errors import RunError
+from selfsame.model import parallel
+from selfsame.model.roles import Roles
+from selfsame.run.checkpoint import CheckpointManager
+from selfsame.run.logger import Progress, RunLogger
+from selfsame.training.settings import OptimiserSettings
+
+
+SHOWN = ("loss", "accuracy", "reward", "kl")
+"""Metrics shown beside the progress bar."""
+
+
+class Stage(Protocol):
+    """What `fit` asks of a stage. `collect` returns the global batch of a step; `minibatches` yields, for each optimiser
+    step, this process's parts of it; `loss` returns a part's share of the minibatch's loss and of its statistics, so that
+    the parts of all processes add up to the whole."""
+
+    name: str
+    roles: Roles
+    trained: tuple[str, ...]
+    settings: Any
+    steps: int
+    seed: int
+
+    def collect(self, step: int) -> Any: ...
+    def minibatches(self, batch: Any, step: int) -> Iterable[Sequence[Any]]: ...
+    def loss(self, part: Any) -> tuple[Tensor, dict[str, float]]: ...
+    def metrics(self, batch: Any) -> dict[str, float]: ...
+    def evaluate(self) -> dict[str, float]: ...
+    def samples(self, batch: Any) -> list[dict[str, Any]]: ...
+    def finish(self) -> None: ...
+    def state(self) -> dict[str, Any]: ...
+    def load_state(self, state: dict[str, Any]) -> None: ...
+
+
+@dataclass
+class Record:
+    """Where a stage's checkpoints, metrics and samples go."""
+
+    checkpoints: CheckpointManager
+    logger: RunLogger
+    save_every: int = 50
+    samples_every: int = 10
+
+
+def fit(stage: Stage, record: Record | None = None) -> None:
+    """Trains a stage to its last step, going on from the newest checkpoint of `record` if there is one.
+
+    Raises:
+        RunError: gradients were not finite several steps in a row.
+        KeyboardInterrupt: after Ctrl-C, once the step at hand is done and saved.
+    """
+    optimiser = Optimiser(stage.roles, stage.trained, stage.settings, stage.steps)
+    done, finished = restore(stage, optimiser, record)
+    if finished:
+        return
+    bar = Progress(stage.steps, stage.name, enabled=parallel.is_main(), done=done)
+    with deterministic(), interruptible() as interrupted, bar as progress:
+        for step in range(done, stage.steps):
+            torch.manual_seed(stage.seed * 1_000_003 + step)  # dropout of the adapters
+            batch = stage.collect(step)
+            totals = Totals()
+            for minibatch in stage.minibatches(batch, step):
+                for part in minibatch:
+                    loss, numbers = stage.loss(part)
+                    optimiser.backward(loss)
+                    totals.add(numbers)
+                totals.close(optimiser.step(step))
+            last = step + 1 == stage.steps
+            metrics = stage.metrics(batch) | totals.means(stage.roles.base.device)
+            if last or (step + 1) % stage.settings.eval_every == 0:
+                metrics |= stage.evaluate()
+            if last:
+                stage.finish()
+            stop = parallel.sum_numbers({"stop": float(interrupted())}, stage.roles.base.device)["stop"] > 0
+            keep(stage, optimiser, record, batch, step + 1, metrics, last or stop)
+            progress.advance(1, ", ".join(f"{name} {metrics[name]:.3f}" for name in SHOWN if name in metrics))
+            if stop and not last:
+                raise KeyboardInterrupt
+
+
+def restore(stage: Stage, optimiser: Optimiser, record: Record | None) -> tuple[int, bool]:
+    """(steps done, whether the stage is finished) after loading the newest checkpoint, if there is one."""
+    if record is None or record.checkpoints.latest() is None:
+        return 0, False
+    checkpoint = record.checkpoints.load()
+    for role in stage.trained:
+        stage.roles.load(role, checkpoint.path / role)
+    optimiser.attach()
+    if checkpoint.state["done"]:
+        return checkpoint.step, True
+    optimiser.load_state(checkpoint.tensors["optimiser"], checkpoint.state["optimiser"])
+    stage.load_state(checkpoint.state["stage"])
+    record.logger.truncate(stage.name, checkpoint.step)
+    return checkpoint.step, False
+
+
+def keep(stage: Stage, optimiser: Optimiser, record: Record | None, batch: Any, step: int, metrics: dict[str, float], save: bool) -> None:
+    """Writes a step's metrics, its samples and a checkpoint, where they are due."""
+    if record is None:
+        return
+    record.logger.log(stage.name, step, metrics)
+    if step % record.samples_every == 0 or step == stage.steps:
+        record.logger.sample(stage.name, step, stage.samples(batch))
+    if (save or step % record.save_every == 0) and parallel.is_main():
+        tensors, state = optimiser.state()
+        record.checkpoints.save(
+            step,
+            {"optimiser": tensors},
+            {"done": step == stage.steps, "optimiser": state, "stage": stage.state()},
+            [lambda folder, role=role: stage.roles.save(role, folder / role) for role in stage.trained],
+        )
+    parallel.barrier()
+
+
+class Optimiser:
+    """AdamW over the parameters of some roles: learning-rate schedule, gradient clipping, loss scaling for float16, sums
+    over processes. A gradient that is not finite is never applied."""
+
+    def __init__(self, roles: Roles, trained: Sequence[str], settings: OptimiserSettings, steps: int) -> None:
+        self.roles, self.trained, self.settings, self.steps = roles, tuple(trained), settings, steps
+        self.skipped = self.skipped_in_a_row = 0
+        self.attach()
+        base = roles.base
+        self.scaler = torch.amp.GradScaler(base.device.type, init_scale=2.0**14, enabled=base.dtype == torch.float16)
+
+    def attach(self) -> None:
+        """(Re)makes the optimiser for the roles' present parameters."""
+        self.parameters: dict[str, nn.Parameter] = {
+            f"{role}/{name}": p for role in self.trained for name, p in sorted(self.roles.parameters(role).items())
+        }
+        s = self.settings
+        self.adam = torch.optim.AdamW(self.parameters.values(), lr=s.learning_rate, eps=s.adam_epsilon, weight_decay=s.weight_decay)
+
+    def backward(self, loss: Tensor) -> None:
+        """Adds the gradient of a part of the loss."""
+        self.scaler.scale(loss).backward()
+
+    def step(self, step: int) -> dict[str, float]:
+        """Applies the summed gradient with the learning rate of this step; returns its norm, the rate, the skips so far.
+
+        Raises:
+            RunError: the gradient was not finite for the last time that is allowed.
+        """
+        parameters = list(self.parameters.values())
+        for p in parameters:
+            p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+        parallel.sum_tensors(p.grad for p in parameters if p.grad is not None)
+        self.scaler.unscale_(self.adam)
+        norm = float(nn.utils.clip_grad_norm_(parameters, self.settings.max_grad_norm))
+        rate = self.settings.learning_rate * schedule(self.settings, step, self.steps)
+        for group in self.adam.param_groups:
+            group["lr"] = rate
+        if math.isfinite(norm):
+            self.scaler.step(self.adam)
+            self.skipped_in_a_row = 0
+        else:
+            self._skip()
+        self.scaler.update()
+        self.adam.zero_grad(set_to_none=True)
+        numbers = {"learning_rate": rate, "skipped_steps": float(self.skipped)}
+        return numbers | ({"grad_norm": norm} if math.isfinite(norm) else {})
+
+    def _skip(self) -> None:
+        self.skipped += 1
+        self.skipped_in_a_row += 1
+        # float16 looks for a workable loss scale by skipping: it may halve it 14 times before anything is wrong.
+        allowed = self.settings.max_skipped + (14 if self.scaler.is_enabled() else 0)
+        if self.skipped_in_a_row > allowed:
+            raise RunError(
+                f"the gradient was not finite {self.skipped_in_a_row} steps in a row; the weights are as before. Lower the learning rate,"
+                " or use model.dtype float32 or bfloat16; the last checkpoint is intact"
+            )
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """(tensors, JSON) from which `load_state` goes on."""
+        tensors = {
+            f"{name}/{key}": value.detach().cpu().clone()
+            for name, p in self.parameters.items()
+            for key, value in self.adam.state.get(p, {}).items()
+        }
+        return tensors, {"scaler": self.scaler.state_dict(), "skipped": self.skipped, "skipped_in_a_row": self.skipped_in_a_row}
+
+    def load_state(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        for name, p in self.parameters.items():
+            keys = ("step", "exp_avg", "exp_avg_sq")
+            found = {k: tensors[f"{name}/{k}"] for k in keys if f"{name}/{k}" in tensors}
+            if found:
+                self.adam.state[p] = {k: t.clone() if k == "step" else t.to(p.device, copy=True) for k, t in found.items()}
+        self.scaler.load_state_dict(state["scaler"])
+        self.skipped, self.skipped_in_a_row = state["skipped"], state["skipped_in_a_row"]
+
+
+def schedule(settings: OptimiserSettings, step: int, steps: int) -> float:
+    """Factor on the peak learning rate at `step` of `steps`: a linear rise, then constant, linear or cosine fall to 0."""
+    warmup = math.ceil(settings.warmup * steps)
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    progress = (step - warmup) / max(1, steps - warmup)
+    return {"constant": 1.0, "linear": 1 - progress, "cosine": 0.5 * (1 + math.cos(math.pi * progress))}[settings.schedule]
+
+
+@dataclass
+class Totals:
+    """Statistics of a step: parts of a minibatch add up, minibatches are averaged."""
+
+    sums: dict[str, float] = field(default_factory=dict)
+    own: dict[str, list[float]] = field(default_factory=dict)
+    minibatches: int = 0
+
+    def add(self, numbers: dict[str, float]) -> None:
+        for name, value in numbers.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+
+    def close(self, numbers: dict[str, float]) -> None:
+        """Ends a minibatch; `numbers` are already those of the whole minibatch."""
+        self.minibatches += 1
+        for name, value in numbers.items():
+            self.own.setdefault(name, []).append(value)
+
+    def means(self, device: torch.device) -> dict[str, float]:
+        sums = parallel.sum_numbers(self.sums, device)
+        own = {n: v[-1] if n == "skipped_steps" else sum(v) / len(v) for n, v in self.own.items()}
+        return {n: v / self.minibatches for n, v in sums.items()} | own
+
+
+def batch_indices(count: int, batch_size: int, step: int, seed: int) -> list[int]:
+    """Indices of the batch of `step`: passes over a shuffled range(count), each in another order."""
+    orders: dict[int, Any] = {}
+    found = []
+    for at in range(step * batch_size, (step + 1) * batch_size):
+        epoch, place = divmod(at, count)
+        if epoch not in orders:
+            orders[epoch] = np.random.default_rng([seed, epoch]).permutation(count)
+        found.append(int(orders[epoch][place]))
+    return found
+
+
+def step_count(items: int, batch_size: int, epochs: float, max_steps: int | None) -> int:
+    """Optimiser steps of so many passes over the items."""
+    steps = max(1, math.ceil(epochs * items / batch_size))
+    return steps if max_steps is None else min(steps, max_steps)
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """Sums in a fixed order where PyTorch has a choice: without it, resumed and uninterrupted runs drift apart."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+@contextmanager
+def interruptible() -> Iterator[Any]:
+    """A function that says whether Ctrl-C (or SIGTERM) was pressed; a second Ctrl-C ends the program at once."""
+    pressed = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed.is_set
+        return
+
+    def note(number: int, frame: Any) -> None:
+        del frame
+        pressed.set()
+        signal.signal(number, signal.SIG_DFL if number != signal.SIGINT else signal.default_int_handler)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield pressed.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,216 @@
+"""Proximal policy optimisation (Schulman et al. 2017) of replies, as in RLHF (Ziegler et al. 2019; Ouyang et al. 2022).
+
+One step: sample replies to some prompts with the `policy` role; score them with the frozen `reward` role; take off the KL
+to the frozen `sft` role, token by token; estimate advantages with the `value` role; then pass over the same replies several
+times, each time moving the policy uphill within the clip range and the value towards the returns. All four roles are
+adapters on one frozen base.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfsame.errors import DataError, RunError
+from selfsame.model import parallel
+from selfsame.model.branches import Branches, reply_logprobs, source_states
+from selfsame.model.heads import RewardModel
+from selfsame.model.roles import as_roles
+from selfsame.rollout.collect import Rollout, collect_rollout, micro_batches
+from selfsame.rollout.engine import RolloutEngine
+from selfsame.training.advantages import KLController, explained_variance, gae, masked_mean, shaped_rewards, whiten
+from selfsame.training.loop import Record, batch_indices, fit
+from selfsame.training.losses import approximate_kl, clip_fraction, policy_loss, value_loss
+from selfsame.training.settings import PPOSettings
+from selfsame.types import Prompt
+
+
+@dataclass(frozen=True)
+class Experience:
+    """A rollout to some prompts with what it is worth. (N, R) tensors are zero outside the rollout's reply mask."""
+
+    prompts: Sequence[Prompt]
+    rollout: Rollout
+    rewards_NR: Tensor
+    advantages_NR: Tensor
+    returns_NR: Tensor
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some rows of a minibatch, for one role. `tokens`: reply tokens of the whole minibatch, over all processes."""
+
+    role: str
+    batch: Branches
+    old_logprobs_NR: Tensor
+    old_values_NR: Tensor
+    advantages_NR: Tensor
+    returns_NR: Tensor
+    tokens: int
+
+
+class PPOTrainer:
+    """Trains the `policy` role (from `sft`) and the `value` role (from `reward`).
+
+    Args:
+        model: a `Roles` with the roles `sft` and `reward`.
+        tokenizer: unused where `model` is a `Roles`.
+        prompts: what the policy answers while training.
+        settings: see `PPOSettings`.
+        seed: of prompts, samples and minibatches.
+        record: where checkpoints, metrics and samples go; None: nowhere.
+    """
+
+    name, trained = "ppo", ("policy", "value")
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any = None,
+        *,
+        prompts: Sequence[Prompt],
+        settings: PPOSettings = PPOSettings(),
+        seed: int = 0,
+        record: Record | None = None,
+    ) -> None:
+        self.roles = as_roles(model, tokenizer)
+        if not prompts:
+            raise DataError("there is no prompt to train on")
+        for role in ("sft", "reward"):
+            if role not in self.roles.names:
+                raise RunError(f"PPO needs the role {role!r}: train the stage {role} first")
+        self.prompts, self.settings, self.seed, self.record = prompts, settings, seed, record
+        self.steps = settings.steps
+        self.roles.add("policy", like="sft")
+        self.roles.add("value", like="reward")
+        self.reward_model = RewardModel(self.roles)
+        self.engine = RolloutEngine(self.roles)
+        self.kl = KLController(settings.kl_coef, settings.kl_target, settings.kl_horizon)
+
+    def train(self) -> None:
+        """Trains to the last step, or goes on from the newest checkpoint."""
+        fit(self, self.record)
+
+    # --- a step: sample, score, reward, advantage, update, record ---------------------------------------------------
+
+    def collect(self, step: int) -> Experience:
+        """Samples and values replies to the prompts of a step."""
+        chosen = batch_indices(len(self.prompts), self.settings.prompts_per_step, step, self.seed)
+        prompts = [self.prompts[i] for i in chosen]
+        return self.evaluate_rollout(prompts, self.rollout(prompts, step))
+
+    def rollout(self, prompts: Sequence[Prompt], step: int = 0) -> Rollout:
+        """Replies of the policy to some prompts, with what was measured on them."""
+        s, processor = self.settings, self.roles.processor
+        encoded = [processor.encode_prompt(p, s.max_new_tokens) for p in prompts]
+        return collect_rollout(
+            self.engine, self.reward_model, encoded, s.samples_per_prompt, s.max_new_tokens, s.temperature, self.seed, step, s.token_budget
+        )
+
+    def compute_rewards(self, rollout: Rollout) -> Tensor:
+        """(N, R) rewards: the KL penalty on every token, the score on the last, less the penalty for a missing end."""
+        score_N = rollout.scores_N - self.settings.missing_end_penalty * ~rollout.ended_N
+        return shaped_rewards(score_N, rollout.logprobs_NR, rollout.ref_logprobs_NR, rollout.reply_mask_NR, self.kl.coef)
+
+    def evaluate_rollout(self, prompts: Sequence[Prompt], rollout: Rollout) -> Experience:
+        """Rewards, whitened advantages and returns of a rollout."""
+        rewards_NR = self.compute_rewards(rollout)
+        advantages_NR, returns_NR = gae(rewards_NR, rollout.values_NR, rollout.reply_mask_NR, self.settings.gamma, self.settings.lam)
+        return Experience(prompts, rollout, rewards_NR, whiten(advantages_NR, rollout.reply_mask_NR), returns_NR)
+
+    def minibatches(self, batch: Experience, step: int) -> Iterator[list[Part]]:
+        """`epochs` passes over the rollout in shuffled minibatches. A prompt and all its replies stay together; the policy's
+        parts come first, then the value's, so that only one role's activations are alive at a time."""
+        count, s = len(batch.rollout.prompts), self.settings
+        for epoch in range(s.epochs):
+            order = np.random.default_rng([self.seed, step, epoch]).permutation(count)
+            for chosen in np.array_split(order, min(s.minibatches, count)):
+                prompts = [int(p) for p in chosen]
+                tokens = sum(len(batch.rollout.replies[i].ids) for p in prompts for i in batch.rollout.episodes(p))
+                yield [part for role in self.trained for part in self._parts(batch, parallel.share(prompts), role, tokens)]
+
+    def loss(self, part: Part) -> tuple[Tensor, dict[str, float]]:
+        """The clipped policy loss (less an entropy bonus) or the clipped value loss, per reply token."""
+        return self._policy_loss(part) if part.role == "policy" else self._value_loss(part)
+
+    def _policy_loss(self, part: Part) -> tuple[Tensor, dict[str, float]]:
+        s, mask_NR = self.settings, part.batch.reply_mask_NR
+        with self.roles.use("policy") as model:
+            logprobs_NR, entropy_NR = reply_logprobs(model, part.batch, s.temperature, entropy=True)
+        assert entropy_NR is not None
+        surrogate = policy_loss(logprobs_NR, part.old_logprobs_NR, part.advantages_NR, mask_NR, s.clip) / part.tokens
+        entropy = entropy_NR.sum() / part.tokens
+        with torch.no_grad():
+            clipped = clip_fraction(logprobs_NR, part.old_logprobs_NR, mask_NR, s.clip) / part.tokens
+            approx_kl = approximate_kl(logprobs_NR, part.old_logprobs_NR, mask_NR) / part.tokens
+        statistics = {"policy_loss": surrogate, "entropy": entropy, "clip_fraction": clipped, "approx_kl": approx_kl}
+        return surrogate - s.entropy_coef * entropy, {name: value.item() for name, value in statistics.items()}
+
+    def _value_loss(self, part: Part) -> tuple[Tensor, dict[str, float]]:
+        s, batch = self.settings, part.batch
+        with self.roles.use("value") as model:
+            values_NR = batch.scatter(self.roles.heads["value"](source_states(model, batch)))
+        loss = value_loss(values_NR, part.old_values_NR, part.returns_NR, batch.reply_mask_NR, s.value_clip) / part.tokens
+        return s.value_coef * loss, {"value_loss": loss.item()}
+
+    def metrics(self, batch: Experience) -> dict[str, float]:
+        """Statistics of a rollout; also steers the KL coefficient by it, after its use."""
+        rollout, mask_NR = batch.rollout, batch.rollout.reply_mask_NR
+        kl = float(((rollout.logprobs_NR - rollout.ref_logprobs_NR) * mask_NR).sum(1).mean())
+        found = {
+            "reward": float(rollout.scores_N.mean()),
+            "reward_std": float(rollout.scores_N.std(correction=0)),
+            "kl": kl,
+            "kl_coef": self.kl.coef,
+            "return": float(batch.rewards_NR.sum(1).mean()),
+            "advantage": float(masked_mean(batch.advantages_NR, mask_NR)),
+            "value": float(masked_mean(rollout.values_NR, mask_NR)),
+            "explained_variance": explained_variance(rollout.values_NR, batch.returns_NR, mask_NR),
+            "reply_length": float(mask_NR.sum(1).float().mean()),
+            "ended": float(rollout.ended_N.float().mean()),
+            "episodes": float(len(rollout.replies)),
+        }
+        self.kl.update(kl, len(rollout.replies))
+        return found
+
+    def evaluate(self) -> dict[str, float]:
+        return {}
+
+    def samples(self, batch: Experience) -> list[dict[str, Any]]:
+        """The first reply to each of the first four prompts, as the policy gave it in this step."""
+        rollout, rows = batch.rollout, []
+        for p, prompt in enumerate(batch.prompts[:4]):
+            i = rollout.episodes(p)[0]
+            reply, reward = self.roles.processor.decode_reply(rollout.replies[i].ids), float(rollout.scores_N[i])
+            rows.append({"persona": list(prompt.persona), "history": list(prompt.history), "reply": reply, "reward": reward})
+        return rows
+
+    def parse_prompt(self, text: str) -> Prompt:
+        """Persona and turns of a rendered prompt (see `DataProcessor.parse_prompt`)."""
+        return self.roles.processor.parse_prompt(text)
+
+    def finish(self) -> None: ...
+
+    def state(self) -> dict[str, Any]:
+        return {"kl_coef": self.kl.coef}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.kl.coef = state["kl_coef"]
+
+    def _parts(self, batch: Experience, prompts: list[int], role: str, tokens: int) -> list[Part]:
+        rollout, device = batch.rollout, self.roles.base.device
+        lengths = [len(rollout.prompts[p]) + sum(len(rollout.replies[i].ids) for i in rollout.episodes(p)) for p in prompts]
+        parts = []
+        for rows in micro_batches(lengths, self.settings.token_budget):
+            chosen = [prompts[r] for r in rows]
+            branches = rollout.branches(chosen, self.roles.processor.pad_id).to(device)
+            episodes = torch.tensor([i for p in chosen for i in rollout.episodes(p)])
+            width = branches.reply_mask_NR.shape[1]
+            tensors = (rollout.logprobs_NR, rollout.values_NR, batch.advantages_NR, batch.returns_NR)
+            parts.append(Part(role, branches, *(t[episodes, :width].to(device) for t in tensors), tokens))
+        return parts

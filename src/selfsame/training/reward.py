@@ -1,0 +1,146 @@
+"""The reward model: the `reward` role and its head learn which of two replies is better."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selfsame.errors import DataError
+from selfsame.model import parallel
+from selfsame.model.branches import Branches, branch, final_states
+from selfsame.model.heads import RewardModel
+from selfsame.model.roles import as_roles
+from selfsame.rollout.collect import micro_batches
+from selfsame.rollout.engine import RolloutEngine
+from selfsame.rollout.sampler import uniforms
+from selfsame.training.loop import Record, batch_indices, fit, step_count
+from selfsame.training.losses import ranking_loss
+from selfsame.training.settings import RewardSettings
+from selfsame.types import PreferencePair
+
+EncodedPair = tuple[list[int], list[int], list[int]]
+"""Token ids of prompt, chosen and rejected."""
+
+
+def encode_pair(processor: Any, pair: PreferencePair) -> EncodedPair:
+    """A pair as token ids; replies longer than half the context are cut."""
+    limit = processor.max_length // 2
+    chosen, rejected = (processor.encode_reply(reply)[-limit:] for reply in (pair.chosen, pair.rejected))
+    return processor.encode_prompt(pair.prompt, max(len(chosen), len(rejected))), chosen, rejected
+
+
+def pair_branches(pairs: Sequence[EncodedPair], pad_id: int, device: torch.device) -> Branches:
+    """Rows of a prompt with its chosen (even n) and rejected (odd n) reply."""
+    return branch([p for p, _, _ in pairs], [[chosen, rejected] for _, chosen, rejected in pairs], pad_id).to(device)
+
+
+class RewardTrainer:
+    """Trains the `reward` role, which starts from `sft`; then normalises it on samples of `sft`.
+
+    Args:
+        model: a `Roles` (with the `sft` role, or the base itself is the start), or a Hugging Face causal language model.
+        tokenizer: the tokenizer, where `model` is not a `Roles`.
+        pairs: preference pairs to learn from.
+        validation: held-out pairs, for the ranking accuracy.
+        settings: optimiser, batch size, epochs.
+        seed: of the data order.
+        record: where checkpoints and metrics go; None: nowhere.
+    """
+
+    name, trained = "reward", ("reward",)
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any = None,
+        *,
+        pairs: Sequence[PreferencePair],
+        validation: Sequence[PreferencePair] = (),
+        settings: RewardSettings = RewardSettings(),
+        seed: int = 0,
+        record: Record | None = None,
+    ) -> None:
+        if not pairs:
+            raise DataError("there is no preference pair to train on")
+        self.roles = as_roles(model, tokenizer)
+        self.pairs, self.validation, self.settings, self.seed, self.record = pairs, validation, settings, seed, record
+        self.steps = step_count(len(pairs), settings.batch_size, settings.epochs, settings.max_steps)
+        self.roles.add("reward", like="sft" if "sft" in self.roles.names else None)
+        self.reward_model = RewardModel(self.roles)
+
+    def train(self) -> None:
+        """Trains to the end, or goes on from the newest checkpoint."""
+        fit(self, self.record)
+
+    def collect(self, step: int) -> list[EncodedPair]:
+        chosen = batch_indices(len(self.pairs), self.settings.batch_size, step, self.seed)
+        return [encode_pair(self.roles.processor, self.pairs[i]) for i in chosen]
+
+    def minibatches(self, batch: list[EncodedPair], step: int) -> Iterator[list[tuple[Branches, int]]]:
+        del step
+        mine = parallel.share(batch)
+        parts = micro_batches([sum(map(len, pair)) for pair in mine], self.settings.token_budget)
+        yield [(self._branches([mine[i] for i in part]), len(batch)) for part in parts]
+
+    def loss(self, part: tuple[Branches, int]) -> tuple[Tensor, dict[str, float]]:
+        """Bradley-Terry loss per pair."""
+        batch, pairs = part
+        with self.roles.training("reward") as model:
+            reward_N = self.roles.heads["reward"](final_states(model, batch))
+        chosen_N, rejected_N = reward_N[0::2], reward_N[1::2]
+        loss = ranking_loss(chosen_N, rejected_N) / pairs
+        right = float((chosen_N > rejected_N).sum()) / pairs
+        return loss, {"loss": loss.item(), "accuracy": right, "margin": float((chosen_N - rejected_N).sum()) / pairs}
+
+    def metrics(self, batch: list[EncodedPair]) -> dict[str, float]:
+        return {"tokens": float(sum(len(part) for pair in batch for part in pair))}
+
+    def evaluate(self) -> dict[str, float]:
+        return {f"validation_{n}": v for n, v in self.evaluate_ranking_accuracy(self.validation).items()} if self.validation else {}
+
+    def evaluate_ranking_accuracy(self, pairs: Sequence[PreferencePair]) -> dict[str, float]:
+        """Share of pairs whose chosen reply gets the higher reward (a tie counts half): `accuracy` over all of them and
+        `accuracy/<reason>` over those of a reason."""
+        right: dict[str, list[float]] = {}
+        for pair, (chosen, rejected) in zip(pairs, self.score_pairs(pairs), strict=True):
+            outcome = 0.5 if chosen == rejected else float(chosen > rejected)
+            for name in ("accuracy", f"accuracy/{pair.reason}"):
+                right.setdefault(name, []).append(outcome)
+        return {name: sum(values) / len(values) for name, values in sorted(right.items())}
+
+    def score_pairs(self, pairs: Sequence[PreferencePair]) -> list[tuple[float, float]]:
+        """(reward of chosen, reward of rejected) of each pair."""
+        encoded = [encode_pair(self.roles.processor, p) for p in pairs]
+        scores = self.reward_model.score_ids([p for p, _, _ in encoded], [[c, r] for _, c, r in encoded])
+        return [(chosen, rejected) for chosen, rejected in scores]
+
+    def finish(self) -> None:
+        """Normalises the reward to mean 0 and standard deviation 1 on replies that the `sft` role samples."""
+        count = min(self.settings.normalise_samples, len(self.pairs))
+        limit = min(32, self.roles.processor.max_length // 2)
+        prompts = [self.roles.processor.encode_prompt(self.pairs[i].prompt, limit) for i in range(count)]
+        role = "sft" if "sft" in self.roles.names else None
+        replies = RolloutEngine(self.roles).sample(role, prompts, uniforms(self.seed, 0, range(count), limit))
+        scores = self.reward_model.score_ids(prompts, [[r.ids for r in group] for group in replies])
+        self.roles.heads["reward"].normalise(torch.tensor([s for group in scores for s in group]))
+
+    def samples(self, batch: Any) -> list[dict[str, Any]]:
+        del batch
+        pairs = list(self.validation or self.pairs)[:3]
+        return [
+            {"persona": list(p.prompt.persona), "history": list(p.prompt.history), "reply": reply, "reward": score, "note": note}
+            for p, scores in zip(pairs, self.score_pairs(pairs), strict=True)
+            for reply, score, note in zip((p.chosen, p.rejected), scores, ("chosen", f"rejected: {p.reason}"), strict=True)
+        ]
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        del state
+
+    def _branches(self, pairs: Sequence[EncodedPair]) -> Branches:
+        return pair_branches(pairs, self.roles.processor.pad_id, self.roles.base.device)

@@ -1,0 +1,124 @@
+"""Supervised fine-tuning: the `sft` role learns the bot's own turns of whole dialogues, one row for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selfsame.data.processor import EncodedDialogue
+from selfsame.errors import DataError
+from selfsame.model import parallel
+from selfsame.model.branches import Branches, chain, reply_logprobs
+from selfsame.model.roles import as_roles
+from selfsame.rollout.collect import micro_batches
+from selfsame.rollout.engine import RolloutEngine
+from selfsame.rollout.settings import SamplingSettings
+from selfsame.training.loop import Record, batch_indices, fit, step_count
+from selfsame.training.settings import SFTSettings
+from selfsame.types import Example, Prompt
+
+
+class SFTTrainer:
+    """Trains the `sft` role.
+
+    Args:
+        model: a `Roles`, or a Hugging Face causal language model (then with its `tokenizer`).
+        tokenizer: the tokenizer, where `model` is not a `Roles`.
+        train: sides of dialogues to learn from.
+        validation: held-out ones, for the validation loss.
+        settings: optimiser, batch size, epochs.
+        seed: of the data order.
+        record: where checkpoints and metrics go; None: nowhere.
+    """
+
+    name, trained = "sft", ("sft",)
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any = None,
+        *,
+        train: Sequence[Example],
+        validation: Sequence[Example] = (),
+        settings: SFTSettings = SFTSettings(),
+        seed: int = 0,
+        record: Record | None = None,
+    ) -> None:
+        if not train:
+            raise DataError("there is no dialogue to train on")
+        self.roles = as_roles(model, tokenizer)
+        self.train_examples, self.validation, self.settings, self.seed, self.record = train, validation, settings, seed, record
+        self.steps = step_count(len(train), settings.batch_size, settings.epochs, settings.max_steps)
+        self.roles.add("sft")
+
+    def train(self) -> None:
+        """Trains to the end, or goes on from the newest checkpoint."""
+        fit(self, self.record)
+
+    def collect(self, step: int) -> list[EncodedDialogue]:
+        chosen = batch_indices(len(self.train_examples), self.settings.batch_size, step, self.seed)
+        rows = [row for i in chosen for row in self.roles.processor.encode_example(self.train_examples[i])]
+        if not rows:
+            raise DataError("no reply of this batch fits into model.max_length: raise it, or use shorter dialogues")
+        return rows
+
+    def minibatches(self, batch: list[EncodedDialogue], step: int) -> Iterator[list[tuple[Branches, int]]]:
+        del step
+        tokens = _reply_tokens(batch)
+        rows = parallel.share(batch)
+        parts = micro_batches([len(row.ids) for row in rows], self.settings.token_budget)
+        yield [(self._branches([rows[i] for i in part]), tokens) for part in parts]
+
+    def loss(self, part: tuple[Branches, int]) -> tuple[Tensor, dict[str, float]]:
+        """Negative log-likelihood per reply token (end tokens included)."""
+        batch, tokens = part
+        with self.roles.training("sft") as model:
+            loss = -reply_logprobs(model, batch)[0].sum() / tokens
+        return loss, {"loss": loss.item()}
+
+    def metrics(self, batch: list[EncodedDialogue]) -> dict[str, float]:
+        return {"tokens": float(_reply_tokens(batch))}
+
+    @torch.no_grad()
+    def evaluate(self, limit: int = 128) -> dict[str, float]:
+        """Loss (nats per reply token) on the first held-out dialogues, none if there are none."""
+        rows = [row for e in self.validation[:limit] for row in self.roles.processor.encode_example(e)]
+        if not rows:
+            return {}
+        total = 0.0
+        mine = parallel.share(rows)
+        with self.roles.use("sft") as model:
+            for part in micro_batches([len(r.ids) for r in mine], self.settings.token_budget):
+                total -= float(reply_logprobs(model, self._branches([mine[i] for i in part]))[0].sum())
+        total = parallel.sum_numbers({"total": total}, self.roles.base.device)["total"]
+        return {"validation_loss": total / _reply_tokens(rows)}
+
+    def generate_samples(self, prompts: Sequence[Prompt], settings: SamplingSettings = SamplingSettings()) -> list[str]:
+        """One reply of the `sft` role to each prompt."""
+        return RolloutEngine(self.roles).reply("sft", prompts, settings, self.seed)
+
+    def samples(self, batch: Any) -> list[dict[str, Any]]:
+        del batch
+        prompts = [e.prompt(min(1, len(e.replies) - 1)) for e in (self.validation or self.train_examples)[:3]]
+        replies = self.generate_samples(prompts)
+        return [
+            {"persona": list(p.persona), "history": list(p.history), "reply": r, "reward": None} for p, r in zip(prompts, replies, strict=True)
+        ]
+
+    def finish(self) -> None: ...
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        del state
+
+    def _branches(self, rows: Sequence[EncodedDialogue]) -> Branches:
+        return chain(rows, self.roles.processor.pad_id).to(self.roles.base.device)
+
+
+def _reply_tokens(rows: Sequence[EncodedDialogue]) -> int:
+    return sum(end - start for row in rows for start, end in row.spans)

@@ -1,0 +1,101 @@
+"""The sampler: its log-probabilities are the trainer's, its greedy replies are Hugging Face's, batches do not matter."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import FAMILIES
+from test_roles import load, scramble
+from transformers import AutoModelForCausalLM
+
+from selfsame.model.heads import RewardModel
+from selfsame.rollout.collect import collect_rollout, micro_batches, token_values
+from selfsame.rollout.engine import RolloutEngine
+from selfsame.rollout.sampler import uniforms
+from selfsame.rollout.settings import SamplingSettings
+from selfsame.types import Prompt
+
+PROMPTS = [[5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15], [30, 31, 32], [40, 41, 42, 43, 44]]
+
+
+def roles_of(folder):
+    roles = load(folder)
+    roles.add("sft")
+    scramble(roles, "sft")
+    return roles
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_sampled_logprobs_are_the_trainers(tiny_models, family):
+    roles = roles_of(tiny_models(family))
+    replies = RolloutEngine(roles).sample("sft", PROMPTS, uniforms(0, 0, range(9), 14), temperature=0.7)
+    ids = [[r.ids for r in group] for group in replies]
+    again = token_values(roles, "sft", PROMPTS, ids, 4096, temperature=0.7)
+    for group, values in zip(replies, again, strict=True):
+        assert len(group) == 3
+        for reply, expected in zip(group, values, strict=True):
+            torch.testing.assert_close(torch.tensor(reply.logprobs), torch.tensor(expected), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma2"])
+def test_greedy_replies_are_those_of_hugging_face(tiny_models, family):
+    roles = load(tiny_models(family, chat=True))
+    (reply,), (second,) = RolloutEngine(roles).sample(None, PROMPTS[:2], uniforms(0, 0, range(2), 12), temperature=0)
+    theirs = AutoModelForCausalLM.from_pretrained(tiny_models(family, chat=True), dtype=torch.float32)
+    for prompt, ours in zip(PROMPTS[:2], (reply, second), strict=True):
+        out = theirs.generate(torch.tensor([prompt]), max_new_tokens=12, do_sample=False, eos_token_id=roles.processor.end_id, pad_token_id=0)
+        assert ours.ids == out[0, len(prompt) :].tolist()
+
+
+def test_replies_do_not_depend_on_the_batch(tiny_models):
+    roles = roles_of(tiny_models("llama"))
+    numbers = uniforms(0, 0, range(6), 16)
+    together = RolloutEngine(roles, 64).sample("sft", PROMPTS, numbers)
+    apart = RolloutEngine(roles, 1).sample("sft", PROMPTS, numbers)
+    assert [[r.ids for r in g] for g in together] == [[r.ids for r in g] for g in apart]
+
+
+def test_finished_replies_stop_and_the_others_go_on(tiny_models):
+    """With the likely tokens as end token, replies end at different times; each is cut right behind its first one."""
+    roles = roles_of(tiny_models("llama"))
+    numbers = uniforms(1, 0, range(24), 20)
+    free = [r for g in RolloutEngine(roles).sample("sft", PROMPTS, numbers, 2.0) for r in g]
+    common = torch.tensor([i for r in free for i in r.ids]).bincount().argmax().item()
+    roles.processor.end_id = common
+    ended = [r for g in RolloutEngine(roles).sample("sft", PROMPTS, numbers, 2.0) for r in g]
+    assert 3 < sum(r.ended for r in ended) < 24 and len({len(r.ids) for r in ended}) > 3
+    for before, after in zip(free, ended, strict=True):
+        size = before.ids.index(common) + 1 if common in before.ids else 20
+        assert after.ids == before.ids[:size] and after.ended == (common in before.ids) and len(after.logprobs) == size
+
+
+def test_text_replies_are_reproducible(tiny_models):
+    roles = roles_of(tiny_models())
+    engine, prompts = RolloutEngine(roles), [Prompt(("I teach.",), ("Hi",)), Prompt((), ("Any pets?",))]
+    settings = SamplingSettings(max_new_tokens=8, temperature=1.5)
+    assert engine.reply("sft", prompts, settings, 1) == engine.reply("sft", prompts, settings, 1)
+    assert engine.reply("sft", prompts, settings, 1) != engine.reply("sft", prompts, settings, 2)
+    assert engine.reply("sft", [], settings) == []
+
+
+def test_rollout_is_padded_with_zeros_outside_the_mask(tiny_models):
+    roles = roles_of(tiny_models())
+    roles.add("reward", like="sft")
+    roles.add("value", like="reward")
+    roles.add("policy", like="sft")
+    scramble(roles, "value", 5)
+    roles.processor.end_id = 17
+    rollout = collect_rollout(RolloutEngine(roles), RewardModel(roles), PROMPTS, 2, 12, 2.0, 0, 0, 64)
+    mask = rollout.reply_mask_NR
+    assert mask.sum(1).tolist() == [len(r.ids) for r in rollout.replies] and len(rollout.replies) == 6
+    for tensor in (rollout.logprobs_NR, rollout.ref_logprobs_NR, rollout.values_NR):
+        assert tensor.shape == mask.shape and (tensor[~mask] == 0).all() and (tensor[mask] != 0).all()
+    assert rollout.ended_N.tolist() == [r.ids[-1] == 17 for r in rollout.replies]
+
+
+def test_micro_batches_keep_to_the_budget_and_lose_nothing():
+    lengths = [10, 500, 20, 30, 5, 30, 90]
+    batches = micro_batches(lengths, 100)
+    assert sorted(i for b in batches for i in b) == list(range(7))
+    assert all(len(b) == 1 or len(b) * max(lengths[i] for i in b) <= 100 for b in batches)
+    assert micro_batches([], 100) == []

@@ -1,0 +1,148 @@
+"""PPO's invariants: what must hold before the first update, and that updates do what the algorithm says."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from stages import ppo_trainer
+
+from selfsame.errors import RunError
+from selfsame.model.branches import reply_logprobs
+from selfsame.training.ppo import PPOTrainer
+
+
+def gradient(trainer, parts):
+    parameters = [p for role in trainer.trained for p in trainer.roles.parameters(role).values()]
+    for p in parameters:
+        p.grad = None
+    for part in parts:
+        trainer.loss(part)[0].backward()
+    return torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters])
+
+
+def test_before_the_first_update_the_ratio_is_one_and_the_kl_zero(tiny_models):
+    trainer = ppo_trainer(tiny_models())
+    experience = trainer.collect(0)
+    rollout = experience.rollout
+    torch.testing.assert_close(rollout.logprobs_NR, rollout.ref_logprobs_NR, atol=1e-4, rtol=1e-5)
+    for part in next(iter(trainer.minibatches(experience, 0))):
+        if part.role != "policy":
+            continue
+        with trainer.roles.use("policy") as model:
+            logprobs, _ = reply_logprobs(model, part.batch, trainer.settings.temperature)
+        torch.testing.assert_close(logprobs.exp() / part.old_logprobs_NR.exp(), torch.ones_like(logprobs), atol=1e-3, rtol=0)
+        _, numbers = trainer.loss(part)
+        assert numbers["clip_fraction"] == 0 and numbers["approx_kl"] < 1e-6
+    metrics = trainer.metrics(experience)
+    assert abs(metrics["kl"]) < 1e-3 and abs(metrics["advantage"]) < 1e-5
+
+
+def test_the_first_gradient_is_the_policy_gradient(tiny_models):
+    """At ratio one the clipped surrogate's gradient is that of the plain score function: -mean of A * grad log pi."""
+    trainer = ppo_trainer(tiny_models(), minibatches=1)
+    experience = trainer.collect(0)
+    parts = [p for p in next(iter(trainer.minibatches(experience, 0))) if p.role == "policy"]
+    ours = gradient(trainer, parts)
+    parameters = [p for role in trainer.trained for p in trainer.roles.parameters(role).values()]
+    for p in parameters:
+        p.grad = None
+    rollout, tokens = experience.rollout, int(experience.rollout.reply_mask_NR.sum())
+    for n, reply in enumerate(rollout.replies):
+        prompt = rollout.prompts[n // rollout.samples_per_prompt]
+        with trainer.roles.use("policy") as model:
+            logits = model(input_ids=torch.tensor([prompt + reply.ids]), use_cache=False).logits[0, len(prompt) - 1 : -1]
+        logprobs = logits.log_softmax(-1).gather(-1, torch.tensor(reply.ids)[:, None])[:, 0]
+        (-(experience.advantages_NR[n, : len(reply.ids)] * logprobs).sum() / tokens).backward()
+    theirs = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters])
+    torch.testing.assert_close(ours, theirs, atol=1e-4 * float(theirs.abs().max()), rtol=1e-3)
+
+
+def test_small_parts_give_the_gradient_of_the_whole(tiny_models):
+    whole, split = (ppo_trainer(tiny_models(), minibatches=1, token_budget=budget) for budget in (100_000, 64))
+    gradients = []
+    for trainer in (whole, split):
+        parts = next(iter(trainer.minibatches(trainer.collect(0), 0)))
+        gradients.append((len(parts), gradient(trainer, parts)))
+    assert gradients[0][0] == 2 < gradients[1][0]
+    torch.testing.assert_close(gradients[0][1], gradients[1][1], atol=1e-5 * float(gradients[0][1].abs().max()) + 1e-7, rtol=1e-3)
+
+
+def reward_alike_tokens(trainer):
+    """Reward: the share of tokens among the quarter of the vocabulary that is most like token 50, times four. Tokens that
+    are alike can be made likelier together; any other quarter could not by a random model."""
+    embedding = trainer.roles.base.get_output_embeddings().weight.detach()[:400]
+    wanted = set((embedding @ embedding[50]).argsort(descending=True)[:100].tolist())
+    trainer.reward_model.score_ids = lambda prompts, replies: [[4 * sum(i in wanted for i in r) / len(r) for r in g] for g in replies]
+
+
+def learn(folder, **settings):
+    """Metrics of the same 18 replies before and after eight steps of PPO."""
+    trainer = ppo_trainer(folder, steps=8, minibatches=1, prompts_per_step=9, samples_per_prompt=4, **settings)
+    reward_alike_tokens(trainer)
+    before = trainer.metrics(trainer.collect(100))
+    trainer.train()
+    return before, trainer.metrics(trainer.collect(100))
+
+
+def test_training_raises_the_reward(tiny_models):
+    before, after = learn(tiny_models(), learning_rate=0.01, kl_coef=0.0)
+    assert after["reward"] > before["reward"] + 0.4 and after["kl"] > 1
+
+
+def test_the_kl_penalty_holds_the_policy_back(tiny_models):
+    _, free = learn(tiny_models(), learning_rate=0.003, kl_coef=0.0)
+    _, held = learn(tiny_models(), learning_rate=0.003, kl_coef=1.0)
+    assert free["kl"] > 1 and held["kl"] < 0.6 * free["kl"]
+
+
+def test_a_reply_without_end_is_penalised(tiny_models):
+    trainer = ppo_trainer(tiny_models(), missing_end_penalty=2.5)
+    rollout = trainer.collect(0).rollout
+    rewards, free = trainer.compute_rewards(rollout), ppo_trainer(tiny_models(), missing_end_penalty=0.0).compute_rewards(rollout)
+    assert not rollout.ended_N.all()
+    torch.testing.assert_close((free - rewards).sum(1), 2.5 * ~rollout.ended_N)
+
+
+def test_only_policy_and_value_move(tiny_models):
+    trainer = ppo_trainer(tiny_models(), learning_rate=0.01)
+    before = {role: trainer.roles.state(role) for role in trainer.roles.names}
+    trainer.train()
+    for role, was in before.items():
+        same = all(torch.equal(t, trainer.roles.state(role)[n]) for n, t in was.items())
+        assert same == (role in ("sft", "reward")), role
+
+
+def test_value_starts_as_the_reward(tiny_models):
+    trainer = ppo_trainer(tiny_models())
+    reward, value = trainer.roles.state("reward"), trainer.roles.state("value")
+    assert all(torch.equal(reward[n], value[n]) for n in reward) and "head.linear.weight" in value
+
+
+def test_explained_variance_grows_when_the_value_learns(tiny_models):
+    """The score is a function of the prompt, so a value function can predict all of it."""
+    trainer = ppo_trainer(tiny_models(), steps=20, prompts_per_step=9, learning_rate=0.01, kl_coef=0.0, value_coef=1.0, value_clip=5.0, minibatches=1)
+    trainer.reward_model.score_ids = lambda prompts, replies: [[float(len(p) % 3) for _ in g] for p, g in zip(prompts, replies, strict=True)]
+    before = trainer.metrics(trainer.collect(0))["explained_variance"]
+    trainer.train()
+    assert before < 0 and trainer.metrics(trainer.collect(0))["explained_variance"] > 0.25
+
+
+def test_samples_and_prompts(tiny_models):
+    trainer = ppo_trainer(tiny_models())
+    row = trainer.samples(trainer.collect(0))[0]
+    assert set(row) == {"persona", "history", "reply", "reward"} and isinstance(row["reward"], float)
+    prompt = trainer.parse_prompt("[PERSONA] I sing. [DIALOGUE] Hi [RESPONSE]")
+    assert prompt.persona == ("I sing.",)
+
+
+def test_missing_roles_are_named(tiny_models):
+    roles = ppo_trainer(tiny_models()).roles
+    roles.remove("reward")
+    with pytest.raises(RunError, match="needs the role 'reward'"):
+        PPOTrainer(roles, prompts=[trainer_prompt()])
+
+
+def trainer_prompt():
+    from stages import prompts
+
+    return prompts()[0]
