@@ -148,7 +148,7 @@ class _Pipeline:
             if parallel.is_main():
                 make_stand_in(self.directory.path / "base", self.data.train, self.config.stand_in, settings.max_length, self.config.seed)
             parallel.barrier()
-        return load_roles(resolved_model(self.config, self.directory))
+        return load_roles(resolved_model(self.config, self.directory), self.config.seed)
 
     def _pairs(self) -> tuple[list[Any], list[Any]]:
         config = self.config.pairs

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -34,10 +35,11 @@ class Roles:
         processor: renders for it.
         settings: rank, scale, targets of the adapters.
         new_tokens: ids of tokens whose embeddings the base never learned; every role trains its own.
+        seed: of the adapters' start.
     """
 
-    def __init__(self, base: Any, processor: DataProcessor, settings: LoraSettings, new_tokens: tuple[int, ...] = ()) -> None:
-        self.processor, self.settings, self.new_tokens = processor, settings, new_tokens
+    def __init__(self, base: Any, processor: DataProcessor, settings: LoraSettings, new_tokens: tuple[int, ...] = (), seed: int = 0) -> None:
+        self.processor, self.settings, self.new_tokens, self.seed = processor, settings, new_tokens, seed
         self.heads = nn.ModuleDict()
         self.base = base
         self.peft: PeftModel | None = None
@@ -53,12 +55,14 @@ class Roles:
         A role of that name that exists already is replaced."""
         self.remove(role)
         config = self._adapter_config()
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.random.fork_rng():
+            torch.manual_seed(self.seed)
             warnings.simplefilter("ignore")  # GPT-2's layers are stored transposed; PEFT sees to it, and says so
             if self.peft is None:
                 self.peft = get_peft_model(self.base, config, adapter_name=role)  # pyright: ignore
             else:
                 self.peft.add_adapter(role, config)
+        self.peft.eval()
         if role in HEADED_ROLES:
             head = copy.deepcopy(self.heads[like]) if like in self.heads else ScalarHead(self.base.config.hidden_size)
             self.heads[role] = head.to(self.base.device)
@@ -196,8 +200,8 @@ class Roles:
             raise RunError(f"there is no role {role!r} on this model (there are: {', '.join(self.names) or 'none'}): train that stage first")
 
 
-def load_roles(settings: ModelSettings) -> Roles:
-    """The base model of the settings, its processor, and no roles yet.
+def load_roles(settings: ModelSettings, seed: int = 0) -> Roles:
+    """The base model of the settings, its processor, and no roles yet. `seed`: of the adapters' start.
 
     Raises:
         ConfigError: the model cannot be used (see `load_base_model`), or computes shared prompts wrongly.
@@ -213,7 +217,7 @@ def load_roles(settings: ModelSettings) -> Roles:
         raise ConfigError(f"model.lora.rank is {settings.lora.rank}, more than the model's hidden size {base.config.hidden_size}")
     check_exactness(base)
     new_tokens = tuple(tokenizer.convert_tokens_to_ids(m) for m in MARKERS if m in tokenizer.get_vocab() and m not in known)
-    return Roles(base, processor, settings.lora, new_tokens)
+    return Roles(base, processor, settings.lora, new_tokens, seed)
 
 
 def as_roles(model: Any, tokenizer: Any = None) -> Roles:

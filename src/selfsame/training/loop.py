@@ -101,7 +101,10 @@ def fit(stage: Stage, record: Record | None = None) -> None:
 
 def restore(stage: Stage, optimiser: Optimiser, record: Record | None) -> tuple[int, bool]:
     """(steps done, whether the stage is finished) after loading the newest checkpoint, if there is one."""
-    if record is None or record.checkpoints.latest() is None:
+    if record is None:
+        return 0, False
+    if record.checkpoints.latest() is None:
+        record.logger.truncate(stage.name, 0)
         return 0, False
     checkpoint = record.checkpoints.load()
     for role in stage.trained:

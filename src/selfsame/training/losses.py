@@ -47,4 +47,4 @@ def dpo_loss(chosen_N: Tensor, rejected_N: Tensor, ref_chosen_N: Tensor, ref_rej
     """(sum over pairs of `-log sigmoid(beta (margin - reference margin))`, (N,) implicit reward margins), from the replies'
     summed log-probabilities (Rafailov et al. 2023, arXiv:2305.18290, equation 7)."""
     margin_N = beta * ((chosen_N - rejected_N) - (ref_chosen_N - ref_rejected_N))
-    return -F.logsigmoid(margin_N).sum(), margin_N
+    return -F.logsigmoid(margin_N).sum(), margin_N.detach()

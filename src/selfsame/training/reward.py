@@ -92,8 +92,8 @@ class RewardTrainer:
             reward_N = self.roles.heads["reward"](final_states(model, batch))
         chosen_N, rejected_N = reward_N[0::2], reward_N[1::2]
         loss = ranking_loss(chosen_N, rejected_N) / pairs
-        right = float((chosen_N > rejected_N).sum()) / pairs
-        return loss, {"loss": loss.item(), "accuracy": right, "margin": float((chosen_N - rejected_N).sum()) / pairs}
+        margin_N = (chosen_N - rejected_N).detach()
+        return loss, {"loss": loss.item(), "accuracy": float((margin_N > 0).sum()) / pairs, "margin": float(margin_N.sum()) / pairs}
 
     def metrics(self, batch: list[EncodedPair]) -> dict[str, float]:
         return {"tokens": float(sum(len(part) for pair in batch for part in pair))}

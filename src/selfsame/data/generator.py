@@ -1,0 +1,523 @@
+"""Preference pairs, prompts and test sets from the examples of a data set.
+
+The chosen reply is what the person said; the rejected one is worse for one known reason (`REASONS`). A pair that is not
+surely right is not made: a wrong label costs more than a missing one. Length tells nothing: over each reason the
+rejected replies are as often longer as shorter, and by as many words.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from selfsame.data.keywords import (
+    NUMBER_WORDS,
+    TraitMatcher,
+    content_stems,
+    sentences,
+    statement_stems,
+    trait_stems,
+    words,
+)
+from selfsame.data.settings import PairSettings
+from selfsame.types import Example, Persona, PreferencePair, Prompt
+
+REASONS = ("persona_swapped", "contradicted", "bland", "degenerate", "recited", "speaker_mixed")
+"""Why a rejected reply is worse: somebody else's life; a small edit that denies a trait; says nothing; cut off or
+looping; traits recited unasked; the partner's life."""
+
+_BLAND = """
+That's cool.|Nice.|Oh, okay.|I see.|Sounds good.|Wow, really?|Interesting.|Good for you!|That's nice to hear.|
+Same here.|I guess so.|Not sure, to be honest.|Oh wow, that's great!|That's really interesting.|
+Yeah, that makes sense.|It depends.|I don't know, I never thought about it.|That sounds like a lot of fun!|
+Oh, that sounds really nice.|Hmm, good question.|I totally understand what you mean.|I'm glad to hear that.|
+Well, it is what it is.|You never know what will happen.|There's a lot to think about there.|
+It's hard to say, really.|I'm just taking it one day at a time.|Whatever works for you.|
+That's good to know, thanks for telling me.|I can see why you would say that.|Everybody is different, I suppose.|
+Maybe.|Nothing much is going on with me, how about you?|I'm doing fine, I can't complain.|
+Oh, that's neat. Tell me more about it.|What else is new with you?|Yeah, I get that a lot.|
+I think that's a good way to look at it.|That is very true.|Cool, cool.|You make a good point there.|
+I have no strong opinion on that.|It's all good, no worries at all.|Okay, that works for me.|Ha, that's funny.|
+Time goes by so fast, doesn't it?|I hope everything works out for you.|That must be nice for you.|
+I would have to think about that for a while before I could give you a real answer.|Right.|
+Some days are better than others.|
+Honestly, I don't really have anything interesting to say about that, but I'm happy to listen.|Fair enough.|
+Who knows?|It's always good to hear about other people and what they get up to.|
+I'm sure you'll figure it out, things usually work out.|
+Oh, you know, the usual stuff, this and that, nothing out of the ordinary.|That's one way to do it, I suppose.|
+Sure thing.|I'm not sure what to say to that, but it does sound pretty interesting to me.|
+Well, there are good days and bad days.|A little bit of everything, I guess, I'm not picky.|
+I'd say it's pretty much like it is for everyone else.|Oh, nice one.|
+That's awesome, I'm really happy for you and I hope it goes well.|Lots of people say that.|
+I like a lot of different things.
+"""
+BLAND = tuple(" ".join(part.split()) for part in _BLAND.strip().split("|"))
+"""Replies that fit anywhere and say nothing, from one word to about twenty."""
+
+_FACTS = """
+dog cat rabbit parrot hamster turtle snake goldfish lizard ferret|puppy kitten|
+teacher nurse plumber lawyer chef farmer dentist mechanic firefighter librarian programmer waitress engineer accountant|
+brother sister cousin uncle aunt|mother father|mom dad|wife husband|son daughter|grandmother grandfather|
+grandma grandpa|car truck motorcycle boat van|vegan carnivore|vegetarian carnivore|north south|introvert extrovert|
+texas florida ohio california alaska oregon kansas maine|france italy spain germany japan mexico canada ireland|
+london paris chicago boston seattle dallas miami|chemistry biology physics history math|married single divorced|
+tall short|oldest youngest|older younger|rich poor|blonde brunette redhead|army navy|twin triplet
+"""
+_TASTES = """
+red blue green yellow purple orange pink black white brown|pizza pasta sushi taco burger steak salad curry|
+football soccer basketball tennis baseball hockey golf volleyball rugby|coffee tea beer wine juice soda milk|
+spring summer autumn winter|jazz rap reggae techno|apple banana strawberry mango|guitar piano violin drum flute banjo
+"""
+_KIND = {word: group.split() for group in f"{_FACTS}|{_TASTES}".split("|") for word in group.split()}
+"""Words of one kind, each of which denies the others where a trait names it."""
+_TASTE_WORDS = frozenset(_TASTES.replace("|", " ").split())
+"""Whoever likes one of these may like the next as well: only a favourite one denies the others."""
+_FAVOURITE = re.compile(r"\bfavou?rite\b", re.IGNORECASE)
+_SUBORDINATE = re.compile(r"\b(?:when|if|that|who|because|where|which|while|until|as|than|since)\s*$", re.IGNORECASE)
+
+_NUMBERS = tuple(NUMBER_WORDS)
+_VERBS = (
+    "live|work|play|want|own|eat|drink|teach|study|collect|watch|read|listen|cook|bake|drive|ride|run"
+    "|swim|hike|travel|write|sing|dance|speak|prefer|volunteer|paint|fish|hunt|garden|knit|wear|walk|grow|sell|need"
+)
+_NEGATIVE = re.compile(r"\b(?:not|no|never|cannot|hate|dislike|without|can ?t|don ?t|isn ?t)\b|n['’]t\b", re.IGNORECASE)
+_DENIALS = tuple(
+    (re.compile(pattern), edits)
+    for pattern, edits in (
+        (r"\bI(?:'m| am)\b(?! not)", ("I'm not", "I am not", "I'm no longer")),
+        (r"\b(I|[Mm]y \w+) was\b(?! not)", (r"\1 wasn't", r"\1 never was")),
+        (r"\b([Mm]y (?:\w+ ){1,3})is\b(?! not)", (r"\1isn't", r"\1is not")),
+        (r"\b([Mm]y (?:\w+ ){1,3})are\b(?! not)", (r"\1aren't", r"\1are not")),
+        (r"\bI(?: really| also)? (?:love|like|enjoy)\b", ("I hate", "I don't like", "I can't stand", "I never liked")),
+        (r"\bI(?: also)? have (?=(?:two|three|four|five|six|\d+|many|several)\b)", ("I don't have ", "I wish I had ")),
+        (r"\bI(?: also)? have an? (?!lot|few|bit)", ("I have no ", "I don't have a ")),
+        (
+            rf"\bI(?: (?:really|also|usually|often))? ({_VERBS})\b(?! (?:to|been|never|always)\b)",
+            (r"I don't \1", r"I never \1", r"I used to \1"),
+        ),
+        (r"\bI (want|need) to\b", (r"I never \1ed to", r"I don't \1 to")),
+        (r"\bI can\b(?!['’]t|not)", ("I can't", "I cannot")),
+    )
+)
+"""What to look for in a positive sentence, and ways to deny it, with as many words or more."""
+_AFFIRMATIONS = tuple(
+    (re.compile(pattern), (edit,))
+    for pattern, edit in (
+        (r"\bI (?:don't|do not|never) (?=\w)", "I "),
+        (r"\bI(?:'m| am) not\b", "I am"),
+        (r"\bI (?:can't|cannot) stand\b", "I really like"),
+        (r"\bI can(?:'t|not)\b", "I can"),
+        (r"\bI (?:hate|dislike)\b", "I love"),
+    )
+)
+"""The same for a negative sentence."""
+_CLAUSE_END = re.compile(r"[,;:.!?—]|\b(?:but|because|so|which|and I|that|when|if|until)\b")
+_DANGLING = re.compile(
+    r"an?|the|and|or|but|to|of|my|your|his|her|their|our|with|for|in|on|at|is|are|am|was|because|that|i|i'm|if|so|as",
+    re.IGNORECASE,
+)
+"""Words that cannot end a sentence."""
+_OWN = re.compile(r"^(?!that|it|this)(?:.*\b)?(?:i|my)\b", re.IGNORECASE)
+_AGREES = re.compile(r"\b(?:too|also|either|neither|as well|same here|you|your|we|us|our)\b", re.IGNORECASE)
+_SMALL_TALK = re.compile(r"\b(?:that's|that is|sounds?|agree|cool|nice|awesome|interesting)\b", re.IGNORECASE)
+_IN_CONTEXT = re.compile(
+    r"\b(?:hi|hello|bye|meet|talk\w*|welcome|thanks?|day|go|too|should|will|yes|no)\b|['’]ll\b", re.I
+)
+_ASKS = re.compile(
+    r"\?|\b(?:tell me|about you|yourself|introduce|how about|what about|welcome|hi|hello)\b", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TestItem:
+    """A prompt with what the person said to it; `traits`: indices of the traits that the gold reply draws on."""
+
+    prompt: Prompt
+    reply: str
+    traits: tuple[int, ...]
+    dialogue_id: str
+    partner_persona: Persona
+
+
+@dataclass(frozen=True, slots=True)
+class TestSets:
+    """Prompts where the persona is asked for, and prompts from mid-dialogue; `asked` for so many of each."""
+
+    consistency: list[TestItem]
+    engagement: list[TestItem]
+    asked: tuple[int, int]
+
+    def summary(self) -> str:
+        """Plain text, one line."""
+        found = (len(self.consistency), len(self.engagement))
+        parts = zip(("consistency", "engagement"), found, self.asked, strict=True)
+        return ", ".join(f"{name}: {count} of {asked} asked for" for name, count, asked in parts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Site:
+    """Own turn `k` of an example: a place where a reply is given."""
+
+    example: Example
+    k: int
+    traits: tuple[int, ...]
+
+    @property
+    def reply(self) -> str:
+        return self.example.turns[2 * self.k + 1]
+
+    @property
+    def asked(self) -> str:
+        """What the partner said last."""
+        return self.example.turns[2 * self.k]
+
+
+def count_words(text: str) -> int:
+    """The length of a reply, in words."""
+    return len(text.split())
+
+
+def length_accuracy(pairs: Sequence[PreferencePair]) -> float:
+    """How well "the longer reply is better" ranks the pairs: 0.5 is chance. Ties count half; NaN without pairs."""
+    wins = [_sign(count_words(pair.chosen) - count_words(pair.rejected)) for pair in pairs]
+    return sum(1 + win for win in wins) / (2 * len(wins)) if wins else float("nan")
+
+
+def _sign(value: int) -> int:
+    return (value > 0) - (value < 0)
+
+
+class PreferenceGenerator:
+    """Makes pairs, prompts and test sets. Item k is a function of (examples, settings, seed, k): asking for more does
+    not change the first ones. After `generate_pairs`, `missing` counts by reason the pairs that another reason stood in
+    for, or that could not be made at all.
+    """
+
+    def __init__(self, examples: Sequence[Example], settings: PairSettings | None = None, seed: int = 0) -> None:
+        self.settings = settings or PairSettings()
+        self.seed = seed
+        self.missing: Counter[str] = Counter()
+        self.matcher = TraitMatcher(text for e in examples for text in (*e.persona, *e.replies))
+        self._sites = [site for example in examples for site in self._find_sites(example)]
+
+    def _find_sites(self, example: Example) -> Iterator[_Site]:
+        for k, (reply, traits) in enumerate(zip(example.replies, example.traits, strict=True)):
+            if reply:
+                yield _Site(example, k, self.matcher.drawn(example.persona, reply) if traits is None else traits)
+
+    @cached_property
+    def _grounded(self) -> list[_Site]:
+        """Sites where the person answers out of the persona."""
+        return [s for s in self._sites if s.traits and s.asked and 3 <= count_words(s.reply) <= 60]
+
+    @cached_property
+    def _unasked(self) -> list[_Site]:
+        """Sites mid-dialogue where the partner asked for nothing and the person did not speak of the persona."""
+        return [
+            site
+            for site in self._sites
+            if site.k
+            and not site.traits
+            and 4 <= count_words(site.reply) <= 60
+            and content_stems(site.asked)
+            and not _ASKS.search(site.asked)
+        ]
+
+    def extract_prompts(self, count: int | None = None) -> list[Prompt]:
+        """Different prompts in random order, first those whose gold reply draws on the persona."""
+        sites = self._shuffled("prompts")
+        ordered = [s for s in sites if s.traits] + [s for s in sites if not s.traits]
+        prompts = dict.fromkeys(site.example.prompt(site.k) for site in ordered[: None if count is None else 4 * count])
+        if count is not None and len(prompts) < count:
+            prompts = dict.fromkeys(site.example.prompt(site.k) for site in ordered)
+        return list(prompts)[:count]
+
+    def create_test_sets(self, consistency_size: int = 500, engagement_size: int = 300) -> TestSets:
+        """Consistency: the gold reply draws on the persona. Engagement: any turn mid-dialogue. Fewer if fewer exist."""
+        consistency = [site for site in self._shuffled("consistency") if site.traits and site.asked]
+        engagement = [s for s in self._shuffled("engagement") if s.asked and 0 < s.k < len(s.example.replies) - 1]
+        return TestSets(
+            _items(consistency[:consistency_size]),
+            _items(engagement[:engagement_size]),
+            (consistency_size, engagement_size),
+        )
+
+    def _shuffled(self, purpose: str) -> list[_Site]:
+        return random.Random(f"{self.seed}/{purpose}").sample(self._sites, len(self._sites))
+
+    def generate_pairs(self, count: int | None = None) -> list[PreferencePair]:
+        """`count` pairs (default: of the settings), the reasons in turn; fewer where no reason can be made any more."""
+        self.missing = Counter()
+        balance = {reason: [0, 0] for reason in REASONS}
+        made: Counter[str] = Counter()
+        used: set[tuple[str, int, str]] = set()
+        pairs: list[PreferencePair] = []
+        for k in range(self.settings.count if count is None else count):
+            rng = random.Random(f"{self.seed}/pair/{k}")
+            wanted = REASONS[k % len(REASONS)]
+            order = sorted(REASONS, key=lambda reason: (reason != wanted, made[reason]))
+            found = next(((r, pair) for r in order if (pair := self._make(r, rng, balance[r], used))), None)
+            if found is None:
+                self.missing[wanted] += 1
+                continue
+            reason, (site, rejected) = found
+            made[reason] += 1
+            self.missing.update([wanted] if reason != wanted else [])
+            used.add((site.example.id, site.k, rejected))
+            pairs.append(PreferencePair(site.example.prompt(site.k), site.reply, rejected, reason))
+        return pairs
+
+    def _make(
+        self, reason: str, rng: random.Random, balance: list[int], used: set[tuple[str, int, str]], sites: int = 6
+    ) -> tuple[_Site, str] | None:
+        """A site and a rejected reply, chosen among those of a few sites so that the lengths of a reason even out."""
+        pool = self._unasked if reason == "recited" else self._grounded
+        options: list[tuple[_Site, str]] = []
+        for site in rng.sample(pool, min(len(pool), 40)):
+            made = [text for text in self._candidates(reason, site, rng) if self._fits(site, text)]
+            fresh = [text for text in made if (site.example.id, site.k, text) not in used]
+            options += [(site, text) for text in dict.fromkeys(fresh)]
+            if len({id(site) for site, _ in options}) >= sites:
+                break
+        if not options:
+            return None
+        choice = _even_out(options, balance, rng)
+        difference = count_words(choice[1]) - count_words(choice[0].reply)
+        balance[0] += _sign(difference)
+        balance[1] += difference
+        return choice
+
+    def _fits(self, site: _Site, text: str) -> bool:
+        chosen, rejected = count_words(site.reply), count_words(text)
+        within = rejected and max(chosen, rejected) <= self.settings.length_ratio * min(chosen, rejected)
+        return bool(within) and words(text) != words(site.reply)
+
+    def _candidates(self, reason: str, site: _Site, rng: random.Random) -> Iterable[str]:
+        """Replies to this site that are worse for this reason, of any length."""
+        if reason == "persona_swapped":
+            return self._swapped(site, rng)
+        if reason == "contradicted":
+            return contradictions(
+                site.reply, [site.example.persona[k] for k in site.traits], self._own_stems(site), rng
+            )
+        if reason == "bland":  # many empty phrases in a row are no reply that anybody would give
+            return (
+                []
+                if count_words(site.reply) > 20
+                else _bland_replies(self._bland, count_words(site.reply), self.settings.length_ratio, rng)
+            )
+        if reason == "degenerate":
+            return [*_cut_off(site.reply), *_loops(site.reply, self.settings.length_ratio, rng)]
+        return self._recited(site, rng) if reason == "recited" else self._mixed(site)
+
+    def _swapped(self, site: _Site, rng: random.Random) -> list[str]:
+        """What people with another persona answered to the most similar questions."""
+        asked = _question(site.asked)
+        rarest = sorted(asked, key=lambda word: (self._count(word), word))[:6]
+        near: dict[int, _Site] = {}
+        for word in rarest:
+            found = self._answers.get(word, [])
+            near.update((id(other), other) for other in rng.sample(found, min(40, len(found))))
+        scored = [(self._similarity(asked, _question(other.asked)), other) for other in near.values()]
+        best = sorted((pair for pair in scored if pair[0] >= 0.2), key=lambda pair: -pair[0])[:12]
+        best = [pair for pair in best if pair[0] >= 0.6 * best[0][0]]
+        return [
+            other.reply for _, other in best if self._is_foreign(site, other.reply, other.example.persona, other.traits)
+        ]
+
+    @cached_property
+    def _answers(self) -> dict[str, list[_Site]]:
+        """Grounded answers that stand on their own, by the words of the question."""
+        index: dict[str, list[_Site]] = defaultdict(list)
+        for site in self._grounded:
+            if not _AGREES.search(site.reply) and "?" not in site.reply:
+                for word in sorted(_question(site.asked)):
+                    index[word].append(site)
+        return dict(index)
+
+    def _count(self, word: str) -> int:
+        return len(self._answers.get(word, ()))
+
+    def _similarity(self, first: frozenset[str], second: frozenset[str]) -> float:
+        """Jaccard similarity of two questions, every word weighted by its rarity among the questions; 0..1."""
+        # fsum, whose result does not depend on the order of a set: the same pairs in every process.
+        shared, all_words = (
+            math.fsum(1 / (1 + self._count(word)) ** 0.5 for word in part) for part in (first & second, first | second)
+        )
+        return shared / all_words if all_words else 0.0
+
+    def _own_stems(self, site: _Site) -> frozenset[str]:
+        """Everything the person says or is known to be, in the whole dialogue."""
+        example = site.example
+        return frozenset(stem for text in (*example.persona, *example.replies) for stem in content_stems(text))
+
+    def _is_foreign(self, site: _Site, text: str, persona: Persona, traits: Sequence[int]) -> bool:
+        """Whether `text` claims, of another's persona, something this person never says, and nothing this person is."""
+        if not traits or not site.example.persona or self.matcher.drawn(site.example.persona, text):
+            return False
+        said = statement_stems(text)
+        drawn = frozenset().union(*(trait_stems(persona[k]) for k in traits))
+        claimed = said & drawn or said
+        mass = self.matcher.mass(claimed)
+        return mass > 0.3 and self.matcher.mass(claimed - self._own_stems(site)) >= 0.6 * mass
+
+    @cached_property
+    def _bland(self) -> tuple[str, ...]:
+        """The written bland replies, and those without content that five dialogues or more share."""
+        seen: dict[str, set[str]] = defaultdict(set)
+        for site in self._sites:
+            if count_words(site.reply) <= 14 and "?" not in site.reply and not content_stems(site.reply):
+                seen[site.reply].add(site.example.id)
+        mined = [text for text, ids in seen.items() if len(ids) >= 5 and _SMALL_TALK.search(text)]
+        mined = [text for text in mined if not _IN_CONTEXT.search(text)]
+        return tuple(dict.fromkeys([*BLAND, *sorted(mined)]))
+
+    def _recited(self, site: _Site, rng: random.Random) -> list[str]:
+        """Own traits, one after the other, that have nothing to do with what was said."""
+        topic = {*content_stems(site.asked), *content_stems(site.reply)}
+        traits = [trait for trait in site.example.persona if topic.isdisjoint(trait_stems(trait))]
+        picks = [rng.sample(traits, rng.randint(1, len(traits))) for _ in range(6)] if traits else []
+        return [" ".join(map(_spoken, pick)) for pick in picks]
+
+    def _mixed(self, site: _Site) -> list[str]:
+        """What the partner says about the partner, here or later, as if it were the bot's own."""
+        persona, turns = site.example.partner_persona, site.example.turns[0::2]
+        made = []
+        for k, turn in enumerate(turns):
+            claims = " ".join(part for part in sentences(turn) if not part.endswith("?"))
+            traits = self.matcher.drawn(persona, claims)
+            if k != site.k and not _AGREES.search(claims) and self._is_foreign(site, claims, persona, traits):
+                made.append(claims)
+        return made
+
+
+def _spoken(trait: str) -> str:
+    """A trait with the apostrophes, capitals and stop that PersonaChat leaves out: "i don t swim" -> "I don't swim."""
+    text = re.sub(r"\b([Ii]) (m|ve|ll|d)\b", r"\1'\2", trait)
+    text = re.sub(r"\b(can|don|didn|doesn|isn|wasn|won|haven|wouldn|couldn|aren) t\b", r"\1't", text)
+    text = re.sub(r"\s+([,.!?])", r"\1", re.sub(r"\bi\b", "I", text)).rstrip(" .")
+    return text[:1].upper() + text[1:] + ("" if text.endswith(("!", "?")) else ".")
+
+
+def _items(sites: Iterable[_Site]) -> list[TestItem]:
+    return [
+        TestItem(s.example.prompt(s.k), s.reply, s.traits, s.example.id.rpartition("/")[0], s.example.partner_persona)
+        for s in sites
+    ]
+
+
+def _even_out(options: list[tuple[_Site, str]], balance: list[int], rng: random.Random) -> tuple[_Site, str]:
+    """Any option that keeps the balance (signs, words) near zero, or else the one that brings it nearest."""
+
+    def after(option: tuple[_Site, str]) -> tuple[int, int]:
+        difference = count_words(option[1]) - count_words(option[0].reply)
+        return abs(balance[0] + _sign(difference)), abs(balance[1] + difference)
+
+    good = [option for option in options if after(option)[0] <= 2 and after(option)[1] <= 6]
+    return rng.choice(good) if good else min(options, key=after)
+
+
+def _question(text: str) -> frozenset[str]:
+    """The words of the question that a turn ends with; empty without one."""
+    last = words(sentences(text)[-1]) if text.endswith("?") else []
+    # "And you?" means nothing alone: all that the partner said counts.
+    return frozenset(words(text) if 0 < len(last) <= 4 else last)
+
+
+def _bland_replies(bland: Sequence[str], length: int, ratio: float, rng: random.Random) -> Iterator[str]:
+    """Some bland replies, or several in a row, of about `length` words."""
+    for _ in range(8):
+        parts: list[str] = []
+        target = rng.uniform(length / ratio, length * ratio)
+        while not parts or count_words(" ".join(parts)) < target - 3:
+            parts.append(
+                rng.choice([text for text in rng.sample(bland, 5) if text not in parts] or [rng.choice(bland)])
+            )
+        yield " ".join(parts)
+
+
+def _cut_off(reply: str) -> Iterator[str]:
+    """The reply up to every word that cannot end a sentence."""
+    tokens = reply.split()
+    for end in range(3, len(tokens)):
+        if _DANGLING.fullmatch(tokens[end - 1]):
+            yield " ".join(tokens[:end])
+
+
+def _loops(reply: str, ratio: float, rng: random.Random) -> Iterator[str]:
+    """The reply as far as some phrase of it, which then comes again and again."""
+    tokens = reply.split()
+    for _ in range(6):
+        width = rng.randint(2, 4)
+        longest = int(len(tokens) * ratio)
+        if len(tokens) < width or longest < 3 * width:
+            continue
+        start = rng.randint(0, min(len(tokens) - width, longest - 3 * width))
+        length = rng.randint(max(start + 3 * width, int(len(tokens) / ratio)), longest)
+        phrase = [token.rstrip(".!?") for token in tokens[start : start + width]]
+        yield " ".join((tokens[:start] + phrase * length)[:length])
+
+
+def contradictions(reply: str, traits: Sequence[str], own_stems: frozenset[str], rng: random.Random) -> list[str]:
+    """Small edits of a reply that deny a trait which it draws on: a sentence denied or affirmed, another number,
+    another thing of the same kind. Only words that trait and sentence share are touched, where both are of one mind."""
+    made = []
+    for sentence in sentences(reply):
+        for trait in traits:
+            shared = trait_stems(trait).intersection(content_stems(sentence))
+            negative = bool(_NEGATIVE.search(sentence))
+            if sentence.endswith("?") or not shared or negative != bool(_NEGATIVE.search(trait)):
+                continue
+            if not _OWN.search(sentence) and count_words(sentence) > 4:  # may be about somebody else
+                continue
+            made += [reply.replace(sentence, edited, 1) for edited in _deny(sentence, shared, negative, rng)]
+            made += _change_words(reply, sentence, trait, own_stems, rng)
+    return made
+
+
+def _deny(sentence: str, shared: frozenset[str], negative: bool, rng: random.Random) -> Iterator[str]:
+    """The sentence with "not" put in (or taken out, if it is `negative`) in front of a shared word, in its clause."""
+    for pattern, edits in _AFFIRMATIONS if negative else _DENIALS:
+        for match in pattern.finditer(sentence):
+            clause = _CLAUSE_END.split(sentence[match.end() :], maxsplit=1)[0]
+            if not shared.isdisjoint(content_stems(clause)) and not _SUBORDINATE.search(sentence[: match.start()]):
+                yield sentence[: match.start()] + match.expand(rng.choice(edits)) + sentence[match.end() :]
+
+
+def _change_words(
+    reply: str, sentence: str, trait: str, own_stems: frozenset[str], rng: random.Random
+) -> Iterator[str]:
+    """The reply with a number or thing that sentence and trait share replaced wherever it stands."""
+    favourite = bool(_FAVOURITE.search(sentence) and _FAVOURITE.search(trait))
+    other_shared = len(trait_stems(trait).intersection(content_stems(sentence))) > 1
+    for word in sorted(set(words(sentence)) & set(words(trait))):
+        others = _others_of_kind(word, own_stems, favourite)
+        # A number says the same thing in both only beside another word that both share.
+        if others and (other_shared or not (word in _NUMBERS or word.isdigit())):
+            other = rng.choice(others)
+            yield re.sub(
+                rf"\b{word}\b", lambda match, new=other: _in_case_of(match[0], new), reply, flags=re.IGNORECASE
+            )
+
+
+def _others_of_kind(word: str, own_stems: frozenset[str], favourite: bool) -> list[str]:
+    """Words that may stand for this one after the same article, none of which the person ever uses."""
+    if word in _NUMBERS:
+        return [number for number in _NUMBERS if number != word]
+    if word.isdigit() and len(word) < 3:
+        return [str(int(word) + step) for step in (1, 2, 3, 4, 5)]
+    single = word if word in _KIND else word.removesuffix("s")
+    if single in _TASTE_WORDS and not favourite:
+        return []
+    plural = "s" if single != word else ""
+    alike = [w for w in _KIND.get(single, ()) if w != single and (w[0] in "aeiou") == (single[0] in "aeiou")]
+    return [w + plural for w in alike if own_stems.isdisjoint(content_stems(w))]
+
+
+def _in_case_of(old: str, new: str) -> str:
+    return new.capitalize() if old[0].isupper() else new
