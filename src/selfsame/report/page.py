@@ -1,0 +1,236 @@
+"""`report.html`: one file that needs no network, made from the records of a run directory and nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup
+
+from selfsame.errors import RunError
+from selfsame.report.plots import Plot, result_plots, training_plots
+from selfsame.report.tables import UNKNOWN, Cell, Row, decimals_of, metric_names, read_evaluations, rows_of
+from selfsame.run.directory import RunDirectory, dotted, read_json, read_jsonl, write_text
+
+_STAGES = ("sft", "reward", "ppo", "dpo")
+_MOST_PROMPTS = 5
+_MOST_REPLIES = 7
+
+
+def write_report(run_dir: str | Path) -> Path:
+    """Write `report.html` into the run directory and return its path.
+
+    What is not there yet (a run that was interrupted, a stage not asked for) is said so in the page.
+    Raises RunError where `run_dir` is not a run or cannot be written to.
+    """
+    run = RunDirectory.open(run_dir)
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True)
+    environment.filters |= {"duration": duration, "size": size, "dollars": dollars, "number": number}
+    page = environment.get_template("page.html.j2").render(**_content(run))
+    write_text(run.report_path, page)
+    return run.report_path
+
+
+def _content(run: RunDirectory) -> dict[str, Any]:
+    problems: list[str] = []
+    config = run.config()
+    records, damaged = read_jsonl(run.metrics_path)
+    samples, damaged_samples = read_jsonl(run.samples_path)
+    evaluations = read_evaluations(run, problems)
+    rows = rows_of(evaluations)
+    environment = _read(run.environment_path, problems)
+    cost, data = _read(run.cost_path, problems), _read(run.data_path, problems)
+    for name, count in ((run.metrics_path.name, damaged), (run.samples_path.name, damaged_samples)):
+        problems += [f"{name}: {count} damaged lines were left out"] if count else []
+    return {
+        "name": run.path.resolve().name,
+        "stages": _stages(run, config, records, rows),
+        "metrics": [(name.replace("_", " "), decimals_of(rows, name), name) for name in metric_names(rows)],
+        "rows": rows,
+        "unknown": Cell(None),
+        "result_plots": _safe(result_plots(rows)),
+        "curves": _by_stage(training_plots(records)),
+        "conversations": conversations(samples),
+        "cost": cost,
+        "data": data,
+        "settings": _evaluation_settings(evaluations),
+        "missing": [*problems, *missing_values(rows), *skipped_steps(records)],
+        "config": dotted(config),
+        "environment": dotted(environment or {}),
+    }
+
+
+def missing_values(rows: Sequence[Row]) -> list[str]:
+    """What could not be scored, one line per system and metric."""
+    lines = []
+    for row in rows:
+        for name, cell in row.cells.items():
+            if cell.value is None:
+                lines.append(f"{row.name}, {name}: no value")
+            elif cell.missing:
+                total = "" if cell.count is None else f" of {cell.count + cell.missing}"
+                lines.append(
+                    f"{row.name}, {name}: {cell.missing}{total} could not be scored and are left out of the value"
+                )
+    return lines
+
+
+def skipped_steps(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Numbers that were not finite, and steps that were skipped for it.
+
+    `skipped` is 0 or 1 in each record, `skipped_steps` counts up; either may be used.
+    """
+    bad: Counter[tuple[str, str]] = Counter()
+    skipped: dict[str, float] = {}
+    for record in records:
+        stage = str(record.get("stage", ""))
+        bad.update((stage, str(name)) for name in record.get("not_finite") or ())
+        total = skipped.get(stage, 0) + float(record.get("skipped") or 0)
+        skipped[stage] = max(total, float(record.get("skipped_steps") or 0))
+    lines = [f"{stage}: {count:.0f} steps skipped" for stage, count in skipped.items() if count]
+    return lines + [f"{stage}, {name}: not finite in {count} records" for (stage, name), count in bad.items()]
+
+
+def conversations(samples: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The prompts answered most often, each with replies spread over the training: first, last and some between."""
+    prompts: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Mapping[str, Any]]] = {}
+    for row in samples:
+        key = (tuple(map(str, row.get("persona") or ())), tuple(map(str, row.get("history") or ())))
+        prompts.setdefault(key, []).append(row)
+    chosen = sorted(prompts.items(), key=lambda item: -len(item[1]))[:_MOST_PROMPTS]
+    return [
+        {"persona": persona, "turns": _turns(history), "replies": _spread(replies, _MOST_REPLIES)}
+        for (persona, history), replies in chosen
+    ]
+
+
+def duration(seconds: float | None) -> str:
+    """`1 h 02 min`, `3 min 20 s`, `4.2 s`."""
+    if seconds is None:
+        return UNKNOWN
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def size(count: float | None) -> str:
+    """Bytes as `12.3 MB`, in powers of 1000."""
+    if count is None:
+        return UNKNOWN
+    power = min(4, int(math.log10(count) // 3)) if count >= 1 else 0
+    return f"{count / 1000**power:.{1 if power else 0}f} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
+
+
+def dollars(amount: float | None) -> str:
+    """`$0.35`; below a cent as many decimals as two digits need, `$0.0012`."""
+    if amount is None:
+        return UNKNOWN
+    return f"${amount:,.2f}" if amount >= 0.01 or amount == 0 else f"${amount:.{1 - math.floor(math.log10(amount))}f}"
+
+
+def number(value: Any) -> str:
+    """A value of a configuration or a record, short."""
+    if value is None or value == [] or value == {}:
+        return UNKNOWN
+    if isinstance(value, list):
+        return ", ".join(number(item) for item in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {number(item)}" for key, item in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _evaluation_settings(evaluations: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Heading -> settings; one heading for systems that were evaluated alike."""
+    found = {name: dotted(content.get("settings") or {}) for name, content in evaluations.items()}
+    alike: list[tuple[list[str], dict[str, Any]]] = []
+    for name, settings in found.items():
+        same = next((names for names, known in alike if known == settings), None)
+        if same is not None:
+            same.append(name)
+        elif settings:
+            alike.append(([name], settings))
+    return {", ".join(names): settings for names, settings in alike}
+
+
+def _read(path: Path, problems: list[str]) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    try:
+        content = read_json(path)
+    except RunError as error:
+        problems.append(str(error))
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _stages(
+    run: RunDirectory, config: Mapping[str, Any], records: Sequence[Mapping[str, Any]], rows: Sequence[Row]
+) -> list[dict[str, Any]]:
+    """What was asked for or done, and how far each got."""
+    asked = dotted(config).get("run.stages") or ()
+    last: dict[str, int] = {}
+    for record in records:
+        if isinstance(step := record.get("step"), int):
+            stage = str(record.get("stage"))
+            last[stage] = max(step, last.get(stage, step))
+    names = [stage for stage in _STAGES if stage in asked or stage in last] + sorted(set(last) - set(_STAGES))
+    states = [{"name": name, "there": name in last, "note": _how_far(run, name, last.get(name))} for name in names]
+    systems = [row.name for row in rows if row.kind == "system"]
+    return [*states, {"name": "evaluate", "there": bool(systems), "note": ", ".join(systems) or "not there yet"}]
+
+
+def _how_far(run: RunDirectory, stage: str, last_step: int | None) -> str:
+    if last_step is None:
+        return "not there yet"
+    saved = any(run.checkpoints(stage).glob("step-*"))
+    return f"up to step {last_step}" + ("" if saved else ", no checkpoint")
+
+
+def _turns(history: Sequence[str]) -> list[dict[str, str]]:
+    """The history ends with the partner, so every second turn from the end is the partner's."""
+    last = len(history) - 1
+    return [
+        {"who": "bot" if (last - index) % 2 else "partner", "text": text} for index, text in enumerate(history) if text
+    ]
+
+
+def _spread(replies: Sequence[Mapping[str, Any]], most: int) -> list[dict[str, str]]:
+    ordered = sorted(replies, key=lambda row: (_stage_order(str(row.get("stage"))), row.get("step") or 0))
+    if len(ordered) > most:
+        ordered = [ordered[round(index * (len(ordered) - 1) / (most - 1))] for index in range(most)]
+    return [
+        {
+            "when": f"{row.get('stage')} · step {row.get('step')}",
+            "text": str(row.get("reply", "")),
+            "reward": _reward(row.get("reward")),
+        }
+        for row in ordered
+    ]
+
+
+def _reward(reward: Any) -> str:
+    return f"reward {reward:.2f}" if isinstance(reward, (int, float)) else ""
+
+
+def _stage_order(stage: str) -> int:
+    return _STAGES.index(stage) if stage in _STAGES else len(_STAGES)
+
+
+def _by_stage(plots: Sequence[Plot]) -> list[dict[str, Any]]:
+    stages = dict.fromkeys(plot.stage for plot in plots)
+    of = {stage: _safe([plot for plot in plots if plot.stage == stage]) for stage in stages}
+    return [
+        {"stage": stage, "main": [plot for plot in of[stage] if plot["main"]],
+         "others": [plot for plot in of[stage] if not plot["main"]]}
+        for stage in sorted(stages, key=_stage_order)
+    ]  # fmt: skip
+
+
+def _safe(plots: Sequence[Plot]) -> list[dict[str, Any]]:
+    # matplotlib escapes the text it draws, so its SVG may stand in the page as it is; nothing else is marked safe.
+    return [{"title": plot.title, "svg": Markup(plot.svg), "main": plot.main} for plot in plots]

@@ -1,0 +1,221 @@
+"""Results as tables: read from `eval/*.json` of a run directory, written for a terminal, Markdown or a README."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from selfsame.errors import ConfigError, RunError
+from selfsame.run.directory import RunDirectory, read_json, write_text
+
+SYSTEMS = ("base", "sft", "ppo", "dpo")
+"""The order in which systems are listed; others follow by name."""
+UNKNOWN = "–"
+_NO_RESULTS = "There are no results yet: run the evaluation first."
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A measured value with its 95% confidence interval; None is unknown. `count` items were scored, `missing` not."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    count: int | None = None
+    missing: int = 0
+
+    def show(self, decimals: int) -> str:
+        """`61.2 [57.0, 65.4]`, without brackets where there is no interval."""
+        if self.value is None:
+            return UNKNOWN
+        text = f"{self.value:.{decimals}f}"
+        if self.low is None or self.high is None:
+            return text
+        return f"{text} [{self.low:.{decimals}f}, {self.high:.{decimals}f}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """All metrics of one system, or of a reference that shows what a metric gives to known replies (`gold`)."""
+
+    name: str
+    kind: Literal["system", "reference"]
+    items: int | None = None
+    cells: dict[str, Cell] = field(default_factory=dict)
+
+
+def results_table(run_dir: str | Path) -> list[Row]:
+    """Systems, then references, from `eval/*.json`; an empty list where nothing was evaluated.
+
+    A reference that is the same for all systems is one row, else there is one for each system.
+    Raises RunError where `run_dir` is not a run or a file is damaged.
+    """
+    return rows_of(read_evaluations(RunDirectory.open(run_dir)))
+
+
+def rows_of(evaluations: Mapping[str, Mapping[str, Any]]) -> list[Row]:
+    """The rows of `results_table` from evaluations that were read already."""
+    return [*_system_rows(evaluations), *_reference_rows(evaluations)]
+
+
+def read_evaluations(run: RunDirectory, problems: list[str] | None = None) -> dict[str, dict[str, Any]]:
+    """System name -> its evaluation. A damaged file raises RunError, or joins the list `problems` if there is one."""
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted((run.path / "eval").glob("*.json")):
+        try:
+            content = read_json(path)
+            if not isinstance(content, dict) or not isinstance(content.get("metrics"), dict):
+                raise RunError(f"{path} is damaged (no metrics in it): delete it and evaluate again")
+        except RunError as error:
+            if problems is None:
+                raise
+            problems.append(str(error))
+            continue
+        found[str(content.get("system", path.stem))] = content
+    return {name: found[name] for name in sorted(found, key=_system_order)}
+
+
+def metric_names(rows: Iterable[Row]) -> list[str]:
+    """Every metric of `rows`, in the order of first appearance."""
+    return list(dict.fromkeys(name for row in rows for name in row.cells))
+
+
+def decimals_of(rows: Iterable[Row], metric: str) -> int:
+    """Decimals for a column: one for values from 10, two from 1, else three, so that a column lines up."""
+    values = [abs(row.cells[metric].value or 0.0) for row in rows if metric in row.cells]
+    largest = max(values, default=0.0)
+    return 1 if largest >= 10 else 2 if largest >= 1 else 3
+
+
+def text_table(rows: Sequence[Row], width: int = 110) -> str:
+    """For a terminal of `width` characters, in as many blocks as the metrics need. References stand in parentheses."""
+    if not rows:
+        return _NO_RESULTS
+    header, *body = _as_texts(rows, "({})")
+    widths = [max(len(line[column]) for line in (header, *body)) for column in range(len(header))]
+    blocks = []
+    for columns in _blocks(widths, width):
+        lines = [[line[column].ljust(widths[column]) for column in columns] for line in (header, *body)]
+        lines.insert(1, ["-" * widths[column] for column in columns])
+        blocks.append("\n".join("  ".join(line).rstrip() for line in lines))
+    return "\n\n".join(blocks)
+
+
+def markdown_table(rows: Sequence[Row]) -> str:
+    """A Markdown table; names are escaped, so a metric name cannot break it."""
+    if not rows:
+        return _NO_RESULTS
+    header, *body = [
+        [cell.replace("\\", "\\\\").replace("|", "\\|") for cell in line] for line in _as_texts(rows, "*{}*")
+    ]
+    rule = ["---", *("---:" for _ in header[1:])]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (header, rule, *body))
+
+
+def markdown_results(run_dir: str | Path) -> str:
+    """The results of a run for a README: the table, and below it how many items it rests on."""
+    rows = results_table(run_dir)
+    table = markdown_table(rows)
+    items = {row.name: row.items for row in rows if row.items is not None}
+    if not items:
+        return table
+    counts = ", ".join(f"{name} {count}" for name, count in items.items())
+    notes = f"In brackets: 95% confidence interval. Items: {counts}. Rows in *italics* are references, not systems."
+    return f"{table}\n\n{notes}"
+
+
+def update_readme(readme_path: str | Path, marker: str, text: str) -> bool:
+    """Replace what stands between `<!-- results:MARKER -->` and `<!-- /results:MARKER -->`.
+
+    Returns whether that changed the file. Raises ConfigError where the file or one of the markers is not there.
+    """
+    path = Path(readme_path)
+    begin, end = f"<!-- results:{marker} -->", f"<!-- /results:{marker} -->"
+    try:
+        old = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read ({error}): give a Markdown file") from error
+    if old.count(begin) != 1 or old.count(end) != 1 or old.index(begin) > old.index(end):
+        raise ConfigError(f"{path}: needs one line {begin} and after it one line {end}, around the text to replace")
+    between = re.escape(begin) + r".*?" + re.escape(end)
+    new = re.sub(between, lambda _: f"{begin}\n{text.strip()}\n{end}", old, flags=re.DOTALL)
+    if new != old:
+        write_text(path, new)
+    return new != old
+
+
+def cell_of(content: Any) -> Cell:
+    """A metric as the evaluation stored it: a mapping with an interval, or a bare number. NaN is unknown."""
+    if not isinstance(content, Mapping):
+        return Cell(_finite(content))
+    count, missing = _finite(content.get("count")), _finite(content.get("missing"))
+    return Cell(
+        _finite(content.get("value")),
+        _finite(content.get("low")),
+        _finite(content.get("high")),
+        None if count is None else int(count),
+        int(missing or 0),
+    )
+
+
+def _finite(value: Any) -> float | None:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if number and math.isfinite(value) else None
+
+
+def _system_order(name: str) -> tuple[int, str]:
+    return (SYSTEMS.index(name) if name in SYSTEMS else len(SYSTEMS), name)
+
+
+def _cells(metrics: Mapping[str, Any]) -> dict[str, Cell]:
+    return {str(name): cell_of(content) for name, content in metrics.items()}
+
+
+def _system_rows(evaluations: Mapping[str, Mapping[str, Any]]) -> list[Row]:
+    return [
+        Row(name, "system", content.get("items"), _cells(content["metrics"])) for name, content in evaluations.items()
+    ]
+
+
+def _reference_rows(evaluations: Mapping[str, Mapping[str, Any]]) -> list[Row]:
+    by_name: dict[str, dict[str, dict[str, Cell]]] = {}
+    for system, content in evaluations.items():
+        for name, metrics in (content.get("references") or {}).items():
+            if isinstance(metrics, Mapping):
+                by_name.setdefault(str(name), {})[system] = _cells(metrics)
+    rows = []
+    for name, by_system in by_name.items():
+        first = next(iter(by_system.values()))
+        if all(cells == first for cells in by_system.values()):
+            rows.append(Row(name.replace("_", " "), "reference", cells=first))
+        else:
+            rows += [Row(f"{name.replace('_', ' ')} ({system})", "reference", cells=cells)
+                     for system, cells in by_system.items()]  # fmt: skip
+    return rows
+
+
+def _as_texts(rows: Sequence[Row], reference: str) -> list[list[str]]:
+    """Header and lines; `reference` is the pattern that sets the names of references apart."""
+    names = metric_names(rows)
+    lines = [["system", *(name.replace("_", " ") for name in names)]]
+    decimals = {name: decimals_of(rows, name) for name in names}
+    for row in rows:
+        label = row.name if row.kind == "system" else reference.format(row.name)
+        lines.append([label, *(row.cells.get(name, Cell(None)).show(decimals[name]) for name in names)])
+    return lines
+
+
+def _blocks(widths: Sequence[int], width: int) -> list[list[int]]:
+    """Column numbers of each block: the first column in all of them, the others as they fit."""
+    blocks, used = [[0]], widths[0]
+    for column in range(1, len(widths)):
+        if used + 2 + widths[column] > width and len(blocks[-1]) > 1:
+            blocks.append([0])
+            used = widths[0]
+        blocks[-1].append(column)
+        used += 2 + widths[column]
+    return blocks

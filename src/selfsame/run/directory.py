@@ -1,0 +1,297 @@
+"""A run is a directory; this file says what lies where in it and writes it so that a crash never leaves half a file.
+
+`config.yaml environment.json data.json metrics.jsonl samples.jsonl cost.json rejects.jsonl report.html`
+`eval/<system>.json checkpoints/<stage>/step-*/`
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from selfsame.errors import ConfigError, RunError
+from selfsame.run.environment import describe_environment
+
+try:
+    import fcntl
+except ImportError:  # Windows has no flock: two processes in one run directory are not kept apart there
+    fcntl = None
+
+_MOST_DIFFERENCES = 6
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_NOT_ALLOWED = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the operating system says while `path` is written into a RunError of one line."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _DISK_FULL:
+            reason = (
+                f"disk full while writing {path}: free some space and start again, the run goes on from its last save"
+            )
+        elif error.errno in _NOT_ALLOWED:
+            reason = f"cannot write {path} ({error.strerror}): choose a folder you may write to with --run.directory"
+        else:
+            reason = (
+                f"cannot write {path} ({error.strerror or error}): check the disk or choose another --run.directory"
+            )
+        raise RunError(reason) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut. Only POSIX systems can open a folder for that."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` by `text` (UTF-8): a reader, or a crash at any moment, sees the old file or the new one.
+
+    Raises RunError where the disk is full or may not be written to.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(temporary, "wb") as file:
+                file.write(_encode(text))
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+            sync_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, obj: Any) -> None:
+    """Write `obj` as JSON, atomically; NaN and infinities become null (unknown), arrays and tensors plain numbers."""
+    write_text(path, json.dumps(plain(obj), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """What `write_json` wrote. Raises RunError where the file is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RunError(f"{path} is missing: run the stage that writes it") from error
+    except ValueError as error:
+        raise RunError(f"{path} is damaged ({error}): delete it and run the stage that writes it again") from error
+    except OSError as error:
+        raise RunError(f"cannot read {path} ({error.strerror})") from error
+
+
+def append_jsonl(path: Path, record: Mapping[str, Any]) -> None:
+    """Add one record as one line. A half line that a crash left before it stays a line of its own."""
+    line = _encode(json.dumps(plain(record), ensure_ascii=False, allow_nan=False) + "\n")
+    with writing(path), open(path, "ab+") as file:
+        if file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
+            line = b"\n" + line
+        file.write(line)
+
+
+def read_jsonl(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """The records of `path` (none where there is no such file) and how many damaged lines were left out."""
+    if not path.exists():
+        return [], 0
+    records, damaged = [], 0
+    for line in path.read_bytes().split(b"\n"):  # not splitlines: U+2028 in a reply does not end a line
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError:
+            record = None
+        if isinstance(record, dict):
+            records.append(record)
+        else:
+            damaged += 1
+    return records, damaged
+
+
+def plain(obj: Any) -> Any:
+    """`obj` as JSON can hold it."""
+    if isinstance(obj, Mapping):
+        return {str(key): plain(value) for key, value in obj.items()}
+    if isinstance(obj, (list, tuple, set, frozenset)):
+        return [plain(value) for value in obj]
+    if isinstance(obj, float):
+        return obj if math.isfinite(obj) else None
+    if obj is None or isinstance(obj, (str, int)):
+        return obj
+    if hasattr(obj, "tolist"):  # numpy and torch, without importing either
+        return plain(obj.tolist())
+    return str(obj)
+
+
+def dotted(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"a": {"b": 1}}` as `{"a.b": 1}`."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat |= dotted(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+class RunDirectory:
+    """The paths of one run. `create` starts or resumes it, `open` reads it."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @classmethod
+    def create(cls, path: str | Path, config: Mapping[str, Any], free: Sequence[str] = ()) -> RunDirectory:
+        """Make the directory and store `config`, or come back to one that holds the same `config`.
+
+        free: dotted keys, or beginnings of them (`run.trackers`), that may differ when a run is resumed.
+        Raises ConfigError where `path` cannot be a run directory, RunError where it holds a run with another
+        configuration or cannot be written.
+        """
+        run, now = cls(path), plain(config)
+        if run.path.exists() and not run.path.is_dir():
+            raise ConfigError(f"{path} is a file: a run needs a folder, choose another --run.directory")
+        with writing(run.path):
+            run.path.mkdir(parents=True, exist_ok=True)
+            others = [entry.name for entry in run.path.iterdir() if not entry.name.startswith(".")]
+        if run.config_path.exists():
+            run._check_same(now, free)
+        elif others:
+            raise ConfigError(f"{path} is not empty and holds no run: choose another --run.directory")
+        if not run.config_path.exists() or run.config() != now:
+            write_text(run.config_path, yaml.safe_dump(now, sort_keys=False))
+        with writing(run.path):
+            _probe(run.path)
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunDirectory:
+        """The run in `path`. Raises RunError where there is none."""
+        run = cls(path)
+        if not run.config_path.is_file():
+            raise RunError(f"{path} is not a run directory (no config.yaml): give the folder that training wrote to")
+        return run
+
+    @property
+    def config_path(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def environment_path(self) -> Path:
+        return self.path / "environment.json"
+
+    @property
+    def data_path(self) -> Path:
+        return self.path / "data.json"
+
+    @property
+    def metrics_path(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def samples_path(self) -> Path:
+        return self.path / "samples.jsonl"
+
+    @property
+    def cost_path(self) -> Path:
+        return self.path / "cost.json"
+
+    @property
+    def rejects_path(self) -> Path:
+        return self.path / "rejects.jsonl"
+
+    @property
+    def report_path(self) -> Path:
+        return self.path / "report.html"
+
+    def eval_path(self, name: str) -> Path:
+        """Where the evaluation of one system (`base`, `sft`, `ppo`, `dpo`) is stored."""
+        return self.path / "eval" / f"{name}.json"
+
+    def checkpoints(self, stage: str) -> Path:
+        """The folder for the `CheckpointManager` of one stage."""
+        return self.path / "checkpoints" / stage
+
+    def config(self) -> dict[str, Any]:
+        """The stored configuration. Raises RunError where config.yaml is damaged."""
+        try:
+            stored = yaml.safe_load(self.config_path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            reason, remedy = str(error).splitlines()[0], "repair it or choose another directory"
+            raise RunError(f"{self.config_path} cannot be read ({reason}): {remedy}") from error
+        if not isinstance(stored, dict):
+            raise RunError(f"{self.config_path} is damaged (not a mapping): repair it or choose another directory")
+        return stored
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep every other process from training in this directory. Raises RunError where one does already."""
+        with writing(self.path / ".lock"):
+            file = open(self.path / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 - held as long as the lock
+        with file:
+            _take(file, self.path)
+            yield
+
+    def write_environment(self) -> None:
+        """Store on what machine and with which versions the run was made; the first part of a resumed run counts."""
+        if not self.environment_path.exists():
+            write_json(self.environment_path, describe_environment())
+
+    def _check_same(self, now: Mapping[str, Any], free: Sequence[str]) -> None:
+        stored, current = dotted(self.config()), dotted(now)
+        differences = [
+            f"{key}: stored {stored.get(key)!r}, now {current.get(key)!r}"
+            for key in {**stored, **current}
+            if (key in stored) != (key in current) or stored.get(key) != current.get(key)
+            if not any(key == name or key.startswith(f"{name}.") for name in free)
+        ]
+        if not differences:
+            return
+        more = len(differences) - _MOST_DIFFERENCES
+        listed = "; ".join(differences[:_MOST_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
+        raise RunError(
+            f"{self.path} holds a run with other settings ({listed}): "
+            "go back to the stored ones to resume it, or choose another --run.directory"
+        )
+
+
+def _encode(text: str) -> bytes:
+    # A lone surrogate has no UTF-8; backslashreplace writes it as \udcxx, which is its escape in JSON as well.
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _probe(folder: Path) -> None:
+    """Find out now, not after the first stage, whether `folder` can be written to."""
+    probe = folder / f".probe-{os.getpid()}"
+    probe.touch()
+    probe.unlink()
+
+
+def _take(file: Any, folder: Path) -> None:
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.seek(0)
+        holder = f"process {file.read().strip() or 'unknown'}"
+        raise RunError(f"{folder} is in use by {holder}: wait for it, or choose another --run.directory") from error
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()

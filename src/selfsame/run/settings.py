@@ -1,0 +1,34 @@
+"""Settings of a run: where its records go, how often it is saved, who else is told."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from selfsame.settings import Settings
+
+Stage = Literal["sft", "reward", "ppo", "dpo", "evaluate"]
+TrackerName = Literal["wandb", "tensorboard", "trackio"]
+
+
+class RunSettings(Settings):
+    """The run directory, its stages, checkpoints, trackers and prices."""
+
+    directory: str | None = None
+    """Folder of the run; without one it is `runs/<preset or name>-<hash of the configuration>`, so the same command
+    goes on with the same run."""
+    stages: tuple[Stage, ...] = Field(default=("sft", "reward", "ppo", "evaluate"), min_length=1)
+    """What to do, in this order. A stage that is finished already is not done again."""
+    save_every: int = Field(default=50, ge=1)
+    """Steps between two checkpoints; the last step of a stage is always saved."""
+    keep: int = Field(default=2, ge=1)
+    """Checkpoints kept per stage. One is enough to resume; two also survive a damaged file."""
+    trackers: tuple[TrackerName, ...] = ()
+    """Trackers fed beside metrics.jsonl. W&B stays offline, in the run directory, unless WANDB_API_KEY is set."""
+    gpu_hourly_rate: float = Field(default=0.35, ge=0)
+    """Price of one GPU for one hour, in dollars. A run on a CPU has no known price and is listed without one."""
+    storage_cost_per_gb: float = Field(default=0.10, ge=0)
+    """Price of keeping 10^9 bytes, in dollars; charged once, for the bytes of the run directory."""
+    samples_every: int = Field(default=10, ge=1)
+    """Steps between two sets of sample replies in samples.jsonl."""
