@@ -90,7 +90,12 @@ class _Pipeline:
     def _sft(self) -> None:
         config = self.config
         SFTTrainer(
-            self.roles, train=self.data.train, validation=self.data.validation, settings=config.training.sft, seed=config.seed, record=self._record("sft")
+            self.roles,
+            train=self.data.train,
+            validation=self.data.validation,
+            settings=config.training.sft,
+            seed=config.seed,
+            record=self._record("sft"),
         ).train()
 
     def _reward(self) -> None:
@@ -98,25 +103,39 @@ class _Pipeline:
         trainer.train()
         if parallel.is_main():
             accuracy = trainer.evaluate_ranking_accuracy(trainer.validation)
-            write_json(self.directory.eval_path("reward"), {"pairs": len(trainer.validation), "metrics": accuracy, "seed": config.seed})
+            write_json(
+                self.directory.path / "reward.json",
+                {"pairs": len(trainer.validation), "metrics": accuracy, "seed": config.seed},
+            )
 
     def _ppo(self) -> None:
         config = self.config
         self._need("sft", "reward")
         prompts = self.train_pairs.extract_prompts(config.training.ppo.steps * config.training.ppo.prompts_per_step)
-        PPOTrainer(self.roles, prompts=prompts, settings=config.training.ppo, seed=config.seed, record=self._record("ppo")).train()
+        PPOTrainer(
+            self.roles, prompts=prompts, settings=config.training.ppo, seed=config.seed, record=self._record("ppo")
+        ).train()
 
     def _dpo(self) -> None:
         config = self.config
         self._need("sft")
         pairs, held_out = self._pairs()
-        DPOTrainer(self.roles, pairs=pairs, validation=held_out, settings=config.training.dpo, seed=config.seed, record=self._record("dpo")).train()
+        DPOTrainer(
+            self.roles,
+            pairs=pairs,
+            validation=held_out,
+            settings=config.training.dpo,
+            seed=config.seed,
+            record=self._record("dpo"),
+        ).train()
 
     def _evaluate(self) -> None:
         """Evaluates the base and every stage that is finished, each once for a state of its weights."""
         config = self.config
         if not self.data.validation:
-            raise DataError(f"{config.data.path} leaves no held-out persona to evaluate on: add dialogues of more people")
+            raise DataError(
+                f"{config.data.path} leaves no held-out persona to evaluate on: add dialogues of more people"
+            )
         for system, role in ROLE_OF.items():
             mark = None
             if role is not None:
@@ -128,7 +147,16 @@ class _Pipeline:
             path = self.directory.eval_path(system)
             if path.exists() and (known := read_json(path)).get("checkpoint") == mark and known.get("items"):
                 continue
-            result = evaluate_system(self.roles, role, self.data.validation, self.held_out, config.evaluation, config.sampling, config.seed, system)
+            result = evaluate_system(
+                self.roles,
+                role,
+                self.data.validation,
+                self.held_out,
+                config.evaluation,
+                config.sampling,
+                config.seed,
+                system,
+            )
             if parallel.is_main():
                 write_json(path, {**result, "checkpoint": mark})
 
@@ -138,7 +166,10 @@ class _Pipeline:
         data = DatasetLoader(self.config.data).load()
         if parallel.is_main():
             write_rejects(data.rejected, self.directory.rejects_path)
-            write_json(self.directory.data_path, {"summary": data.summary(), "rejected": len(data.rejected), "removed": data.removed})
+            write_json(
+                self.directory.data_path,
+                {"summary": data.summary(), "rejected": len(data.rejected), "removed": data.removed},
+            )
             say(data.summary())
         return data
 
@@ -146,7 +177,13 @@ class _Pipeline:
         settings = self.config.model
         if settings.base == "stand-in":
             if parallel.is_main():
-                make_stand_in(self.directory.path / "base", self.data.train, self.config.stand_in, settings.max_length, self.config.seed)
+                make_stand_in(
+                    self.directory.path / "base",
+                    self.data.train,
+                    self.config.stand_in,
+                    settings.max_length,
+                    self.config.seed,
+                )
             parallel.barrier()
         return load_roles(resolved_model(self.config, self.directory), self.config.seed)
 
@@ -159,7 +196,12 @@ class _Pipeline:
         pairs, held_out = self._pairs()
         config = self.config
         return RewardTrainer(
-            self.roles, pairs=pairs, validation=held_out, settings=config.training.reward, seed=config.seed, record=self._record("reward")
+            self.roles,
+            pairs=pairs,
+            validation=held_out,
+            settings=config.training.reward,
+            seed=config.seed,
+            record=self._record("reward"),
         )
 
     def _need(self, *stages: str) -> None:
@@ -169,12 +211,19 @@ class _Pipeline:
                 continue
             checkpoint = finished(self.directory, stage)
             if checkpoint is None:
-                raise RunError(f"the stage {stage} of {self.directory.path} is not finished: run it first (`selfsame {stage}` with the same options)")
+                raise RunError(
+                    f"the stage {stage} of {self.directory.path} is not finished: run it first (`selfsame {stage}` with the same options)"
+                )
             self.roles.load(stage, checkpoint / stage)
 
     def _record(self, stage: str) -> Record:
         settings = self.config.run
-        return Record(CheckpointManager(self.directory.checkpoints(stage), settings.keep), self.logger, settings.save_every, settings.samples_every)
+        return Record(
+            CheckpointManager(self.directory.checkpoints(stage), settings.keep),
+            self.logger,
+            settings.save_every,
+            settings.samples_every,
+        )
 
     def _timed(self, name: str) -> Any:
         return _Timed(self.tracker, self.directory, name)
@@ -277,10 +326,16 @@ def evaluate_model(name: str, data_path: str | None, system: str | None, seed: i
     """Evaluates a run's system, an adapter or a model on the held-out personas of `data_path` (None: of the run's data)."""
     bot = load_chatbot(name, system)
     config = bot.config
-    settings = config.data if data_path is None else config.data.model_copy(update={"path": data_path, "format": "auto", "limit": None})
+    settings = (
+        config.data
+        if data_path is None
+        else config.data.model_copy(update={"path": data_path, "format": "auto", "limit": None})
+    )
     seed = config.seed if seed is None else seed
     data = DatasetLoader(settings).load()
     if not data.validation:
         raise DataError(f"{settings.path} leaves no held-out persona to evaluate on: add dialogues of more people")
     generator = PreferenceGenerator(data.validation, config.pairs, seed)
-    return evaluate_system(bot.roles, bot.role, data.validation, generator, config.evaluation, config.sampling, seed, bot.name)
+    return evaluate_system(
+        bot.roles, bot.role, data.validation, generator, config.evaluation, config.sampling, seed, bot.name
+    )

@@ -9,7 +9,15 @@ from transformers import AutoModelForCausalLM, BloomConfig
 
 from selfsame.data.processor import EncodedDialogue
 from selfsame.errors import ConfigError
-from selfsame.model.branches import branch, chain, check_exactness, final_states, hidden_states, reply_logprobs, source_states
+from selfsame.model.branches import (
+    branch,
+    chain,
+    check_exactness,
+    final_states,
+    hidden_states,
+    reply_logprobs,
+    source_states,
+)
 from selfsame.model.roles import load_roles
 from selfsame.model.settings import LoraSettings, ModelSettings
 
@@ -18,7 +26,9 @@ REPLIES = [[[20, 21, 22], [23, 24, 25, 26, 27, 28, 29, 30, 31, 32], [33]], [[50,
 
 
 def load(folder, **settings):
-    roles = load_roles(ModelSettings(base=str(folder), dtype="float32", max_length=128, lora=LoraSettings(rank=4), **settings))
+    roles = load_roles(
+        ModelSettings(base=str(folder), dtype="float32", max_length=128, lora=LoraSettings(rank=4), **settings)
+    )
     roles.add("sft")
     torch.manual_seed(1)
     for p in roles.parameters("sft").values():
@@ -28,12 +38,16 @@ def load(folder, **settings):
 
 def plain_logprobs(model, prompt, reply, temperature=1.0):
     """One forward of the whole model on one sequence."""
-    logits = model(input_ids=torch.tensor([prompt + reply]), use_cache=False).logits[0, len(prompt) - 1 : -1] / temperature
+    logits = (
+        model(input_ids=torch.tensor([prompt + reply]), use_cache=False).logits[0, len(prompt) - 1 : -1] / temperature
+    )
     return logits.log_softmax(-1).gather(-1, torch.tensor(reply)[:, None])[:, 0]
 
 
 # Gemma 2 caps its attention scores, which transformers computes eagerly only.
-@pytest.mark.parametrize(("family", "attention"), [(f, a) for f in FAMILIES for a in ("sdpa", "eager") if (f, a) != ("gemma2", "sdpa")])
+@pytest.mark.parametrize(
+    ("family", "attention"), [(f, a) for f in FAMILIES for a in ("sdpa", "eager") if (f, a) != ("gemma2", "sdpa")]
+)
 def test_equals_one_forward_per_reply(tiny_models, family, attention):
     roles = load(tiny_models(family))
     roles.base.set_attn_implementation(attention)
@@ -52,11 +66,15 @@ def test_gradients_equal_those_of_separate_forwards(tiny_models, family):
     roles = load(tiny_models(family))
     parameters = roles.parameters("sft")
     with roles.use("sft") as model:
-        shared = torch.autograd.grad(reply_logprobs(model, branch(PROMPTS, REPLIES))[0].sum(), list(parameters.values()))
+        shared = torch.autograd.grad(
+            reply_logprobs(model, branch(PROMPTS, REPLIES))[0].sum(), list(parameters.values())
+        )
         total = sum(plain_logprobs(model, p, r).sum() for p, g in zip(PROMPTS, REPLIES, strict=True) for r in g)
         separate = torch.autograd.grad(total, list(parameters.values()))
     for name, one, other in zip(parameters, shared, separate, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-4 * float(other.abs().max()) + 1e-6, rtol=1e-3, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            one, other, atol=1e-4 * float(other.abs().max()) + 1e-6, rtol=1e-3, msg=lambda m, n=name: f"{n}: {m}"
+        )
 
 
 def test_siblings_do_not_see_each_other(tiny_models):
@@ -72,7 +90,10 @@ def test_siblings_do_not_see_each_other(tiny_models):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_dialogue_row_equals_one_forward_per_turn(tiny_models, family):
     roles = load(tiny_models(family))
-    rows = [EncodedDialogue(list(range(5, 35)), [(4, 8), (12, 13), (20, 30)]), EncodedDialogue(list(range(50, 60)), [(3, 10)])]
+    rows = [
+        EncodedDialogue(list(range(5, 35)), [(4, 8), (12, 13), (20, 30)]),
+        EncodedDialogue(list(range(50, 60)), [(3, 10)]),
+    ]
     with roles.use("sft") as model:
         found_NR, _ = reply_logprobs(model, chain(rows))
         spans = [(row, span) for row in rows for span in row.spans]
@@ -90,14 +111,18 @@ def test_states_are_those_of_the_right_positions(tiny_models):
         for n, (prompt, reply) in enumerate((p, r) for p, g in zip(PROMPTS, REPLIES, strict=True) for r in g):
             plain_TH = hidden_states(model, branch([prompt + reply[:-1]], [[reply[-1:]]]))[0]
             torch.testing.assert_close(ends[n], plain_TH[-1], atol=1e-4, rtol=1e-4)
-            torch.testing.assert_close(sources[at : at + len(reply)], plain_TH[len(prompt) - 1 : -1], atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(
+                sources[at : at + len(reply)], plain_TH[len(prompt) - 1 : -1], atol=1e-4, rtol=1e-4
+            )
             at += len(reply)
         assert at == len(sources)
 
 
 def test_families_that_cannot_share_a_prompt_are_refused(tmp_path):
     make_model(tmp_path, "llama")
-    AutoModelForCausalLM.from_config(BloomConfig(vocab_size=500, hidden_size=32, n_layer=2, n_head=4)).save_pretrained(tmp_path)
+    AutoModelForCausalLM.from_config(BloomConfig(vocab_size=500, hidden_size=32, n_layer=2, n_head=4)).save_pretrained(
+        tmp_path
+    )
     with pytest.raises(ConfigError, match="ALiBi"):
         load_roles(ModelSettings(base=str(tmp_path), dtype="float32"))
 

@@ -43,7 +43,13 @@ def test_greedy_replies_are_those_of_hugging_face(tiny_models, family):
     (reply,), (second,) = RolloutEngine(roles).sample(None, PROMPTS[:2], uniforms(0, 0, range(2), 12), temperature=0)
     theirs = AutoModelForCausalLM.from_pretrained(tiny_models(family, chat=True), dtype=torch.float32)
     for prompt, ours in zip(PROMPTS[:2], (reply, second), strict=True):
-        out = theirs.generate(torch.tensor([prompt]), max_new_tokens=12, do_sample=False, eos_token_id=roles.processor.end_id, pad_token_id=0)
+        out = theirs.generate(
+            torch.tensor([prompt]),
+            max_new_tokens=12,
+            do_sample=False,
+            eos_token_id=roles.processor.end_id,
+            pad_token_id=0,
+        )
         assert ours.ids == out[0, len(prompt) :].tolist()
 
 

@@ -18,13 +18,19 @@ LORA = LoraSettings(rank=4)
 def examples() -> list[Example]:
     made = []
     for k, persona in enumerate(PERSONAS):
-        turns = [Turn(1 + i % 2, text) for i, text in enumerate(("Hello!", "Hi.", f"Tell me {k}", persona[0], "I see.", persona[-1]))]
+        turns = [
+            Turn(1 + i % 2, text)
+            for i, text in enumerate(("Hello!", "Hi.", f"Tell me {k}", persona[0], "I see.", persona[-1]))
+        ]
         made.append(Dialogue(f"d{k}", (("I ask.",), persona), tuple(turns)).seen_by(2))
     return made
 
 
 def pairs() -> list[PreferencePair]:
-    return [PreferencePair(e.prompt(1), e.replies[1], PERSONAS[(k + 1) % 3][0], "persona_swapped") for k, e in enumerate(examples())]
+    return [
+        PreferencePair(e.prompt(1), e.replies[1], PERSONAS[(k + 1) % 3][0], "persona_swapped")
+        for k, e in enumerate(examples())
+    ]
 
 
 def prompts() -> list[Prompt]:
@@ -38,5 +44,12 @@ def ppo_trainer(folder: Any, record: Any = None, seed: int = 0, **settings: Any)
     scramble(roles, "sft")
     roles.add("reward", like="sft")
     scramble(roles, "reward", 2)
-    values = {"steps": 3, "prompts_per_step": 4, "samples_per_prompt": 2, "max_new_tokens": 10, "epochs": 2, "minibatches": 2} | settings
+    values = {
+        "steps": 3,
+        "prompts_per_step": 4,
+        "samples_per_prompt": 2,
+        "max_new_tokens": 10,
+        "epochs": 2,
+        "minibatches": 2,
+    } | settings
     return PPOTrainer(roles, prompts=prompts(), settings=PPOSettings(**values), seed=seed, record=record)

@@ -28,7 +28,9 @@ def test_gae_equals_torchrl(gamma, lam):
         done[-1] = True
         value, reward = values[n, :length, None], rewards[n, :length, None]
         following = torch.cat([value[1:], torch.zeros(1, 1)])
-        theirs, target = generalized_advantage_estimate(gamma, lam, value, following, reward, done=done, terminated=done)
+        theirs, target = generalized_advantage_estimate(
+            gamma, lam, value, following, reward, done=done, terminated=done
+        )
         torch.testing.assert_close(advantages[n, :length, None], theirs)
         torch.testing.assert_close(returns[n, :length, None], target)
     assert (advantages[~MASK] == 0).all() and (returns[~MASK] == 0).all()
@@ -45,7 +47,11 @@ def test_rewards_by_hand():
 def test_whitened_entries_have_mean_zero_and_deviation_one():
     whitened = whiten(random_NR(2) * 7 + 3 * MASK, MASK)
     kept = whitened[MASK]
-    assert abs(float(kept.mean())) < 1e-6 and abs(float(kept.std(correction=0)) - 1) < 1e-5 and (whitened[~MASK] == 0).all()
+    assert (
+        abs(float(kept.mean())) < 1e-6
+        and abs(float(kept.std(correction=0)) - 1) < 1e-5
+        and (whitened[~MASK] == 0).all()
+    )
     assert float(masked_mean(torch.ones(4, 5), MASK)) == 1
 
 
@@ -73,19 +79,27 @@ def test_policy_gradient_at_ratio_one_is_minus_advantage_times_score():
 
 
 def test_value_loss_by_hand():
-    values, old, returns = torch.tensor([[1.0, 0.5, 2.0]]), torch.tensor([[0.0, 0.4, 0.0]]), torch.tensor([[2.0, 0.0, 0.1]])
+    values, old, returns = (
+        torch.tensor([[1.0, 0.5, 2.0]]),
+        torch.tensor([[0.0, 0.4, 0.0]]),
+        torch.tensor([[2.0, 0.0, 0.1]]),
+    )
     # clipped to 0.2: (0.2 - 2)^2 = 3.24 > 1; 0.5 inside: 0.25; clipped (0.2 - 0.1)^2 < (2 - 0.1)^2 = 3.61
     expected = 0.5 * (3.24 + 0.25 + 3.61)
     mask = torch.ones(1, 3, dtype=torch.bool)
     assert float(value_loss(values, old, returns, mask, 0.2)) == pytest.approx(expected, abs=1e-5)
-    assert float(value_loss(values, old, returns, torch.tensor([[True, False, False]]), 0.2)) == pytest.approx(1.62, abs=1e-5)
+    assert float(value_loss(values, old, returns, torch.tensor([[True, False, False]]), 0.2)) == pytest.approx(
+        1.62, abs=1e-5
+    )
 
 
 def test_approximate_kl_is_zero_at_equality_and_right_in_the_mean():
     logprobs = random_NR(5)
     assert float(approximate_kl(logprobs, logprobs, MASK)) == 0
     p, q = torch.softmax(torch.tensor([0.3, -0.2, 1.0]), 0), torch.softmax(torch.tensor([0.0, 0.1, 0.4]), 0)
-    per_token = torch.stack([approximate_kl(p.log()[None, i : i + 1], q.log()[None, i : i + 1], torch.tensor([[True]])) for i in range(3)])
+    per_token = torch.stack(
+        [approximate_kl(p.log()[None, i : i + 1], q.log()[None, i : i + 1], torch.tensor([[True]])) for i in range(3)]
+    )
     assert float((q * per_token).sum()) == pytest.approx(float((q * (q / p).log()).sum()), abs=1e-6)
 
 
@@ -96,7 +110,9 @@ def test_ranking_loss_by_hand():
 
 def test_dpo_loss_by_hand():
     loss, margin = dpo_loss(torch.tensor([-5.0]), torch.tensor([-7.0]), torch.tensor([-6.0]), torch.tensor([-6.5]), 0.1)
-    assert float(margin) == pytest.approx(0.1 * (2.0 - 0.5)) and float(loss) == pytest.approx(math.log(1 + math.exp(-0.15)), abs=1e-6)
+    assert float(margin) == pytest.approx(0.1 * (2.0 - 0.5)) and float(loss) == pytest.approx(
+        math.log(1 + math.exp(-0.15)), abs=1e-6
+    )
 
 
 def test_explained_variance():

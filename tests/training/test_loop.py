@@ -33,12 +33,30 @@ def make(stage, folder, record=None, **settings):
         return ppo_trainer(folder, record, **({"steps": 4} | settings))
     roles = load(folder, lora=LORA.model_copy(update={"dropout": 0.1}))
     if stage == "sft":
-        return SFTTrainer(roles, train=examples(), validation=examples()[:1], settings=SFTSettings(**({"epochs": 8, "batch_size": 6} | settings)), record=record)
+        return SFTTrainer(
+            roles,
+            train=examples(),
+            validation=examples()[:1],
+            settings=SFTSettings(**({"epochs": 8, "batch_size": 6} | settings)),
+            record=record,
+        )
     roles.add("sft")
     scramble(roles, "sft")
     if stage == "reward":
-        return RewardTrainer(roles, pairs=pairs(), validation=pairs()[:2], settings=RewardSettings(**({"epochs": 4, "batch_size": 3} | settings)), record=record)
-    return DPOTrainer(roles, pairs=pairs(), validation=pairs()[:2], settings=DPOSettings(**({"epochs": 4, "batch_size": 3} | settings)), record=record)
+        return RewardTrainer(
+            roles,
+            pairs=pairs(),
+            validation=pairs()[:2],
+            settings=RewardSettings(**({"epochs": 4, "batch_size": 3} | settings)),
+            record=record,
+        )
+    return DPOTrainer(
+        roles,
+        pairs=pairs(),
+        validation=pairs()[:2],
+        settings=DPOSettings(**({"epochs": 4, "batch_size": 3} | settings)),
+        record=record,
+    )
 
 
 def states(trainer):
@@ -70,7 +88,10 @@ def test_a_stopped_run_goes_on_bit_for_bit(tiny_models, tmp_path, stage, at):
     resumed.train()
     for name, tensor in states(whole).items():
         assert torch.equal(tensor, states(resumed)[name]), name
-    logs = [[(r["step"], r["stage"]) for r in read_jsonl(tmp_path / run / "metrics.jsonl")[0]] for run in ("whole", "stopped")]
+    logs = [
+        [(r["step"], r["stage"]) for r in read_jsonl(tmp_path / run / "metrics.jsonl")[0]]
+        for run in ("whole", "stopped")
+    ]
     assert logs[0] == logs[1] == [(step, stage) for step in (1, 2, 3, 4)]
 
 
@@ -237,6 +258,8 @@ def test_learning_rate_rises_and_falls():
     settings = OptimiserSettings(warmup=0.1, schedule="linear")
     factors = [schedule(settings, step, 100) for step in range(100)]
     assert factors[0] == pytest.approx(1 / 11) and max(factors) == factors[10] == 1 and 0 < factors[-1] < 0.02
-    assert all(a < b for a, b in zip(factors[:10], factors[1:11], strict=True)) and all(a > b for a, b in zip(factors[10:], factors[11:], strict=False))
+    assert all(a < b for a, b in zip(factors[:10], factors[1:11], strict=True)) and all(
+        a > b for a, b in zip(factors[10:], factors[11:], strict=False)
+    )
     assert schedule(OptimiserSettings(warmup=0, schedule="cosine"), 50, 100) == pytest.approx(0.5)
     assert schedule(OptimiserSettings(warmup=0, schedule="constant"), 99, 100) == 1

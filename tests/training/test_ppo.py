@@ -30,7 +30,9 @@ def test_before_the_first_update_the_ratio_is_one_and_the_kl_zero(tiny_models):
             continue
         with trainer.roles.use("policy") as model:
             logprobs, _ = reply_logprobs(model, part.batch, trainer.settings.temperature)
-        torch.testing.assert_close(logprobs.exp() / part.old_logprobs_NR.exp(), torch.ones_like(logprobs), atol=1e-3, rtol=0)
+        torch.testing.assert_close(
+            logprobs.exp() / part.old_logprobs_NR.exp(), torch.ones_like(logprobs), atol=1e-3, rtol=0
+        )
         _, numbers = trainer.loss(part)
         assert numbers["clip_fraction"] == 0 and numbers["approx_kl"] < 1e-6
     metrics = trainer.metrics(experience)
@@ -50,7 +52,9 @@ def test_the_first_gradient_is_the_policy_gradient(tiny_models):
     for n, reply in enumerate(rollout.replies):
         prompt = rollout.prompts[n // rollout.samples_per_prompt]
         with trainer.roles.use("policy") as model:
-            logits = model(input_ids=torch.tensor([prompt + reply.ids]), use_cache=False).logits[0, len(prompt) - 1 : -1]
+            logits = model(input_ids=torch.tensor([prompt + reply.ids]), use_cache=False).logits[
+                0, len(prompt) - 1 : -1
+            ]
         logprobs = logits.log_softmax(-1).gather(-1, torch.tensor(reply.ids)[:, None])[:, 0]
         (-(experience.advantages_NR[n, : len(reply.ids)] * logprobs).sum() / tokens).backward()
     theirs = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters])
@@ -64,7 +68,9 @@ def test_small_parts_give_the_gradient_of_the_whole(tiny_models):
         parts = next(iter(trainer.minibatches(trainer.collect(0), 0)))
         gradients.append((len(parts), gradient(trainer, parts)))
     assert gradients[0][0] == 2 < gradients[1][0]
-    torch.testing.assert_close(gradients[0][1], gradients[1][1], atol=1e-5 * float(gradients[0][1].abs().max()) + 1e-7, rtol=1e-3)
+    torch.testing.assert_close(
+        gradients[0][1], gradients[1][1], atol=1e-5 * float(gradients[0][1].abs().max()) + 1e-7, rtol=1e-3
+    )
 
 
 def reward_alike_tokens(trainer):
@@ -72,7 +78,9 @@ def reward_alike_tokens(trainer):
     are alike can be made likelier together; any other quarter could not by a random model."""
     embedding = trainer.roles.base.get_output_embeddings().weight.detach()[:400]
     wanted = set((embedding @ embedding[50]).argsort(descending=True)[:100].tolist())
-    trainer.reward_model.score_ids = lambda prompts, replies: [[4 * sum(i in wanted for i in r) / len(r) for r in g] for g in replies]
+    trainer.reward_model.score_ids = lambda prompts, replies: [
+        [4 * sum(i in wanted for i in r) / len(r) for r in g] for g in replies
+    ]
 
 
 def learn(folder, **settings):
@@ -99,7 +107,10 @@ def test_the_kl_penalty_holds_the_policy_back(tiny_models):
 def test_a_reply_without_end_is_penalised(tiny_models):
     trainer = ppo_trainer(tiny_models(), missing_end_penalty=2.5)
     rollout = trainer.collect(0).rollout
-    rewards, free = trainer.compute_rewards(rollout), ppo_trainer(tiny_models(), missing_end_penalty=0.0).compute_rewards(rollout)
+    rewards, free = (
+        trainer.compute_rewards(rollout),
+        ppo_trainer(tiny_models(), missing_end_penalty=0.0).compute_rewards(rollout),
+    )
     assert not rollout.ended_N.all()
     torch.testing.assert_close((free - rewards).sum(1), 2.5 * ~rollout.ended_N)
 
@@ -121,8 +132,19 @@ def test_value_starts_as_the_reward(tiny_models):
 
 def test_explained_variance_grows_when_the_value_learns(tiny_models):
     """The score is a function of the prompt, so a value function can predict all of it."""
-    trainer = ppo_trainer(tiny_models(), steps=20, prompts_per_step=9, learning_rate=0.01, kl_coef=0.0, value_coef=1.0, value_clip=5.0, minibatches=1)
-    trainer.reward_model.score_ids = lambda prompts, replies: [[float(len(p) % 3) for _ in g] for p, g in zip(prompts, replies, strict=True)]
+    trainer = ppo_trainer(
+        tiny_models(),
+        steps=20,
+        prompts_per_step=9,
+        learning_rate=0.01,
+        kl_coef=0.0,
+        value_coef=1.0,
+        value_clip=5.0,
+        minibatches=1,
+    )
+    trainer.reward_model.score_ids = lambda prompts, replies: [
+        [float(len(p) % 3) for _ in g] for p, g in zip(prompts, replies, strict=True)
+    ]
     before = trainer.metrics(trainer.collect(0))["explained_variance"]
     trainer.train()
     assert before < 0 and trainer.metrics(trainer.collect(0))["explained_variance"] > 0.25

@@ -19,9 +19,16 @@ transformers.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
 
 # Attention with linear biases depends on the distance in the row, which shared prompts change.
-UNSUPPORTED_FAMILIES = {"bloom": "ALiBi attention", "mpt": "ALiBi attention", "mamba": "no attention", "rwkv": "no attention"}
+UNSUPPORTED_FAMILIES = {
+    "bloom": "ALiBi attention",
+    "mpt": "ALiBi attention",
+    "mamba": "no attention",
+    "rwkv": "no attention",
+}
 # What each marker starts as, where the base has no embedding for it: the mean of the embeddings of these words.
-MARKER_WORDS = dict(zip(MARKERS, ("persona profile", "dialogue conversation", "response reply", "end stop"), strict=True))
+MARKER_WORDS = dict(
+    zip(MARKERS, ("persona profile", "dialogue conversation", "response reply", "end stop"), strict=True)
+)
 
 
 @dataclass(frozen=True)
@@ -96,7 +103,9 @@ def load_base_model(settings: ModelSettings, tokenizer: Any) -> Any:
     with explained(settings.base):
         config = AutoConfig.from_pretrained(settings.base, revision=settings.revision)
     if reason := _unsupported(config):
-        raise ConfigError(f"{settings.base} is of the family {config.model_type} ({reason}), which Selfsame does not support")
+        raise ConfigError(
+            f"{settings.base} is of the family {config.model_type} ({reason}), which Selfsame does not support"
+        )
     options: dict[str, Any] = {"dtype": dtype, "revision": settings.revision}
     if settings.four_bit:
         options |= {"quantization_config": _four_bit(dtype), "device_map": {"": device}}
@@ -182,5 +191,11 @@ class explained:
         first = str(error).strip().split("\n")[0][:160]
         if Path(self.name).is_dir():
             raise ConfigError(f"the folder {self.name} holds no usable causal language model: {first}") from error
-        offline = " (HF_HUB_OFFLINE is set: only local folders and cached models work)" if os.environ.get("HF_HUB_OFFLINE") == "1" else ""
-        raise ConfigError(f"cannot load the model {self.name!r}{offline}: {first}; give a hub id or a folder with config.json") from error
+        offline = (
+            " (HF_HUB_OFFLINE is set: only local folders and cached models work)"
+            if os.environ.get("HF_HUB_OFFLINE") == "1"
+            else ""
+        )
+        raise ConfigError(
+            f"cannot load the model {self.name!r}{offline}: {first}; give a hub id or a folder with config.json"
+        ) from error

@@ -134,8 +134,15 @@ def attention_masks(model: Any, batch: Branches) -> Any:
     window = getattr(config, "sliding_window", None)
     kinds = set(getattr(config, "layer_types", None) or ())
     if not kinds:
-        kinds = {"full_attention" if window is None or not getattr(config, "use_sliding_window", True) else "sliding_attention"}
-    masks = {kind: _as_attention_expects(model, visible(batch, window if kind == "sliding_attention" else None)) for kind in kinds}
+        kinds = {
+            "full_attention"
+            if window is None or not getattr(config, "use_sliding_window", True)
+            else "sliding_attention"
+        }
+    masks = {
+        kind: _as_attention_expects(model, visible(batch, window if kind == "sliding_attention" else None))
+        for kind in kinds
+    }
     return masks if len(masks) > 1 else next(iter(masks.values()))
 
 
@@ -143,7 +150,9 @@ def _as_attention_expects(model: Any, seen_B1TT: Tensor) -> Tensor:
     if model.config._attn_implementation == "sdpa":
         return seen_B1TT
     dtype = model.dtype
-    return torch.zeros(seen_B1TT.shape, dtype=dtype, device=seen_B1TT.device).masked_fill(~seen_B1TT, torch.finfo(dtype).min)
+    return torch.zeros(seen_B1TT.shape, dtype=dtype, device=seen_B1TT.device).masked_fill(
+        ~seen_B1TT, torch.finfo(dtype).min
+    )
 
 
 # --- forward ------------------------------------------------------------------------------------------------------------
@@ -168,7 +177,9 @@ def hidden_states(model: Any, batch: Branches) -> Tensor:
     return backbone(model)(input_ids=batch.ids_BT, attention_mask=masks, use_cache=False, **positions).last_hidden_state
 
 
-def reply_logprobs(model: Any, batch: Branches, temperature: float = 1.0, entropy: bool = False) -> tuple[Tensor, Tensor | None]:
+def reply_logprobs(
+    model: Any, batch: Branches, temperature: float = 1.0, entropy: bool = False
+) -> tuple[Tensor, Tensor | None]:
     """((N, R) log-probabilities of the reply tokens, (N, R) entropies in nats if asked for), zeros on padding. The
     vocabulary head runs on the positions that predict a reply token and on no others."""
     hidden_BTH = hidden_states(model, batch)
@@ -205,7 +216,9 @@ def check_exactness(model: Any) -> None:
         ConfigError: the family computes something else (an attention or a vocabulary head that this module does not know).
     """
     generator = torch.Generator().manual_seed(0)
-    prompt, first, second = (torch.randint(model.config.vocab_size, (n,), generator=generator).tolist() for n in (7, 4, 5))
+    prompt, first, second = (
+        torch.randint(model.config.vocab_size, (n,), generator=generator).tolist() for n in (7, 4, 5)
+    )
     batch = branch([prompt], [[first, second]]).to(model.device)
     shared_NR, _ = reply_logprobs(model, batch)
     for reply, ours_R in zip((first, second), shared_NR, strict=True):

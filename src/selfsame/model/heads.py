@@ -63,7 +63,9 @@ class RewardModel:
         return self.score_ids(prompt_ids, encoded)
 
     @torch.no_grad()
-    def score_ids(self, prompts: Sequence[Sequence[int]], replies: Sequence[Sequence[Sequence[int]]]) -> list[list[float]]:
+    def score_ids(
+        self, prompts: Sequence[Sequence[int]], replies: Sequence[Sequence[Sequence[int]]]
+    ) -> list[list[float]]:
         """The same for token ids (replies with their end token, where they have one)."""
         scores: list[list[float]] = [[] for _ in prompts]
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))

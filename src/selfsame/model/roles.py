@@ -38,7 +38,14 @@ class Roles:
         seed: of the adapters' start.
     """
 
-    def __init__(self, base: Any, processor: DataProcessor, settings: LoraSettings, new_tokens: tuple[int, ...] = (), seed: int = 0) -> None:
+    def __init__(
+        self,
+        base: Any,
+        processor: DataProcessor,
+        settings: LoraSettings,
+        new_tokens: tuple[int, ...] = (),
+        seed: int = 0,
+    ) -> None:
         self.processor, self.settings, self.new_tokens, self.seed = processor, settings, new_tokens, seed
         self.heads = nn.ModuleDict()
         self.base = base
@@ -142,7 +149,11 @@ class Roles:
             RunError: they are of another model or other adapter settings.
         """
         own = self.state(role)
-        wrong = sorted(n for n in own.keys() | tensors.keys() if n not in own or n not in tensors or own[n].shape != tensors[n].shape)
+        wrong = sorted(
+            n
+            for n in own.keys() | tensors.keys()
+            if n not in own or n not in tensors or own[n].shape != tensors[n].shape
+        )
         if wrong:
             raise RunError(
                 f"the saved role {role!r} is from another model or other adapter settings ({len(wrong)} tensors do not fit,"
@@ -150,7 +161,9 @@ class Roles:
             )
         self._load_adapter(role, {n: t for n, t in tensors.items() if not n.startswith("head.")})
         if role in self.heads:
-            self.heads[role].load_state_dict({n.removeprefix("head."): t for n, t in tensors.items() if n.startswith("head.")})
+            self.heads[role].load_state_dict(
+                {n.removeprefix("head."): t for n, t in tensors.items() if n.startswith("head.")}
+            )
 
     def save(self, role: str, folder: Path) -> None:
         """Writes the role in PEFT's own format (adapter_config.json, adapter_model.safetensors), its head beside it."""
@@ -185,7 +198,12 @@ class Roles:
         targets: Any = "all-linear" if s.targets is None else list(s.targets)
         tokens = list(self.new_tokens) or None
         return LoraConfig(
-            r=s.rank, lora_alpha=s.alpha, lora_dropout=s.dropout, target_modules=targets, task_type="CAUSAL_LM", trainable_token_indices=tokens
+            r=s.rank,
+            lora_alpha=s.alpha,
+            lora_dropout=s.dropout,
+            target_modules=targets,
+            task_type="CAUSAL_LM",
+            trainable_token_indices=tokens,
         )  # pyright: ignore
 
     def _adapter_state(self, role: str) -> dict[str, Tensor]:
@@ -197,7 +215,9 @@ class Roles:
 
     def _require(self, role: str) -> None:
         if role not in self.names:
-            raise RunError(f"there is no role {role!r} on this model (there are: {', '.join(self.names) or 'none'}): train that stage first")
+            raise RunError(
+                f"there is no role {role!r} on this model (there are: {', '.join(self.names) or 'none'}): train that stage first"
+            )
 
 
 def load_roles(settings: ModelSettings, seed: int = 0) -> Roles:
@@ -212,11 +232,17 @@ def load_roles(settings: ModelSettings, seed: int = 0) -> Roles:
     base = load_base_model(settings, tokenizer)
     context = context_length(base.config)
     if context is not None and settings.max_length > context:
-        raise ConfigError(f"model.max_length is {settings.max_length}, but {settings.base} reads at most {context} tokens: set it to {context} or less")
+        raise ConfigError(
+            f"model.max_length is {settings.max_length}, but {settings.base} reads at most {context} tokens: set it to {context} or less"
+        )
     if settings.lora.rank > base.config.hidden_size:
-        raise ConfigError(f"model.lora.rank is {settings.lora.rank}, more than the model's hidden size {base.config.hidden_size}")
+        raise ConfigError(
+            f"model.lora.rank is {settings.lora.rank}, more than the model's hidden size {base.config.hidden_size}"
+        )
     check_exactness(base)
-    new_tokens = tuple(tokenizer.convert_tokens_to_ids(m) for m in MARKERS if m in tokenizer.get_vocab() and m not in known)
+    new_tokens = tuple(
+        tokenizer.convert_tokens_to_ids(m) for m in MARKERS if m in tokenizer.get_vocab() and m not in known
+    )
     return Roles(base, processor, settings.lora, new_tokens, seed)
 
 
@@ -232,4 +258,9 @@ def as_roles(model: Any, tokenizer: Any = None) -> Roles:
     grow_embeddings(model, tokenizer)
     model.requires_grad_(False).eval()
     check_exactness(model)
-    return Roles(model, processor, settings.lora, tuple(tokenizer.convert_tokens_to_ids(m) for m in MARKERS if m in tokenizer.get_vocab() and m not in known))
+    return Roles(
+        model,
+        processor,
+        settings.lora,
+        tuple(tokenizer.convert_tokens_to_ids(m) for m in MARKERS if m in tokenizer.get_vocab() and m not in known),
+    )

@@ -22,14 +22,18 @@ from selfsame.run.logger import Progress
 from selfsame.types import Example
 
 
-def make_stand_in(folder: Path, examples: Sequence[Example], settings: StandInSettings, max_length: int, seed: int, show: bool = True) -> Path:
+def make_stand_in(
+    folder: Path, examples: Sequence[Example], settings: StandInSettings, max_length: int, seed: int, show: bool = True
+) -> Path:
     """Pre-trains the stand-in on all tokens of the dialogues and saves it to `folder` with its tokenizer; returns `folder`.
     If it is there already, does nothing. The same dialogues, settings and seed give the same weights."""
     if (folder / "config.json").exists():
         return folder
     tokenizer = train_tokenizer(examples, settings.vocabulary)
     processor = DataProcessor(tokenizer, max_length)
-    model = _pretrain(_make_model(settings, len(tokenizer), max_length, seed), processor, examples, settings, seed, show)
+    model = _pretrain(
+        _make_model(settings, len(tokenizer), max_length, seed), processor, examples, settings, seed, show
+    )
     temporary = folder.with_name(folder.name + ".partial")
     shutil.rmtree(temporary, ignore_errors=True)
     with writing(folder):
@@ -70,7 +74,9 @@ def _make_model(settings: StandInSettings, vocabulary: int, max_length: int, see
     return LlamaForCausalLM(config)
 
 
-def _pretrain(model: Any, processor: DataProcessor, examples: Sequence[Example], settings: StandInSettings, seed: int, show: bool) -> Any:
+def _pretrain(
+    model: Any, processor: DataProcessor, examples: Sequence[Example], settings: StandInSettings, seed: int, show: bool
+) -> Any:
     """AdamW with warm-up and cosine on the likelihood of every token but the padding."""
     rows = [row.ids for e in examples for row in processor.encode_example(e)]
     adam = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.1)
@@ -80,7 +86,9 @@ def _pretrain(model: Any, processor: DataProcessor, examples: Sequence[Example],
         for step in range(settings.steps):
             rise, fall = (step + 1) / warmup, 0.5 * (1 + math.cos(math.pi * step / settings.steps))
             adam.param_groups[0]["lr"] = settings.learning_rate * min(rise, fall)
-            chosen = np.random.default_rng([seed, step]).choice(len(rows), min(settings.batch_size, len(rows)), replace=False)
+            chosen = np.random.default_rng([seed, step]).choice(
+                len(rows), min(settings.batch_size, len(rows)), replace=False
+            )
             with torch.autocast("cpu", torch.bfloat16, enabled=fast):
                 loss = _language_model_loss(model, [rows[i] for i in chosen], processor.pad_id)
             loss.backward()

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from selfsame.errors import RunError
 from selfsame.report.plots import Plot, result_plots, training_plots
-from selfsame.report.tables import UNKNOWN, Cell, Row, decimals_of, metric_names, read_evaluations, rows_of
+from selfsame.report.tables import UNKNOWN, Row, read_evaluations, result_grids, reward_lines, rows_of
 from selfsame.run.directory import RunDirectory, dotted, read_json, read_jsonl, write_text
 
 _STAGES = ("sft", "reward", "ppo", "dpo")
@@ -49,9 +49,9 @@ def _content(run: RunDirectory) -> dict[str, Any]:
     return {
         "name": run.path.resolve().name,
         "stages": _stages(run, config, records, rows),
-        "metrics": [(name.replace("_", " "), decimals_of(rows, name), name) for name in metric_names(rows)],
         "rows": rows,
-        "unknown": Cell(None),
+        "grids": result_grids(rows) if rows else [],
+        "reward_lines": reward_lines(run.path),
         "result_plots": _safe(result_plots(rows)),
         "curves": _by_stage(training_plots(records)),
         "conversations": conversations(samples),

@@ -92,40 +92,40 @@ def decimals_of(rows: Iterable[Row], metric: str) -> int:
 
 
 def text_table(rows: Sequence[Row], width: int = 110) -> str:
-    """For a terminal of `width` characters, in as many blocks as the metrics need. References stand in parentheses."""
+    """For a terminal of `width` characters: what references were measured too, then the rest, a metric a line."""
     if not rows:
         return _NO_RESULTS
-    header, *body = _as_texts(rows, "({})")
-    widths = [max(len(line[column]) for line in (header, *body)) for column in range(len(header))]
-    blocks = []
-    for columns in _blocks(widths, width):
-        lines = [[line[column].ljust(widths[column]) for column in columns] for line in (header, *body)]
-        lines.insert(1, ["-" * widths[column] for column in columns])
-        blocks.append("\n".join("  ".join(line).rstrip() for line in lines))
-    return "\n\n".join(blocks)
+    return "\n\n".join(_text_lines(grid, width) for grid in result_grids(rows, "({})"))
 
 
 def markdown_table(rows: Sequence[Row]) -> str:
-    """A Markdown table; names are escaped, so a metric name cannot break it."""
+    """The same as Markdown tables; names are escaped, so a metric name cannot break one."""
     if not rows:
         return _NO_RESULTS
-    header, *body = [
-        [cell.replace("\\", "\\\\").replace("|", "\\|") for cell in line] for line in _as_texts(rows, "*{}*")
-    ]
-    rule = ["---", *("---:" for _ in header[1:])]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (header, rule, *body))
+    return "\n\n".join(map(_markdown_lines, result_grids(rows, "*{}*")))
 
 
 def markdown_results(run_dir: str | Path) -> str:
-    """The results of a run for a README: the table, and below it how many items it rests on."""
+    """The results of a run for a README: the tables, and below them how many items they rest on."""
     rows = results_table(run_dir)
-    table = markdown_table(rows)
     items = {row.name: row.items for row in rows if row.items is not None}
     if not items:
-        return table
+        return markdown_table(rows)
     counts = ", ".join(f"{name} {count}" for name, count in items.items())
-    notes = f"In brackets: 95% confidence interval. Items: {counts}. Rows in *italics* are references, not systems."
-    return f"{table}\n\n{notes}"
+    notes = f"In brackets: 95% confidence interval. Prompts behind the first table: {counts}. In *italics*: references."
+    return "\n\n".join([markdown_table(rows), *reward_lines(run_dir), notes])
+
+
+def reward_lines(run_dir: str | Path) -> list[str]:
+    """A sentence on the reward model's accuracy on held-out pairs, if it was measured."""
+    path = RunDirectory.open(run_dir).path / "reward.json"
+    if not path.exists():
+        return []
+    record = read_json(path)
+    by_reason = {n.partition("/")[2].replace("_", " "): v for n, v in record["metrics"].items() if "/" in n}
+    reasons = ", ".join(f"{name} {value:.2f}" for name, value in by_reason.items())
+    accuracy = f"ranks {record['metrics']['accuracy']:.3f} of {record['pairs']} held-out pairs rightly"
+    return [f"Reward model: {accuracy} ({reasons})."]
 
 
 def update_readme(readme_path: str | Path, marker: str, text: str) -> bool:
@@ -198,15 +198,41 @@ def _reference_rows(evaluations: Mapping[str, Mapping[str, Any]]) -> list[Row]:
     return rows
 
 
-def _as_texts(rows: Sequence[Row], reference: str) -> list[list[str]]:
-    """Header and lines; `reference` is the pattern that sets the names of references apart."""
-    names = metric_names(rows)
-    lines = [["system", *(name.replace("_", " ") for name in names)]]
-    decimals = {name: decimals_of(rows, name) for name in names}
-    for row in rows:
-        label = row.name if row.kind == "system" else reference.format(row.name)
-        lines.append([label, *(row.cells.get(name, Cell(None)).show(decimals[name]) for name in names)])
-    return lines
+def result_grids(rows: Sequence[Row], reference: str = "({})") -> list[list[list[str]]]:
+    """Header and lines of each table: first what references were measured too, then the rest, a metric a line.
+
+    reference: the pattern that sets the names of references apart.
+    """
+    systems = [row for row in rows if row.kind == "system"]
+    shared = metric_names(row for row in rows if row.kind == "reference")
+    others = [name for name in metric_names(systems) if name not in shared]
+    decimals = {name: decimals_of(rows, name) for name in (*shared, *others)}
+
+    def show(row: Row, name: str) -> str:
+        return row.cells.get(name, Cell(None)).show(decimals[name])
+
+    labels = [row.name if row.kind == "system" else reference.format(row.name) for row in rows]
+    first = [[label, *(show(row, name) for name in shared)] for label, row in zip(labels, rows, strict=True)]
+    second = [[name.replace("_", " "), *(show(row, name) for row in systems)] for name in others]
+    grids = [[["system", *(name.replace("_", " ") for name in shared)], *first]] if shared else []
+    return [*grids, [["metric", *(row.name for row in systems)], *second]] if others else grids
+
+
+def _text_lines(grid: list[list[str]], width: int) -> str:
+    """In as many blocks as the columns need."""
+    widths = [max(len(line[column]) for line in grid) for column in range(len(grid[0]))]
+    blocks = []
+    for columns in _blocks(widths, width):
+        lines = [[line[column].ljust(widths[column]) for column in columns] for line in grid]
+        lines.insert(1, ["-" * widths[column] for column in columns])
+        blocks.append("\n".join("  ".join(line).rstrip() for line in lines))
+    return "\n\n".join(blocks)
+
+
+def _markdown_lines(grid: list[list[str]]) -> str:
+    header, *body = [[cell.replace("\\", "\\\\").replace("|", "\\|") for cell in line] for line in grid]
+    rule = ["---", *("---:" for _ in header[1:])]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (header, rule, *body))
 
 
 def _blocks(widths: Sequence[int], width: int) -> list[list[int]]:

@@ -36,7 +36,11 @@ class Rollout:
 
     def branches(self, prompts: Sequence[int], pad_id: int) -> Branches:
         """The rows of some prompts (indices) with all their replies."""
-        return branch([self.prompts[p] for p in prompts], [[self.replies[i].ids for i in self.episodes(p)] for p in prompts], pad_id)
+        return branch(
+            [self.prompts[p] for p in prompts],
+            [[self.replies[i].ids for i in self.episodes(p)] for p in prompts],
+            pad_id,
+        )
 
     def episodes(self, prompt: int) -> range:
         """Indices of the replies to a prompt."""
@@ -97,7 +101,9 @@ def token_values(
     lengths = [len(p) + sum(map(len, r)) for p, r in zip(prompts, replies, strict=True)]
     with roles.use(role) as model:
         for rows in micro_batches(lengths, token_budget):
-            batch = branch([prompts[i] for i in rows], [replies[i] for i in rows], roles.processor.pad_id).to(model.device)
+            batch = branch([prompts[i] for i in rows], [replies[i] for i in rows], roles.processor.pad_id).to(
+                model.device
+            )
             if role == "value":
                 numbers_NR = batch.scatter(roles.heads[role](source_states(model, batch)))
             else:

@@ -44,7 +44,12 @@ class RolloutEngine:
 
     @torch.no_grad()
     def sample(
-        self, role: str | None, prompts: Sequence[Sequence[int]], uniform_NR: Tensor, temperature: float = 1.0, top_p: float = 1.0
+        self,
+        role: str | None,
+        prompts: Sequence[Sequence[int]],
+        uniform_NR: Tensor,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
     ) -> list[list[Reply]]:
         """N / P replies to each of the P prompts (token ids), at most R tokens long.
 
@@ -66,12 +71,16 @@ class RolloutEngine:
             for at in range(0, len(order), per_batch):
                 some = order[at : at + per_batch]
                 numbers_NR = torch.cat([uniform_NR[i * n : (i + 1) * n] for i in some])
-                flat = _decode(model, [prompts[i] for i in some], numbers_NR, pick, self.processor.end_id, self.processor.pad_id)
+                flat = _decode(
+                    model, [prompts[i] for i in some], numbers_NR, pick, self.processor.end_id, self.processor.pad_id
+                )
                 for k, i in enumerate(some):
                     replies[i] = flat[k * n : (k + 1) * n]
         return replies
 
-    def reply(self, role: str | None, prompts: Sequence[Prompt], settings: SamplingSettings, seed: int = 0) -> list[str]:
+    def reply(
+        self, role: str | None, prompts: Sequence[Prompt], settings: SamplingSettings, seed: int = 0
+    ) -> list[str]:
         """The text of one reply to each prompt. The same seed gives the same replies."""
         ids = [self.processor.encode_prompt(p, settings.max_new_tokens) for p in prompts]
         numbers_NR = uniforms(seed, 0, range(len(ids)), settings.max_new_tokens)
@@ -79,7 +88,9 @@ class RolloutEngine:
         return [self.processor.decode_reply(r.ids) for (r,) in replies]
 
 
-def _decode(model: Any, prompts: list[Sequence[int]], uniform_NR: Tensor, pick: Choose, end_id: int, pad_id: int) -> list[Reply]:
+def _decode(
+    model: Any, prompts: list[Sequence[int]], uniform_NR: Tensor, pick: Choose, end_id: int, pad_id: int
+) -> list[Reply]:
     """Replies to prompts of similar length, padded on the left."""
     device, (count, length) = model.device, uniform_NR.shape
     n = count // len(prompts)
@@ -127,5 +138,7 @@ def _prefill(model: Any, prompts: list[Sequence[int]], cache: DynamicCache, pad_
 
 def _forward(model: Any, ids: Tensor, keep: Tensor, position: Tensor, cache: DynamicCache) -> Tensor:
     """(A, V) logits after the last of `ids`."""
-    out = backbone(model)(input_ids=ids, attention_mask=keep, position_ids=position, past_key_values=cache, use_cache=True)
+    out = backbone(model)(
+        input_ids=ids, attention_mask=keep, position_ids=position, past_key_values=cache, use_cache=True
+    )
     return vocabulary_logits(model, out.last_hidden_state[:, -1])

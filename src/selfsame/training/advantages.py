@@ -13,7 +13,9 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values * mask).sum() / mask.sum()
 
 
-def shaped_rewards(score_N: Tensor, logprobs_NR: Tensor, ref_logprobs_NR: Tensor, reply_mask_NR: Tensor, kl_coef: float) -> Tensor:
+def shaped_rewards(
+    score_N: Tensor, logprobs_NR: Tensor, ref_logprobs_NR: Tensor, reply_mask_NR: Tensor, kl_coef: float
+) -> Tensor:
     """(N, R) rewards: `-kl_coef * (log pi(a|s) - log pi_ref(a|s))` on every token, and the score of the whole reply on its
     last one (Ziegler et al. 2019, arXiv:1909.08593, equation 2)."""
     rewards_NR = -kl_coef * (logprobs_NR - ref_logprobs_NR) * reply_mask_NR
@@ -21,7 +23,9 @@ def shaped_rewards(score_N: Tensor, logprobs_NR: Tensor, ref_logprobs_NR: Tensor
     return rewards_NR.scatter_add(1, last_N1, score_N[:, None].to(rewards_NR.dtype))
 
 
-def gae(rewards_NR: Tensor, values_NR: Tensor, reply_mask_NR: Tensor, gamma: float, lam: float) -> tuple[Tensor, Tensor]:
+def gae(
+    rewards_NR: Tensor, values_NR: Tensor, reply_mask_NR: Tensor, gamma: float, lam: float
+) -> tuple[Tensor, Tensor]:
     """((N, R) advantages, (N, R) returns) by generalised advantage estimation (Schulman et al. 2016, arXiv:1506.02438):
     `delta_t = r_t + gamma V(s_t+1) - V(s_t)`, `A_t = delta_t + gamma lambda A_t+1`, return = A + V. The value after the last
     token of a reply is 0."""

@@ -81,9 +81,15 @@ class DPOTrainer:
         """DPO loss per pair."""
         with self.roles.training("policy") as model:
             total_N = reply_logprobs(model, part.batch)[0].sum(1)
-        loss, margin_N = dpo_loss(total_N[0::2], total_N[1::2], part.reference_N2[:, 0], part.reference_N2[:, 1], self.settings.beta)
+        loss, margin_N = dpo_loss(
+            total_N[0::2], total_N[1::2], part.reference_N2[:, 0], part.reference_N2[:, 1], self.settings.beta
+        )
         loss = loss / part.pairs
-        return loss, {"loss": loss.item(), "accuracy": float((margin_N > 0).sum()) / part.pairs, "margin": float(margin_N.sum()) / part.pairs}
+        return loss, {
+            "loss": loss.item(),
+            "accuracy": float((margin_N > 0).sum()) / part.pairs,
+            "margin": float(margin_N.sum()) / part.pairs,
+        }
 
     def metrics(self, batch: list[EncodedPair]) -> dict[str, float]:
         return {"tokens": float(sum(len(part) for pair in batch for part in pair))}
@@ -103,7 +109,10 @@ class DPOTrainer:
         del batch
         prompts = [p.prompt for p in list(self.validation or self.pairs)[:3]]
         replies = RolloutEngine(self.roles).reply("policy", prompts, SamplingSettings(), self.seed)
-        return [{"persona": list(p.persona), "history": list(p.history), "reply": r, "reward": None} for p, r in zip(prompts, replies, strict=True)]
+        return [
+            {"persona": list(p.persona), "history": list(p.history), "reply": r, "reward": None}
+            for p, r in zip(prompts, replies, strict=True)
+        ]
 
     def finish(self) -> None: ...
 
@@ -118,4 +127,7 @@ class DPOTrainer:
         reference = token_values(self.roles, "sft", [p for p, _, _ in pairs], [[c, r] for _, c, r in pairs], budget)
         sums_N2 = torch.tensor([[sum(reply) for reply in row] for row in reference], device=device)
         parts = micro_batches([sum(map(len, pair)) for pair in pairs], budget)
-        return [Part(pair_branches([pairs[i] for i in part], self.roles.processor.pad_id, device), sums_N2[part], total) for part in parts]
+        return [
+            Part(pair_branches([pairs[i] for i in part], self.roles.processor.pad_id, device), sums_N2[part], total)
+            for part in parts
+        ]

@@ -118,7 +118,15 @@ def restore(stage: Stage, optimiser: Optimiser, record: Record | None) -> tuple[
     return checkpoint.step, False
 
 
-def keep(stage: Stage, optimiser: Optimiser, record: Record | None, batch: Any, step: int, metrics: dict[str, float], save: bool) -> None:
+def keep(
+    stage: Stage,
+    optimiser: Optimiser,
+    record: Record | None,
+    batch: Any,
+    step: int,
+    metrics: dict[str, float],
+    save: bool,
+) -> None:
     """Writes a step's metrics, its samples and a checkpoint, where they are due."""
     if record is None:
         return
@@ -153,7 +161,9 @@ class Optimiser:
             f"{role}/{name}": p for role in self.trained for name, p in sorted(self.roles.parameters(role).items())
         }
         s = self.settings
-        self.adam = torch.optim.AdamW(self.parameters.values(), lr=s.learning_rate, eps=s.adam_epsilon, weight_decay=s.weight_decay)
+        self.adam = torch.optim.AdamW(
+            self.parameters.values(), lr=s.learning_rate, eps=s.adam_epsilon, weight_decay=s.weight_decay
+        )
 
     def backward(self, loss: Tensor) -> None:
         """Adds the gradient of a part of the loss."""
@@ -202,14 +212,20 @@ class Optimiser:
             for name, p in self.parameters.items()
             for key, value in self.adam.state.get(p, {}).items()
         }
-        return tensors, {"scaler": self.scaler.state_dict(), "skipped": self.skipped, "skipped_in_a_row": self.skipped_in_a_row}
+        return tensors, {
+            "scaler": self.scaler.state_dict(),
+            "skipped": self.skipped,
+            "skipped_in_a_row": self.skipped_in_a_row,
+        }
 
     def load_state(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         for name, p in self.parameters.items():
             keys = ("step", "exp_avg", "exp_avg_sq")
             found = {k: tensors[f"{name}/{k}"] for k in keys if f"{name}/{k}" in tensors}
             if found:
-                self.adam.state[p] = {k: t.clone() if k == "step" else t.to(p.device, copy=True) for k, t in found.items()}
+                self.adam.state[p] = {
+                    k: t.clone() if k == "step" else t.to(p.device, copy=True) for k, t in found.items()
+                }
         self.scaler.load_state_dict(state["scaler"])
         self.skipped, self.skipped_in_a_row = state["skipped"], state["skipped_in_a_row"]
 
@@ -220,7 +236,9 @@ def schedule(settings: OptimiserSettings, step: int, steps: int) -> float:
     if step < warmup:
         return (step + 1) / (warmup + 1)
     progress = (step - warmup) / max(1, steps - warmup)
-    return {"constant": 1.0, "linear": 1 - progress, "cosine": 0.5 * (1 + math.cos(math.pi * progress))}[settings.schedule]
+    return {"constant": 1.0, "linear": 1 - progress, "cosine": 0.5 * (1 + math.cos(math.pi * progress))}[
+        settings.schedule
+    ]
 
 
 @dataclass

@@ -8,7 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def policy_loss(logprobs_NR: Tensor, old_logprobs_NR: Tensor, advantages_NR: Tensor, mask_NR: Tensor, clip: float) -> Tensor:
+def policy_loss(
+    logprobs_NR: Tensor, old_logprobs_NR: Tensor, advantages_NR: Tensor, mask_NR: Tensor, clip: float
+) -> Tensor:
     """Sum over kept tokens of the clipped surrogate, PPO's equation 7 (Schulman et al. 2017, arXiv:1707.06347), negated:
     `max(-A ratio, -A clip(ratio, 1 - clip, 1 + clip))` with `ratio = exp(log pi - log pi_old)`."""
     ratio_NR = torch.exp((logprobs_NR - old_logprobs_NR) * mask_NR)
@@ -43,7 +45,9 @@ def ranking_loss(chosen_N: Tensor, rejected_N: Tensor) -> Tensor:
     return -F.logsigmoid(chosen_N - rejected_N).sum()
 
 
-def dpo_loss(chosen_N: Tensor, rejected_N: Tensor, ref_chosen_N: Tensor, ref_rejected_N: Tensor, beta: float) -> tuple[Tensor, Tensor]:
+def dpo_loss(
+    chosen_N: Tensor, rejected_N: Tensor, ref_chosen_N: Tensor, ref_rejected_N: Tensor, beta: float
+) -> tuple[Tensor, Tensor]:
     """(sum over pairs of `-log sigmoid(beta (margin - reference margin))`, (N,) implicit reward margins), from the replies'
     summed log-probabilities (Rafailov et al. 2023, arXiv:2305.18290, equation 7)."""
     margin_N = beta * ((chosen_N - rejected_N) - (ref_chosen_N - ref_rejected_N))

@@ -109,18 +109,30 @@ class PPOTrainer:
         s, processor = self.settings, self.roles.processor
         encoded = [processor.encode_prompt(p, s.max_new_tokens) for p in prompts]
         return collect_rollout(
-            self.engine, self.reward_model, encoded, s.samples_per_prompt, s.max_new_tokens, s.temperature, self.seed, step, s.token_budget
+            self.engine,
+            self.reward_model,
+            encoded,
+            s.samples_per_prompt,
+            s.max_new_tokens,
+            s.temperature,
+            self.seed,
+            step,
+            s.token_budget,
         )
 
     def compute_rewards(self, rollout: Rollout) -> Tensor:
         """(N, R) rewards: the KL penalty on every token, the score on the last, less the penalty for a missing end."""
         score_N = rollout.scores_N - self.settings.missing_end_penalty * ~rollout.ended_N
-        return shaped_rewards(score_N, rollout.logprobs_NR, rollout.ref_logprobs_NR, rollout.reply_mask_NR, self.kl.coef)
+        return shaped_rewards(
+            score_N, rollout.logprobs_NR, rollout.ref_logprobs_NR, rollout.reply_mask_NR, self.kl.coef
+        )
 
     def evaluate_rollout(self, prompts: Sequence[Prompt], rollout: Rollout) -> Experience:
         """Rewards, whitened advantages and returns of a rollout."""
         rewards_NR = self.compute_rewards(rollout)
-        advantages_NR, returns_NR = gae(rewards_NR, rollout.values_NR, rollout.reply_mask_NR, self.settings.gamma, self.settings.lam)
+        advantages_NR, returns_NR = gae(
+            rewards_NR, rollout.values_NR, rollout.reply_mask_NR, self.settings.gamma, self.settings.lam
+        )
         return Experience(prompts, rollout, rewards_NR, whiten(advantages_NR, rollout.reply_mask_NR), returns_NR)
 
     def minibatches(self, batch: Experience, step: int) -> Iterator[list[Part]]:
@@ -132,7 +144,9 @@ class PPOTrainer:
             for chosen in np.array_split(order, min(s.minibatches, count)):
                 prompts = [int(p) for p in chosen]
                 tokens = sum(len(batch.rollout.replies[i].ids) for p in prompts for i in batch.rollout.episodes(p))
-                yield [part for role in self.trained for part in self._parts(batch, parallel.share(prompts), role, tokens)]
+                yield [
+                    part for role in self.trained for part in self._parts(batch, parallel.share(prompts), role, tokens)
+                ]
 
     def loss(self, part: Part) -> tuple[Tensor, dict[str, float]]:
         """The clipped policy loss (less an entropy bonus) or the clipped value loss, per reply token."""
@@ -155,7 +169,9 @@ class PPOTrainer:
         s, batch = self.settings, part.batch
         with self.roles.use("value") as model:
             values_NR = batch.scatter(self.roles.heads["value"](source_states(model, batch)))
-        loss = value_loss(values_NR, part.old_values_NR, part.returns_NR, batch.reply_mask_NR, s.value_clip) / part.tokens
+        loss = (
+            value_loss(values_NR, part.old_values_NR, part.returns_NR, batch.reply_mask_NR, s.value_clip) / part.tokens
+        )
         return s.value_coef * loss, {"value_loss": loss.item()}
 
     def metrics(self, batch: Experience) -> dict[str, float]:
@@ -187,7 +203,9 @@ class PPOTrainer:
         for p, prompt in enumerate(batch.prompts[:4]):
             i = rollout.episodes(p)[0]
             reply, reward = self.roles.processor.decode_reply(rollout.replies[i].ids), float(rollout.scores_N[i])
-            rows.append({"persona": list(prompt.persona), "history": list(prompt.history), "reply": reply, "reward": reward})
+            rows.append(
+                {"persona": list(prompt.persona), "history": list(prompt.history), "reply": reply, "reward": reward}
+            )
         return rows
 
     def parse_prompt(self, text: str) -> Prompt:
@@ -204,7 +222,9 @@ class PPOTrainer:
 
     def _parts(self, batch: Experience, prompts: list[int], role: str, tokens: int) -> list[Part]:
         rollout, device = batch.rollout, self.roles.base.device
-        lengths = [len(rollout.prompts[p]) + sum(len(rollout.replies[i].ids) for i in rollout.episodes(p)) for p in prompts]
+        lengths = [
+            len(rollout.prompts[p]) + sum(len(rollout.replies[i].ids) for i in rollout.episodes(p)) for p in prompts
+        ]
         parts = []
         for rows in micro_batches(lengths, self.settings.token_budget):
             chosen = [prompts[r] for r in rows]

@@ -93,13 +93,21 @@ class RewardTrainer:
         chosen_N, rejected_N = reward_N[0::2], reward_N[1::2]
         loss = ranking_loss(chosen_N, rejected_N) / pairs
         margin_N = (chosen_N - rejected_N).detach()
-        return loss, {"loss": loss.item(), "accuracy": float((margin_N > 0).sum()) / pairs, "margin": float(margin_N.sum()) / pairs}
+        return loss, {
+            "loss": loss.item(),
+            "accuracy": float((margin_N > 0).sum()) / pairs,
+            "margin": float(margin_N.sum()) / pairs,
+        }
 
     def metrics(self, batch: list[EncodedPair]) -> dict[str, float]:
         return {"tokens": float(sum(len(part) for pair in batch for part in pair))}
 
     def evaluate(self) -> dict[str, float]:
-        return {f"validation_{n}": v for n, v in self.evaluate_ranking_accuracy(self.validation).items()} if self.validation else {}
+        return (
+            {f"validation_{n}": v for n, v in self.evaluate_ranking_accuracy(self.validation).items()}
+            if self.validation
+            else {}
+        )
 
     def evaluate_ranking_accuracy(self, pairs: Sequence[PreferencePair]) -> dict[str, float]:
         """Share of pairs whose chosen reply gets the higher reward (a tie counts half): `accuracy` over all of them and
@@ -131,9 +139,17 @@ class RewardTrainer:
         del batch
         pairs = list(self.validation or self.pairs)[:3]
         return [
-            {"persona": list(p.prompt.persona), "history": list(p.prompt.history), "reply": reply, "reward": score, "note": note}
+            {
+                "persona": list(p.prompt.persona),
+                "history": list(p.prompt.history),
+                "reply": reply,
+                "reward": score,
+                "note": note,
+            }
             for p, scores in zip(pairs, self.score_pairs(pairs), strict=True)
-            for reply, score, note in zip((p.chosen, p.rejected), scores, ("chosen", f"rejected: {p.reason}"), strict=True)
+            for reply, score, note in zip(
+                (p.chosen, p.rejected), scores, ("chosen", f"rejected: {p.reason}"), strict=True
+            )
         ]
 
     def state(self) -> dict[str, Any]:

@@ -50,7 +50,13 @@ class SFTTrainer:
         if not train:
             raise DataError("there is no dialogue to train on")
         self.roles = as_roles(model, tokenizer)
-        self.train_examples, self.validation, self.settings, self.seed, self.record = train, validation, settings, seed, record
+        self.train_examples, self.validation, self.settings, self.seed, self.record = (
+            train,
+            validation,
+            settings,
+            seed,
+            record,
+        )
         self.steps = step_count(len(train), settings.batch_size, settings.epochs, settings.max_steps)
         self.roles.add("sft")
 
@@ -105,7 +111,8 @@ class SFTTrainer:
         prompts = [e.prompt(min(1, len(e.replies) - 1)) for e in (self.validation or self.train_examples)[:3]]
         replies = self.generate_samples(prompts)
         return [
-            {"persona": list(p.persona), "history": list(p.history), "reply": r, "reward": None} for p, r in zip(prompts, replies, strict=True)
+            {"persona": list(p.persona), "history": list(p.history), "reply": r, "reward": None}
+            for p, r in zip(prompts, replies, strict=True)
         ]
 
     def finish(self) -> None: ...
