@@ -212,7 +212,8 @@ class _Pipeline:
             checkpoint = finished(self.directory, stage)
             if checkpoint is None:
                 raise RunError(
-                    f"the stage {stage} of {self.directory.path} is not finished: run it first (`selfsame {stage}` with the same options)"
+                    f"the stage {stage} of {self.directory.path} is not finished:"
+                    f" run it first (`selfsame {stage}` with the same options)"
                 )
             self.roles.load(stage, checkpoint / stage)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import CHATML, FAMILIES, make_model
 from transformers import AutoModelForCausalLM, BloomConfig
 
+from conftest import CHATML, FAMILIES, make_model
 from selfsame.data.processor import EncodedDialogue
 from selfsame.errors import ConfigError
 from selfsame.model.branches import (

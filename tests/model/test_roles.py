@@ -6,10 +6,10 @@ import json
 
 import pytest
 import torch
-from conftest import FAMILIES, make_model
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
+from conftest import FAMILIES, make_model
 from selfsame.errors import ConfigError, RunError
 from selfsame.model.base import choose_device, choose_dtype, get_model_info, load_base_model, load_tokenizer
 from selfsame.model.branches import branch, reply_logprobs

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import FAMILIES
 from test_roles import load, scramble
 from transformers import AutoModelForCausalLM
 
+from conftest import FAMILIES
 from selfsame.model.heads import RewardModel
 from selfsame.rollout.collect import collect_rollout, micro_batches, token_values
 from selfsame.rollout.engine import RolloutEngine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import signal
@@ -258,8 +259,8 @@ def test_learning_rate_rises_and_falls():
     settings = OptimiserSettings(warmup=0.1, schedule="linear")
     factors = [schedule(settings, step, 100) for step in range(100)]
     assert factors[0] == pytest.approx(1 / 11) and max(factors) == factors[10] == 1 and 0 < factors[-1] < 0.02
-    assert all(a < b for a, b in zip(factors[:10], factors[1:11], strict=True)) and all(
-        a > b for a, b in zip(factors[10:], factors[11:], strict=False)
+    assert all(a < b for a, b in itertools.pairwise(factors[:11])) and all(
+        a > b for a, b in itertools.pairwise(factors[10:])
     )
     assert schedule(OptimiserSettings(warmup=0, schedule="cosine"), 50, 100) == pytest.approx(0.5)
     assert schedule(OptimiserSettings(warmup=0, schedule="constant"), 99, 100) == 1

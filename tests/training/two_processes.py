@@ -1,4 +1,4 @@
-"""Trains a stage in each process of a `torchrun` group (or alone) and saves what came out: `two_processes.py STAGE MODEL OUT`."""
+"""Trains a stage in each process of a `torchrun` group and saves what came out: `two_processes.py STAGE MODEL OUT`."""
 
 from __future__ import annotations
 

@@ -228,5 +228,6 @@ def check_exactness(model: Any) -> None:
         error = float((ours_R[: len(reply)] - plain_R).abs().max())
         if not error < (1e-3 if model.dtype == torch.float32 else 0.25):
             raise ConfigError(
-                f"models of the family {model.config.model_type} cannot share a prompt between replies: log-probabilities differ by {error:.3g}"
+                f"models of the family {model.config.model_type} cannot share a prompt between replies:"
+                f" log-probabilities differ by {error:.3g}; choose a model of another family"
             )

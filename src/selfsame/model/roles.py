@@ -71,7 +71,7 @@ class Roles:
                 self.peft.add_adapter(role, config)
         self.peft.eval()
         if role in HEADED_ROLES:
-            head = copy.deepcopy(self.heads[like]) if like in self.heads else ScalarHead(self.base.config.hidden_size)
+            head = copy.deepcopy(self.heads[like]) if like is not None and like in self.heads else ScalarHead(self.base.config.hidden_size)
             self.heads[role] = head.to(self.base.device)
         if like is not None:
             self._load_adapter(role, self._adapter_state(like))
@@ -216,7 +216,8 @@ class Roles:
     def _require(self, role: str) -> None:
         if role not in self.names:
             raise RunError(
-                f"there is no role {role!r} on this model (there are: {', '.join(self.names) or 'none'}): train that stage first"
+                f"there is no role {role!r} on this model (there are: {', '.join(self.names) or 'none'}):"
+                " train that stage first"
             )
 
 
@@ -233,7 +234,8 @@ def load_roles(settings: ModelSettings, seed: int = 0) -> Roles:
     context = context_length(base.config)
     if context is not None and settings.max_length > context:
         raise ConfigError(
-            f"model.max_length is {settings.max_length}, but {settings.base} reads at most {context} tokens: set it to {context} or less"
+            f"model.max_length is {settings.max_length}, but {settings.base} reads at most {context} tokens:"
+            f" set it to {context} or less"
         )
     if settings.lora.rank > base.config.hidden_size:
         raise ConfigError(

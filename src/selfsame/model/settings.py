@@ -14,7 +14,7 @@ class LoraSettings(Settings):
 
     rank: int = Field(default=16, ge=1, le=512)
     """Rank of the update."""
-    alpha: float = Field(default=32, gt=0)
+    alpha: int = Field(default=32, ge=1)
     """The update is scaled by alpha / rank."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout in front of the update, while training."""

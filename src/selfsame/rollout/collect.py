@@ -89,14 +89,14 @@ def collect_rollout(
 @torch.no_grad()
 def token_values(
     roles: Roles,
-    role: str,
+    role: str | None,
     prompts: Sequence[Sequence[int]],
     replies: Sequence[Sequence[Sequence[int]]],
     token_budget: int,
     temperature: float = 1.0,
 ) -> list[list[list[float]]]:
     """A number for every token of every reply to every prompt: the value before it under the `value` role, else its
-    log-probability under `role`."""
+    log-probability under `role` (None: under the base)."""
     found: list[list[list[float]]] = [[] for _ in prompts]
     lengths = [len(p) + sum(map(len, r)) for p, r in zip(prompts, replies, strict=True)]
     with roles.use(role) as model:

@@ -25,7 +25,6 @@ from selfsame.run.checkpoint import CheckpointManager
 from selfsame.run.logger import Progress, RunLogger
 from selfsame.training.settings import OptimiserSettings
 
-
 SHOWN = ("loss", "accuracy", "reward", "kl")
 """Metrics shown beside the progress bar."""
 
@@ -201,8 +200,8 @@ class Optimiser:
         allowed = self.settings.max_skipped + (14 if self.scaler.is_enabled() else 0)
         if self.skipped_in_a_row > allowed:
             raise RunError(
-                f"the gradient was not finite {self.skipped_in_a_row} steps in a row; the weights are as before. Lower the learning rate,"
-                " or use model.dtype float32 or bfloat16; the last checkpoint is intact"
+                f"the gradient was not finite {self.skipped_in_a_row} steps in a row; the weights are as before."
+                " Lower the learning rate, or use model.dtype float32 or bfloat16; the last checkpoint is intact"
             )
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -232,5 +232,6 @@ class PPOTrainer:
             episodes = torch.tensor([i for p in chosen for i in rollout.episodes(p)])
             width = branches.reply_mask_NR.shape[1]
             tensors = (rollout.logprobs_NR, rollout.values_NR, batch.advantages_NR, batch.returns_NR)
-            parts.append(Part(role, branches, *(t[episodes, :width].to(device) for t in tensors), tokens))
+            old_logprobs, old_values, advantages, returns = (t[episodes, :width].to(device) for t in tensors)
+            parts.append(Part(role, branches, old_logprobs, old_values, advantages, returns, tokens))
         return parts

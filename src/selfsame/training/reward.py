@@ -133,7 +133,8 @@ class RewardTrainer:
         role = "sft" if "sft" in self.roles.names else None
         replies = RolloutEngine(self.roles).sample(role, prompts, uniforms(self.seed, 0, range(count), limit))
         scores = self.reward_model.score_ids(prompts, [[r.ids for r in group] for group in replies])
-        self.roles.heads["reward"].normalise(torch.tensor([s for group in scores for s in group]))
+        head: Any = self.roles.heads["reward"]
+        head.normalise(torch.tensor([s for group in scores for s in group]))
 
     def samples(self, batch: Any) -> list[dict[str, Any]]:
         del batch
