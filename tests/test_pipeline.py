@@ -1,0 +1,138 @@
+"""A whole run: killed at any moment and started again it ends with the same adapters, bit for bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from selfsame.cli import main
+from selfsame.errors import ConfigError
+from selfsame.pipeline import finished, load_chatbot
+from selfsame.run.directory import RunDirectory, read_jsonl
+from selfsame.serve.chat import Conversation
+from selfsame.types import clean_persona
+
+STAGES = ("sft", "reward", "ppo", "dpo")
+
+
+def arguments(directory: Path) -> list[str]:
+    """A run on the bundled dialogues that pre-trains its own base, of a few seconds a stage."""
+    return f"""run --run.directory {directory} --run.stages sft reward ppo dpo evaluate --run.save-every 2 --run.samples-every 2
+        --model.dtype float32 --model.max-length 160 --model.lora.rank 4 --data.limit 30 --data.max-turns 6
+        --stand-in.hidden 32 --stand-in.layers 2 --stand-in.vocabulary 600 --stand-in.steps 10
+        --training.sft.max-steps 8 --training.sft.batch-size 4 --training.reward.max-steps 6 --training.reward.batch-size 4
+        --training.reward.normalise-samples 8 --training.ppo.steps 6 --training.ppo.prompts-per-step 3
+        --training.ppo.max-new-tokens 8 --training.dpo.max-steps 6 --training.dpo.batch-size 4
+        --pairs.count 24 --pairs.validation-count 12 --sampling.max-new-tokens 8
+        --evaluation.consistency-size 8 --evaluation.engagement-size 8 --evaluation.perplexity-size 4
+        --evaluation.resamples 100""".split()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("runs") / "whole"
+    assert main(arguments(directory)) == 0
+    return directory
+
+
+def adapters(directory: Path) -> dict[str, object]:
+    """Every tensor of every final role, and every evaluation."""
+    found: dict[str, object] = {}
+    for stage in STAGES:
+        checkpoint = finished(RunDirectory.open(directory), stage)
+        assert checkpoint is not None, stage
+        for file in sorted(checkpoint.glob("*/*.safetensors")):
+            for name, tensor in load_file(file).items():
+                found[f"{stage}/{file.relative_to(checkpoint)}/{name}"] = tensor.numpy().tobytes()
+    for file in sorted((directory / "eval").glob("*.json")):
+        found[file.name] = json.loads(file.read_text())
+    return found
+
+
+@pytest.mark.slow
+def test_killed_again_and_again_it_ends_the_same(whole, tmp_path):
+    directory, draw, kills = tmp_path / "killed", random.Random(0), 0
+    command = [sys.executable, "-m", "selfsame.cli", *arguments(directory)]
+    environment = {**os.environ, "PYTHONHASHSEED": "random"}
+    for attempt in range(40):
+        process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        try:
+            # From the moment the data is loaded: a kill during the imports would prove nothing.
+            _, errors = process.communicate(timeout=draw.uniform(6, 14) if attempt < 6 else 300)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            kills += 1
+            continue
+        assert process.returncode == 0, errors.decode()[-2000:]
+        break
+    assert kills >= 3
+    expected, found = adapters(whole), adapters(directory)
+    assert len(expected) > 100 and expected.keys() == found.keys()
+    assert [name for name, value in expected.items() if found[name] != value] == []
+    steps = [[(r["stage"], r["step"]) for r in read_jsonl(d / "metrics.jsonl")[0]] for d in (whole, directory)]
+    assert steps[0] == steps[1] and len(steps[0]) == 8 + 6 + 6 + 6
+
+
+def test_a_run_holds_what_the_design_says(whole):
+    for name in ("config.yaml", "environment.json", "metrics.jsonl", "samples.jsonl", "cost.json", "report.html"):
+        assert (whole / name).stat().st_size > 0, name
+    assert sorted(p.name for p in (whole / "eval").glob("*.json")) == ["base.json", "dpo.json", "ppo.json", "sft.json"]
+    for name in ("base", "sft", "ppo", "dpo"):
+        record = json.loads((whole / "eval" / f"{name}.json").read_text())
+        assert set(record["references"]) == {"gold", "no_persona", "recitation", "random_persona"}
+        assert record["metrics"]["consistency"]["count"] == record["items"] == 8
+    logged = [r for r in read_jsonl(whole / "metrics.jsonl")[0] if r["stage"] == "ppo"]
+    wanted = "kl kl_coef reward advantage clip_fraction explained_variance reply_length skipped_steps entropy approx_kl grad_norm"
+    assert all(name in row for row in logged for name in wanted.split())
+    assert {r["stage"] for r in read_jsonl(whole / "samples.jsonl")[0]} == set(STAGES)
+    seconds = json.loads((whole / "cost.json").read_text())["seconds"]
+    assert all(seconds[name] > 0 for name in ("data", "base", *STAGES, "evaluate"))
+    assert list(whole.rglob("*.pt")) == list(whole.rglob("*.bin")) == list(whole.rglob("*.pkl")) == []
+
+
+def test_the_same_command_again_changes_no_weights_and_no_numbers(whole):
+    before = adapters(whole)
+    stamp = {p: p.stat().st_mtime_ns for p in whole.rglob("*.safetensors")}
+    began = time.perf_counter()
+    assert main(arguments(whole)) == 0
+    assert time.perf_counter() - began < 60
+    assert adapters(whole) == before and {p: p.stat().st_mtime_ns for p in whole.rglob("*.safetensors")} == stamp
+
+
+def test_every_system_of_a_run_can_speak(whole):
+    roles = {system: load_chatbot(str(whole), system).role for system in ("base", "sft", "ppo", "dpo")}
+    assert roles == {"base": None, "sft": "sft", "ppo": "policy", "dpo": "policy"}
+    best = load_chatbot(str(whole))
+    assert best.name.endswith("(ppo)")
+    with pytest.raises(ConfigError, match="unknown system"):
+        load_chatbot(str(whole), "grpo")
+    conversation = Conversation(best.roles, best.role, clean_persona(["I have two dogs."]), best.config.sampling)
+    replies = [conversation.say("Hi!"), conversation.say("Any pets?")]
+    assert conversation.turns == ["Hi!", replies[0], "Any pets?", replies[1]]
+
+
+def test_an_adapter_folder_is_a_model_too(whole):
+    checkpoint = finished(RunDirectory.open(whole), "ppo")
+    assert checkpoint is not None
+    bot = load_chatbot(str(checkpoint / "policy"))
+    same = load_chatbot(str(whole), "ppo")
+    ours, theirs = bot.roles.state("policy"), same.roles.state("policy")
+    assert ours.keys() == theirs.keys() and all((ours[n] == theirs[n]).all() for n in ours)
+
+
+def test_ppo_and_dpo_start_from_sft_and_differ(whole):
+    run = RunDirectory.open(whole)
+    weights = [load_file(finished(run, s) / r / "adapter_model.safetensors") for s, r in (("sft", "sft"), ("ppo", "policy"), ("dpo", "policy"))]  # type: ignore[operator]
+    name = next(n for n in weights[0] if n.endswith("lora_A.weight"))
+    assert all(w.keys() == weights[0].keys() for w in weights)
+    distances = [float((w[name] - weights[0][name]).abs().max()) for w in weights[1:]]
+    assert all(0 < d < 0.1 for d in distances) and distances[0] != distances[1]
