@@ -85,14 +85,14 @@ def metric_names(rows: Iterable[Row]) -> list[str]:
 
 
 def decimals_of(rows: Iterable[Row], metric: str) -> int:
-    """Decimals for a column: one for values from 10, two from 1, else three, so that a column lines up."""
+    """Decimals for a metric: none for values from 1000, one from 10, two from 1, else three, so that they line up."""
     values = [abs(row.cells[metric].value or 0.0) for row in rows if metric in row.cells]
     largest = max(values, default=0.0)
-    return 1 if largest >= 10 else 2 if largest >= 1 else 3
+    return 0 if largest >= 1000 else 1 if largest >= 10 else 2 if largest >= 1 else 3
 
 
 def text_table(rows: Sequence[Row], width: int = 110) -> str:
-    """For a terminal of `width` characters: what references were measured too, then the rest, a metric a line."""
+    """For a terminal of `width` characters: the metrics that most references have too, then the rest, a metric a line."""
     if not rows:
         return _NO_RESULTS
     return "\n\n".join(_text_lines(grid, width) for grid in result_grids(rows, "({})"))
@@ -199,23 +199,29 @@ def _reference_rows(evaluations: Mapping[str, Mapping[str, Any]]) -> list[Row]:
 
 
 def result_grids(rows: Sequence[Row], reference: str = "({})") -> list[list[list[str]]]:
-    """Header and lines of each table: first what references were measured too, then the rest, a metric a line.
+    """Header and lines of each table: first the metrics that most references were measured on, a row a line; then the
+    others, a metric a line.
 
     reference: the pattern that sets the names of references apart.
     """
-    systems = [row for row in rows if row.kind == "system"]
-    shared = metric_names(row for row in rows if row.kind == "reference")
-    others = [name for name in metric_names(systems) if name not in shared]
-    decimals = {name: decimals_of(rows, name) for name in (*shared, *others)}
+    systems, references = ([row for row in rows if row.kind == kind] for kind in ("system", "reference"))
+    names = metric_names(rows)
+    shared = [n for n in names if references and 2 * sum(n in r.cells for r in references) >= len(references)]
+    others = [n for n in names if n not in shared]
+    decimals = {name: decimals_of(rows, name) for name in names}
+
+    def label(row: Row) -> str:
+        return row.name if row.kind == "system" else reference.format(row.name)
 
     def show(row: Row, name: str) -> str:
         return row.cells.get(name, Cell(None)).show(decimals[name])
 
-    labels = [row.name if row.kind == "system" else reference.format(row.name) for row in rows]
-    first = [[label, *(show(row, name) for name in shared)] for label, row in zip(labels, rows, strict=True)]
-    second = [[name.replace("_", " "), *(show(row, name) for row in systems)] for name in others]
+    down = [*systems, *(r for r in references if any(n in r.cells for n in shared))]
+    across = [*systems, *(r for r in references if any(n in r.cells for n in others))]
+    first = [[label(row), *(show(row, name) for name in shared)] for row in down]
+    second = [[name.replace("_", " "), *(show(row, name) for row in across)] for name in others]
     grids = [[["system", *(name.replace("_", " ") for name in shared)], *first]] if shared else []
-    return [*grids, [["metric", *(row.name for row in systems)], *second]] if others else grids
+    return [*grids, [["metric", *map(label, across)], *second]] if others else grids
 
 
 def _text_lines(grid: list[list[str]], width: int) -> str:
