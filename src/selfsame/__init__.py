@@ -1,1 +1,45 @@
-"""Selfsame: train chatbots that stay in character."""
+"""Selfsame: train chatbots that stay in character.
+
+The public names can be imported from here; each is loaded, with what it needs, when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_ROOMS = {
+    "config": "Config get_default_config load_config merge_configs save_config",
+    "types": "Dialogue Example PreferencePair Prompt Turn",
+    "errors": "ConfigError DataError RunError SelfsameError",
+    "data.loader": "DatasetLoader",
+    "data.processor": "DataProcessor",
+    "data.generator": "PreferenceGenerator",
+    "model.base": "get_model_info load_base_model load_tokenizer",
+    "model.heads": "RewardModel",
+    "model.roles": "Roles load_roles",
+    "rollout.engine": "RolloutEngine",
+    "training.sft": "SFTTrainer",
+    "training.reward": "RewardTrainer",
+    "training.ppo": "PPOTrainer",
+    "training.dpo": "DPOTrainer",
+    "eval.persona": "PersonaEvaluator",
+    "eval.engagement": "EngagementEvaluator",
+    "eval.quality": "QualityEvaluator",
+    "eval.benchmark": "BenchmarkEvaluator",
+    "run.checkpoint": "CheckpointManager",
+    "run.logger": "RunLogger",
+    "run.metrics": "MetricsTracker",
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names.split()}
+__all__ = sorted(_ROOM_OF)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOM_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"selfsame.{_ROOM_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

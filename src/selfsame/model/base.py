@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from selfsame.data.processor import MARKERS
 from selfsame.errors import ConfigError
 from selfsame.model.settings import ModelSettings
 
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns on import of kernels that it would download
 transformers.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
 
@@ -114,7 +116,13 @@ def load_base_model(settings: ModelSettings, tokenizer: Any) -> Any:
     model.config.use_cache = False
     grow_embeddings(model, tokenizer)
     model.requires_grad_(False)
-    return (model if settings.four_bit else model.to(device)).eval()
+    model.eval()
+    if not settings.four_bit:
+        return model.to(device)
+    for layer in model.modules():
+        if type(layer).__name__ == "Linear4bit":
+            layer.train()  # out of training it uses kernels through which no gradient comes back
+    return model
 
 
 def _unsupported(config: Any) -> str | None:

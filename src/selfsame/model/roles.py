@@ -69,7 +69,9 @@ class Roles:
                 self.peft = get_peft_model(self.base, config, adapter_name=role)  # pyright: ignore
             else:
                 self.peft.add_adapter(role, config)
-        self.peft.eval()
+        for name, layer in self.peft.named_modules():
+            if "lora_dropout" in name:
+                layer.eval()
         if role in HEADED_ROLES:
             head = copy.deepcopy(self.heads[like]) if like is not None and like in self.heads else ScalarHead(self.base.config.hidden_size)
             self.heads[role] = head.to(self.base.device)
