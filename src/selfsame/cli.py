@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +30,22 @@ data:
 """
 EPILOG = "`selfsame COMMAND --help` lists a command's options."
 STAGES = ("sft", "reward", "ppo", "dpo")
+TRAINING = ("demo", "run", *STAGES)
+LESS_MEMORY = (
+    "Use less: a lower --training.STAGE.token-budget, --training.ppo.prompts-per-step or --sampling.batch-size, a shorter"
+    " --model.max-length, --model.four-bit true on a GPU, or a smaller model"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code: 0, 2 for a user's error (one line on stderr), 130 after Ctrl-C."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     command = arguments[0] if arguments else "--help"
+    for stream in (sys.stdin, sys.stdout, sys.stderr):  # a byte or letter that a terminal does not know ends nothing
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     commands: dict[str, Callable[[list[str]], None]] = {
-        "demo": _demo, "run": _run, **{stage: _stage(stage) for stage in STAGES},
+        **{name: partial(_train, name) for name in TRAINING},
         "evaluate": _evaluate, "report": _report, "chat": _chat, "data": _data,
     }  # fmt: skip
     try:
@@ -47,46 +58,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif command not in commands:
             import difflib
 
-            near = difflib.get_close_matches(command, commands, 1)
-            raise ConfigError(f"unknown command {command!r}{f' - did you mean {near[0]}?' if near else ''}; choose {', '.join(commands)}")
+            near = [f" - did you mean {name}?" for name in difflib.get_close_matches(command, commands, 1)]
+            raise ConfigError(f"unknown command {command!r}{''.join(near)}; choose {', '.join(commands)}")
         else:
             commands[command](arguments[1:])
         sys.stdout.flush()
     except SelfsameError as error:
-        print(f"selfsame: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return _fail(" ".join(str(error).split()))
     except KeyboardInterrupt:
-        print(f"selfsame: stopped; give the same command again to go on: selfsame {' '.join(arguments)}", file=sys.stderr)
-        return 130
+        again = f"; give the same command again to go on: selfsame {shlex.join(arguments)}"
+        return _fail(f"stopped{again if command in TRAINING else ''}", 130)
     except BrokenPipeError:  # the reader of our output is gone (`| head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        print(f"selfsame: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", file=sys.stderr)
-        return 2
+        return _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+    except (MemoryError, RuntimeError) as error:
+        words = ("MemoryError", "OutOfMemoryError", "allocate memory")  # torch has its own classes for it
+        if not any(word in f"{type(error).__name__} {error}" for word in words):
+            raise
+        return _fail(f"out of memory; what was saved is intact. {LESS_MEMORY}")
     return 0
+
+
+def _fail(message: str, code: int = 2) -> int:
+    print(f"selfsame: {message}", file=sys.stderr)
+    return code
 
 
 # --- training -----------------------------------------------------------------------------------------------------------
 
 
-def _demo(arguments: list[str]) -> None:
-    _train("demo", ["--preset", "demo", *arguments], None)
-
-
-def _run(arguments: list[str]) -> None:
-    _train("run", arguments, None)
-
-
-def _stage(stage: str) -> Callable[[list[str]], None]:
-    return lambda arguments: _train(stage, arguments, stage)
-
-
-def _train(command: str, arguments: list[str], stage: str | None) -> None:
+def _train(command: str, arguments: list[str]) -> None:
     if "-h" in arguments or "--help" in arguments:
         return _training_help(command)
-    config, preset = read_config(arguments)
-    if stage is not None:
-        config = config.model_copy(update={"run": config.run.model_copy(update={"stages": (stage,)})})
+    config, preset = read_config(["--preset", "demo", *arguments] if command == "demo" else arguments)
+    if command in STAGES:
+        config = config.model_copy(update={"run": config.run.model_copy(update={"stages": (command,)})})
     from selfsame import pipeline
     from selfsame.model import parallel
 
@@ -119,20 +126,23 @@ def read_config(arguments: Sequence[str]) -> tuple[Any, str | None]:
 
 def _training_help(command: str) -> None:
     """The settings with their defaults, grouped by room. tyro draws it from the settings classes."""
+    import contextlib
+
     import tyro
 
     from selfsame.config import Config, preset_names
 
-    print(f"usage: selfsame {command} [--preset {{{','.join(preset_names())}}}] [--config FILE ...] [--SETTING VALUE ...]\n")
-    help_text = tyro.extras.get_parser(Config, config=(tyro.conf.FlagConversionOff,)).format_help()
-    print(help_text[help_text.index("\n\n") + 2 :])
+    usage = f"selfsame {command} [--preset {{{','.join(preset_names())}}}] [--config FILE ...]"
+    with contextlib.suppress(SystemExit):  # what --help ends with
+        tyro.cli(Config, prog=usage, args=["--help"], config=(tyro.conf.FlagConversionOff,))
 
 
 def _print_results(path: Path) -> None:
-    from selfsame.report.tables import results_table, text_table
+    from selfsame.report.tables import results_table, reward_lines, text_table
 
-    print(text_table(results_table(path)))
-    print(f"\nreport: {path / 'report.html'}\nchat:   selfsame chat --model {path} --persona 'I have two dogs.' 'I drive a night bus.'")
+    print("\n\n".join([text_table(results_table(path)), *reward_lines(path)]))
+    print(f"\nreport: {path / 'report.html'}")
+    print(f"chat:   selfsame chat --model {path} --persona 'I have two dogs.' 'I drive a night bus.'")
 
 
 # --- looking at results -------------------------------------------------------------------------------------------------
@@ -141,10 +151,14 @@ def _print_results(path: Path) -> None:
 def _evaluate(arguments: list[str]) -> None:
     parser = _parser("evaluate", "Evaluate a run, an adapter or any model on held-out personas; prints a table.")
     parser.add_argument("model", metavar="RUN_OR_MODEL", help="run directory, adapter folder, model folder or hub id")
-    parser.add_argument("--data.path", dest="data", metavar="FILE", help="dialogues to evaluate on (default: the run's held-out ones)")
+    parser.add_argument(
+        "--data.path", dest="data", metavar="FILE", help="dialogues to evaluate on (default: the run's held-out ones)"
+    )
     parser.add_argument("--json", metavar="OUT", help="also write the result to this file")
-    parser.add_argument("--system", help="which system of a run: ppo, dpo, sft or base (default: the best finished one)")
-    parser.add_argument("--seed", type=int, default=None, help="of sampling and resampling (default: the run's)")
+    parser.add_argument(
+        "--system", help="which system of a run: ppo, dpo, sft or base (default: the best finished one)"
+    )
+    parser.add_argument("--seed", type=_number, help="of sampling and resampling (default: the run's)")
     options = parser.parse_args(arguments)
     if options.json:
         _check_writable(Path(options.json))
@@ -161,28 +175,33 @@ def _evaluate(arguments: list[str]) -> None:
 def _report(arguments: list[str]) -> None:
     parser = _parser("report", "Write a run's report.html and print its table.")
     parser.add_argument("run", metavar="RUN", help="run directory")
-    parser.add_argument("--readme", metavar="FILE", help="put the table between the markers `<!-- results:NAME -->` of this file")
+    parser.add_argument(
+        "--readme", metavar="FILE", help="put the table between the markers `<!-- results:NAME -->` of this file"
+    )
     parser.add_argument("--marker", default="spc", metavar="NAME", help="which markers")
     options = parser.parse_args(arguments)
     from selfsame.report.page import write_report
-    from selfsame.report.tables import markdown_results, results_table, text_table, update_readme
+    from selfsame.report.tables import markdown_results, update_readme
 
-    page = write_report(Path(options.run))
+    write_report(Path(options.run))
     if options.readme:
         update_readme(Path(options.readme), options.marker, markdown_results(Path(options.run)))
-    print(text_table(results_table(Path(options.run))))
-    print(f"\nreport: {page}")
+    _print_results(Path(options.run))
 
 
 def _chat(arguments: list[str]) -> None:
     parser = _parser("chat", "Talk to a bot. Empty lines are passed over; /quit or Ctrl-D ends.")
-    parser.add_argument("--model", required=True, metavar="RUN_OR_MODEL", help="run directory, adapter folder, model folder or hub id")
+    parser.add_argument(
+        "--model", required=True, metavar="RUN_OR_MODEL", help="run directory, adapter folder, model folder or hub id"
+    )
     who = parser.add_mutually_exclusive_group(required=True)
     who.add_argument("--persona", nargs="+", metavar="TEXT", help="traits, a sentence each")
     who.add_argument("--card", metavar="FILE", help="character card (JSON, V1 to V3)")
-    parser.add_argument("--system", help="which system of a run: ppo, dpo, sft or base (default: the best finished one)")
+    parser.add_argument(
+        "--system", help="which system of a run: ppo, dpo, sft or base (default: the best finished one)"
+    )
     parser.add_argument("--temperature", type=float, help="of sampling; 0 is greedy")
-    parser.add_argument("--seed", type=int, default=0, help="of sampling")
+    parser.add_argument("--seed", type=_number, default=0, help="of sampling")
     options = parser.parse_args(arguments)
     persona, opening = _who(options)
     if options.temperature is not None and not 0 <= options.temperature <= 10:
@@ -229,24 +248,30 @@ def _lines() -> Any:
 def _data(arguments: list[str]) -> None:
     parser = _parser("data", "Look at dialogues, convert them to Selfsame's JSONL, or list what is wrong with them.")
     parser.add_argument("action", choices=("show", "convert", "audit"))
-    parser.add_argument("--data.path", dest="path", required=True, metavar="FILE", help="file, folder, hub id or `demo`")
+    parser.add_argument(
+        "--data.path", dest="path", required=True, metavar="FILE", help="file, folder, hub id or `demo`"
+    )
     parser.add_argument("--data.format", dest="format", default="auto", choices=("auto", "jsonl", "csv", "personachat"))
     parser.add_argument("--out", metavar="FILE", help="convert: where to write; rejected rows go to FILE.rejects.jsonl")
-    parser.add_argument("--count", type=int, default=2, help="show: how many dialogues")
+    parser.add_argument("--count", type=_number, default=2, help="show: how many dialogues")
     options = parser.parse_args(arguments)
+    from selfsame.config import load_config
     from selfsame.data.audit import audit
     from selfsame.data.loader import DatasetLoader, convert, write_rejects
-    from selfsame.data.settings import DataSettings
 
-    if options.action == "convert" and not options.out:
-        raise ConfigError("data convert needs --out FILE")
-    loader = DatasetLoader(DataSettings(path=options.path, format=options.format))
+    if options.action == "convert":
+        if not options.out:
+            raise ConfigError("data convert needs --out FILE")
+        _check_writable(Path(options.out))
+        if Path(options.path).exists() and Path(options.out).exists() and Path(options.path).samefile(options.out):
+            raise ConfigError(f"--out {options.out} is the file to convert: give another one")
+    loader = DatasetLoader(load_config(values={"data": {"path": options.path, "format": options.format}}).data)
     parts, rejected = loader.read_parts()
     dialogues = [dialogue for part in parts.values() for dialogue in part]
     if options.action == "audit":
-        print(audit(dialogues).table())
+        more = [f"... and {len(rejected) - 20} more"] if len(rejected) > 20 else []
+        print("\n".join([audit(dialogues).table(), *map(str, rejected[:20]), *more]))
     elif options.action == "convert":
-        _check_writable(Path(options.out))
         convert(dialogues, options.out)
         if rejected:
             write_rejects(rejected, f"{options.out}.rejects.jsonl")
@@ -259,8 +284,6 @@ def _data(arguments: list[str]) -> None:
                 print(f"  user {number}: {' | '.join(persona)}")
             for turn in dialogue.turns:
                 print(f"    {turn.speaker}: {turn.text}")
-    for row in rejected[:20] if options.action == "audit" else []:
-        print(row)
 
 
 # --- shared -------------------------------------------------------------------------------------------------------------
@@ -277,10 +300,17 @@ def _parser(command: str, description: str) -> argparse.ArgumentParser:
     return _Parser(prog=f"selfsame {command}", description=description, allow_abbrev=False)
 
 
+def _number(text: str) -> int:
+    """0, 1, 2, ..."""
+    if not text.isdecimal() or len(text) > 9:
+        raise argparse.ArgumentTypeError(f"{text!r:.40} is not a number from 0 to 999999999")
+    return int(text)
+
+
 def _check_writable(path: Path) -> None:
     """Told before the work, not after it."""
-    if path.is_dir():
-        raise ConfigError(f"{path} is a folder: give a file name")
+    if path.exists() and not path.is_file():  # a device would be replaced by a file
+        raise ConfigError(f"{path} is not a file (but a folder or a device): give a file name")
     if not path.parent.is_dir():
         raise ConfigError(f"the folder {path.parent} does not exist")
     if not os.access(path.parent, os.W_OK):

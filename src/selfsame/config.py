@@ -3,16 +3,18 @@ line. A wrong value is reported with all the other wrong ones, an unknown key wi
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from selfsame.data.settings import DataSettings, PairSettings
 from selfsame.errors import ConfigError
@@ -38,6 +40,23 @@ class Config(Settings):
     evaluation: EvaluationSettings = EvaluationSettings()
     run: RunSettings = RunSettings()
 
+    @model_validator(mode="after")
+    def _fits_together(self) -> Config:
+        """Told before anything is trained, not by the stage that trips over it."""
+        sampled = {"sampling": self.sampling.max_new_tokens, "training.ppo": self.training.ppo.max_new_tokens}
+        for name, length in sampled.items():
+            if length >= self.model.max_length:
+                raise ValueError(
+                    f"{name}.max_new_tokens is {length}, but prompt and reply together have model.max_length"
+                    f" {self.model.max_length} tokens: lower it or raise model.max_length"
+                )
+        hidden, heads = self.stand_in.hidden, self.stand_in.heads
+        if hidden % (2 * heads):
+            raise ValueError(
+                f"stand_in.hidden is {hidden}, but {heads} heads of an even size need a multiple of {2 * heads}"
+            )
+        return self
+
 
 def get_default_config() -> Config:
     """The configuration without any difference."""
@@ -50,23 +69,24 @@ def load_config(*files: str | Path, preset: str | None = None, values: Mapping[s
     Raises:
         ConfigError: names every problem in every source: `file: a.b.c: message (got x)`.
     """
-    sources: list[tuple[str, Mapping[str, Any]]] = []
+    sources: list[tuple[str, Callable[[], Mapping[str, Any]]]] = []
     if preset is not None:
-        sources.append((f"preset {preset}", read_preset(preset)))
-    sources += [(str(file), read_yaml(Path(file))) for file in files]
-    if values:
-        sources.append(("command line", values))
+        sources.append((f"preset {preset}", lambda: read_preset(preset)))
+    sources += [(str(file), lambda file=file: read_yaml(Path(file))) for file in files]
+    sources.append(("command line", lambda: values or {}))
     merged: dict[str, Any] = {}
     problems: list[str] = []
-    for name, difference in sources:
+    for name, read in sources:
+        try:
+            difference = read()
+        except ConfigError as error:
+            problems.append(str(error))
+            continue
         problems += check(name, difference)
         merged = _merge(merged, difference)
     if problems:
         raise ConfigError("; ".join(problems))
-    try:
-        return Config.model_validate(merged)
-    except ValidationError as error:
-        raise ConfigError("; ".join(_explain("configuration", error))) from None
+    return _validated("configuration", merged)
 
 
 def merge_configs(config: Config, *differences: Mapping[str, Any]) -> Config:
@@ -78,20 +98,22 @@ def merge_configs(config: Config, *differences: Mapping[str, Any]) -> Config:
     merged: dict[str, Any] = config.model_dump()
     for difference in differences:
         merged = _merge(merged, difference)
-    if problems := check("merge", merged):
-        raise ConfigError("; ".join(problems))
-    return Config.model_validate(merged)
+    return _validated("merge", merged)
 
 
 def save_config(config: Config, path: str | Path) -> None:
-    """Writes the whole configuration as YAML, readable by `load_config`.
+    """Writes the whole configuration as YAML, readable by `load_config`. A file that was there stays if that fails.
 
     Raises:
         ConfigError: the file cannot be written.
     """
+    temporary = Path(path).with_name(f".{Path(path).name}.{os.getpid()}.tmp")
     try:
-        Path(path).write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+        temporary.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+        os.replace(temporary, path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise ConfigError(f"cannot write {path}: {error.strerror}") from error
 
 
@@ -138,7 +160,9 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise ConfigError(f"{path} must hold settings such as `training: {{ppo: {{kl_coef: 0.05}}}}`, got {str(content)[:40]!r}")
+        raise ConfigError(
+            f"{path} must hold settings such as `training: {{ppo: {{kl_coef: 0.05}}}}`, got {str(content)[:40]!r}"
+        )
     return content
 
 
@@ -146,30 +170,50 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
 
 
 def check(source: str, difference: Mapping[str, Any]) -> list[str]:
-    """Every problem of a nested difference, a line each; an empty list if it can be used."""
+    """Every problem of a nested difference by itself, a line each; an empty list if it can be used."""
     try:
         Config.model_validate(difference)
     except ValidationError as error:
-        return _explain(source, error)
+        return [line for path, line in _explain(source, error) if path]
     return []
 
 
-def _explain(source: str, error: ValidationError) -> list[str]:
-    lines = []
-    for problem in error.errors():
+def _validated(source: str, merged: Mapping[str, Any]) -> Config:
+    """The configuration with all values; only here do they have to fit together."""
+    try:
+        return Config.model_validate(merged)
+    except ValidationError as error:
+        raise ConfigError("; ".join(line for _, line in _explain(source, error))) from None
+
+
+_PLAINLY = {"tuple_type": "Input should be a list", "model_type": "Input should be settings such as {a: 1}"}
+"""Instead of pydantic's words for a type of error."""
+
+
+def _explain(source: str, error: ValidationError) -> list[tuple[str, str]]:
+    """(dotted name, problem) of each; the name is empty where values do not fit together."""
+    found = []
+    problems = error.errors(include_url=False)
+    for problem in problems:
         path = ".".join(str(part) for part in problem["loc"])
+        if any(other["loc"][: len(problem["loc"])] == problem["loc"] != other["loc"] for other in problems if path):
+            continue  # only follows from what is wrong inside
+        message = _PLAINLY.get(problem["type"], problem["msg"].removeprefix("Value error, "))
         if problem["type"] == "extra_forbidden":
-            lines.append(f"{source}: unknown setting {path}{_nearest(path, setting_names())}")
+            found.append((path, f"{source}: unknown setting {path}{_nearest(path, setting_names())}"))
+        elif path:
+            found.append((path, f"{source}: {path}: {message} (got {str(problem['input'])[:60]!r})"))
         else:
-            lines.append(f"{source}: {path}: {problem['msg']} (got {str(problem['input'])[:60]!r})")
-    return lines
+            found.append(("", f"{source}: {message}"))
+    return found
 
 
-def _nearest(name: str, names: Sequence[str]) -> str:
+def _nearest(name: str, names: Sequence[str], shown: Callable[[str], str] = str) -> str:
     """` - did you mean x?` for the name that begins alike or looks most alike, if there is one."""
     sections = {n[:i] for n in names for i, character in enumerate(n) if character == "."}
-    found = [n for n in names if n.startswith(name)] or difflib.get_close_matches(name, [*sections, *names], 1, 0.7)
-    return f" - did you mean {found[0]}?" if found else ""
+    found = [n for n in names if n.startswith(name or " ")]
+    found = found or difflib.get_close_matches(name, [*sections, *names], 1, 0.7)
+    return f" - did you mean {shown(found[0])}?" if found else ""
 
 
 def _merge(base: Mapping[str, Any], difference: Mapping[str, Any]) -> dict[str, Any]:
@@ -204,30 +248,41 @@ def parse_values(arguments: Sequence[str]) -> dict[str, Any]:
     """`--training.ppo.kl-coef 0.1 --run.stages sft reward` as nested values; `--a.b=1` too.
 
     Raises:
-        ConfigError: something that is not a setting, or a setting without a value.
+        ConfigError: names everything that is not a setting, and every setting without a value or with a wrong one.
     """
     types, values, rest = setting_types(), {}, list(arguments)
+    problems: list[str] = []
     while rest:
         flag, equals, attached = rest.pop(0).partition("=")
         name = flag.removeprefix("--").replace("-", "_")
-        if not flag.startswith("--") or name not in types:
-            raise ConfigError(f"unknown option {flag!r}{_nearest(name, list(types)) if flag.startswith('--') else ''}; see --help")
+        known = flag.startswith("--") and name in types
         given = [attached] if equals else []
-        many = _is_many(types[name])
+        many = known and _is_many(types[name])
         while rest and not rest[0].startswith("--") and not equals and (many or not given):
             given.append(rest.pop(0))
-        if not given and not many:
-            raise ConfigError(f"{flag} needs a value")
-        _put(values, name.split("."), [v for v in given if v != ""] if many and given != ["None"] else _scalar(given[0]))
+        if not known:
+            near = _nearest(name, list(types), _flag) if flag.startswith("--") else ""
+            problems.append(f"unknown option {flag!r}{near}")
+        elif not given and not many:
+            problems.append(f"{flag} needs a value")
+        else:
+            texts = [text for text in given if text != ""] if many else given[0]
+            _put(values, name.split("."), None if _is_none(given) else texts)
+    if problems:
+        raise ConfigError("; ".join([*problems, *check("command line", values)]) + "; see --help")
     return values
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def _is_many(annotation: Any) -> bool:
     return any(get_origin(a) is tuple or a is tuple for a in (annotation, *get_args(annotation)))
 
 
-def _scalar(text: str) -> Any:
-    return None if text.lower() == "none" else text
+def _is_none(given: Sequence[str]) -> bool:
+    return len(given) == 1 and given[0].lower() == "none"
 
 
 def _put(values: dict[str, Any], path: list[str], value: Any) -> None:

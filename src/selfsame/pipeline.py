@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from selfsame.config import Config, config_hash, load_config
+from selfsame.config import Config, config_hash
 from selfsame.data.generator import PreferenceGenerator
 from selfsame.data.loader import Dataset, DatasetLoader, write_rejects
-from selfsame.errors import ConfigError, DataError, RunError
+from selfsame.errors import DataError, RunError
 from selfsame.eval.system import evaluate_system
 from selfsame.model import parallel
 from selfsame.model.roles import Roles, load_roles
-from selfsame.model.settings import ModelSettings
 from selfsame.model.standin import make_stand_in
 from selfsame.report.page import write_report
 from selfsame.run.checkpoint import CheckpointManager
 from selfsame.run.directory import RunDirectory, read_json, write_json
 from selfsame.run.logger import RunLogger, say
 from selfsame.run.metrics import MetricsTracker
+from selfsame.serve.chatbot import ROLE_OF, finished, load_chatbot, resolved_model
 from selfsame.training.dpo import DPOTrainer
 from selfsame.training.loop import Record
 from selfsame.training.ppo import PPOTrainer
 from selfsame.training.reward import RewardTrainer
 from selfsame.training.sft import SFTTrainer
-
-ROLE_OF = {"base": None, "sft": "sft", "ppo": "policy", "dpo": "policy"}
-"""Which role speaks for each evaluated system."""
+from selfsame.types import Example, Prompt
 
 
 def run_directory(config: Config, name: str) -> Path:
@@ -77,8 +77,9 @@ class _Pipeline:
                 self.data = self._load_data()
             with self._timed("base"):
                 self.roles = self._load_base()
+            self._set_aside_what_does_not_fit()
             self.train_pairs = PreferenceGenerator(self.data.train, config.pairs, config.seed)
-            self.held_out = PreferenceGenerator(self.data.validation or self.data.train, config.pairs, config.seed + 1)
+            self.held_out = held_out_generator(self.data, config)
             for stage in config.run.stages:
                 with self._timed(stage):
                     getattr(self, f"_{stage}")()
@@ -101,7 +102,7 @@ class _Pipeline:
     def _reward(self) -> None:
         config, trainer = self.config, self._reward_trainer()
         trainer.train()
-        if parallel.is_main():
+        if parallel.is_main() and trainer.validation and not (self.directory.path / "reward.json").exists():
             accuracy = trainer.evaluate_ranking_accuracy(trainer.validation)
             write_json(
                 self.directory.path / "reward.json",
@@ -163,15 +164,42 @@ class _Pipeline:
     # --- what they need ---------------------------------------------------------------------------------------------
 
     def _load_data(self) -> Dataset:
-        data = DatasetLoader(self.config.data).load()
+        data, path = DatasetLoader(self.config.data).load(), self.directory.data_path
+        digest = hashlib.sha256(repr((data.train, data.validation)).encode("utf-8", "backslashreplace")).hexdigest()
+        if path.exists() and read_json(path).get("digest") != digest:
+            raise RunError(
+                f"{self.directory.path} holds a run on other dialogues than {self.config.data.path} has now:"
+                " put the old ones back to resume it, or choose another --run.directory"
+            )
         if parallel.is_main():
             write_rejects(data.rejected, self.directory.rejects_path)
-            write_json(
-                self.directory.data_path,
-                {"summary": data.summary(), "rejected": len(data.rejected), "removed": data.removed},
-            )
+            record = {"summary": data.summary(), "rejected": len(data.rejected), "removed": data.removed}
+            write_json(path, record | {"digest": digest})
             say(data.summary())
+        parallel.barrier()
         return data
+
+    def _set_aside_what_does_not_fit(self) -> None:
+        """Leaves out the sides whose persona does not leave half of the context for turns: told now, not in mid-training."""
+        data, settings = self.data, self.config.model
+        parts = {"train": data.train, "validation": data.validation}
+        kept = {name: [side for side in part if self._fits(side)] for name, part in parts.items()}
+        count = sum(map(len, parts.values())) - sum(map(len, kept.values()))
+        if not kept["train"]:
+            raise DataError(
+                f"every persona of {self.config.data.path} is longer than half of model.max_length ({settings.max_length}"
+                " tokens): shorten them or raise model.max_length"
+            )
+        if count:
+            say(f"left out, persona longer than half of model.max_length: {count} sides", parallel.is_main())
+        self.data = replace(data, **kept)
+
+    def _fits(self, side: Example) -> bool:
+        processor = self.roles.processor
+        try:
+            return bool(processor.encode_prompt(Prompt(side.persona), processor.max_length // 2))
+        except DataError:
+            return False
 
     def _load_base(self) -> Roles:
         settings = self.config.model
@@ -189,7 +217,8 @@ class _Pipeline:
 
     def _pairs(self) -> tuple[list[Any], list[Any]]:
         config = self.config.pairs
-        return self.train_pairs.generate_pairs(config.count), self.held_out.generate_pairs(config.validation_count)
+        held_out = self.held_out.generate_pairs(config.validation_count) if self.data.validation else []
+        return self.train_pairs.generate_pairs(config.count), held_out
 
     def _reward_trainer(self) -> RewardTrainer:
         self._need("sft")
@@ -202,6 +231,7 @@ class _Pipeline:
             settings=config.training.reward,
             seed=config.seed,
             record=self._record("reward"),
+            max_new_tokens=config.training.ppo.max_new_tokens,
         )
 
     def _need(self, *stages: str) -> None:
@@ -226,101 +256,21 @@ class _Pipeline:
             settings.samples_every,
         )
 
-    def _timed(self, name: str) -> Any:
-        return _Timed(self.tracker, self.directory, name)
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        """Times a block and stores the sums so far, also when it is interrupted."""
+        try:
+            with self.tracker.timing(name):
+                yield
+        finally:
+            if parallel.is_main():
+                write_json(self.directory.path / "timing.json", self.tracker.to_dict())
+                write_json(self.directory.cost_path, self.tracker.track_cost(self.directory.path))
 
 
-@dataclass
-class _Timed:
-    """Times a block and stores the sums so far, also when it is interrupted."""
-
-    tracker: MetricsTracker
-    directory: RunDirectory
-    name: str
-
-    def __enter__(self) -> None:
-        self.tracker.start_timing(self.name)
-
-    def __exit__(self, *_: Any) -> None:
-        self.tracker.stop_timing(self.name)
-        if parallel.is_main():
-            write_json(self.directory.path / "timing.json", self.tracker.to_dict())
-            write_json(self.directory.cost_path, self.tracker.track_cost(self.directory.path))
-
-
-def resolved_model(config: Config, directory: RunDirectory) -> ModelSettings:
-    """The model settings with the stand-in's folder filled in."""
-    base = str(directory.path / "base") if config.model.base == "stand-in" else config.model.base
-    return config.model.model_copy(update={"base": base})
-
-
-def finished(directory: RunDirectory, stage: str) -> Path | None:
-    """The last checkpoint of a stage that is done, else None."""
-    path = CheckpointManager(directory.checkpoints(stage)).latest()
-    return path if path is not None and read_json(path / "state.json")["done"] else None
-
-
-@dataclass
-class Chatbot:
-    """A model that can speak: roles, and the role that speaks (None: the base)."""
-
-    roles: Roles
-    role: str | None
-    config: Config
-    name: str
-
-
-def load_chatbot(name: str, system: str | None = None) -> Chatbot:
-    """The best finished system of a run (ppo, dpo, sft, in this order, or the one named), a saved adapter, or any model.
-
-    Raises:
-        SelfsameError: there is no such run, stage or model.
-    """
-    path = Path(name)
-    if (path / "config.yaml").is_file():
-        return _from_run(RunDirectory.open(path), system)
-    if system is not None:
-        raise ConfigError(f"{name} is not a run: leave out the system {system!r}")
-    if (path / "adapter_config.json").is_file():
-        return _from_adapter(path)
-    config = load_config(values={"model": {"base": name}})
-    return Chatbot(load_roles(_fitting(config.model)), None, config, name)
-
-
-def _from_run(directory: RunDirectory, system: str | None) -> Chatbot:
-    config = load_config(directory.config_path)
-    wanted: Sequence[str] = ("ppo", "dpo", "sft", "base") if system is None else (system,)
-    for stage in wanted:
-        if stage not in ROLE_OF:
-            raise ConfigError(f"unknown system {stage!r}: choose {', '.join(ROLE_OF)}")
-        role = ROLE_OF[stage]
-        checkpoint = finished(directory, stage) if role is not None else None
-        if checkpoint is not None or role is None:
-            roles = load_roles(resolved_model(config, directory))
-            if checkpoint is not None and role is not None:
-                roles.load(role, checkpoint / role)
-            return Chatbot(roles, role, config, f"{directory.path.name} ({stage})")
-    raise RunError(f"{directory.path} has no finished stage {system}: run it first")
-
-
-def _from_adapter(path: Path) -> Chatbot:
-    saved = read_json(path / "adapter_config.json")
-    lora = {"rank": saved["r"], "alpha": saved["lora_alpha"], "targets": sorted(saved["target_modules"])}
-    config = load_config(values={"model": {"base": saved["base_model_name_or_path"], "lora": lora}})
-    roles = load_roles(_fitting(config.model))
-    roles.load("policy", path)
-    return Chatbot(roles, "policy", config, path.name)
-
-
-def _fitting(settings: ModelSettings) -> ModelSettings:
-    """The settings with a context no longer than the model's own."""
-    from transformers import AutoConfig
-
-    from selfsame.model.base import context_length, explained
-
-    with explained(settings.base):
-        context = context_length(AutoConfig.from_pretrained(settings.base))
-    return settings.model_copy(update={"max_length": min(settings.max_length, context or settings.max_length)})
+def held_out_generator(data: Dataset, config: Config) -> PreferenceGenerator:
+    """Makes pairs and test sets from the held-out personas: the same ones for a run's own evaluation and a later one."""
+    return PreferenceGenerator(data.validation, config.pairs, config.seed + 1)
 
 
 def evaluate_model(name: str, data_path: str | None, system: str | None, seed: int | None) -> dict[str, Any]:
@@ -336,7 +286,7 @@ def evaluate_model(name: str, data_path: str | None, system: str | None, seed: i
     data = DatasetLoader(settings).load()
     if not data.validation:
         raise DataError(f"{settings.path} leaves no held-out persona to evaluate on: add dialogues of more people")
-    generator = PreferenceGenerator(data.validation, config.pairs, seed)
+    generator = held_out_generator(data, config)
     return evaluate_system(
         bot.roles, bot.role, data.validation, generator, config.evaluation, config.sampling, seed, bot.name
     )

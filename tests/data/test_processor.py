@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import pytest
-from conftest import CHATML, make_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conftest import CHATML, make_tokenizer
 from selfsame.data.processor import MARKERS, DataProcessor, chat_format
 from selfsame.errors import DataError
 from selfsame.types import Dialogue, Example, Prompt, Turn
 
 PROCESSORS = {"markers": DataProcessor(make_tokenizer(), 4096), "chat": DataProcessor(make_tokenizer(CHATML), 4096)}
-CONTROL = st.sampled_from([*MARKERS, "<|im_start|>", "<|im_end|>", "<|endoftext|>", "[\\SEP]", "[\\\\SEP]", "|", "\\|", " | ", "\\", "[SE", "P]", "[", "]", "\n"])
+CONTROL = st.sampled_from(
+    [
+        *MARKERS,
+        "<|im_start|>",
+        "<|im_end|>",
+        "<|endoftext|>",
+        "[\\SEP]",
+        "[\\\\SEP]",
+        "|",
+        "\\|",
+        " | ",
+        "\\",
+        "[SE",
+        "P]",
+        "[",
+        "]",
+        "\n",
+    ]
+)
 TEXT = st.lists(st.one_of(CONTROL, st.text(max_size=8)), max_size=6).map("".join)
 PROMPTS = st.builds(
     lambda persona, first, rest: Prompt(tuple(persona), (first, *(t for pair in rest for t in pair))),
@@ -57,7 +75,9 @@ def test_reply_survives_tokens(kind, text):
 def test_tokens_read_as_the_rendered_text(kind):
     processor = PROCESSORS[kind]
     prompt = Prompt(("I have two dogs.", "I [SEP] teach | often."), ("Hi!", "Hello.", "What do you do?"))
-    decoded = processor.tokenizer.decode(processor.encode_prompt(prompt), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    decoded = processor.tokenizer.decode(
+        processor.encode_prompt(prompt), skip_special_tokens=False, clean_up_tokenization_spaces=False
+    )
     assert processor.parse_prompt(decoded) == prompt
 
 
@@ -78,20 +98,38 @@ def test_plain_form_is_read(text, history):
     assert PROCESSORS["markers"].parse_prompt(text) == Prompt(("p",), history)
 
 
-@pytest.mark.parametrize("text", ["", "hello", "[PERSONA] p [DIALOGUE] t", "[DIALOGUE] t [RESPONSE]", "[PERSONA] [DIALOGUE] [RESPONSE]", "[PERSONA][DIALOGUE] [SEP] [SEP] [RESPONSE]"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "hello",
+        "[PERSONA] p [DIALOGUE] t",
+        "[DIALOGUE] t [RESPONSE]",
+        "[PERSONA] [DIALOGUE] [RESPONSE]",
+        "[PERSONA][DIALOGUE] [SEP] [SEP] [RESPONSE]",
+    ],
+)
 def test_what_is_no_prompt_is_refused(text):
     with pytest.raises(DataError):
         PROCESSORS["markers"].parse_prompt(text)
 
 
 def example() -> Example:
-    turns = [Turn(1, "Hi!"), Turn(2, "Hello."), Turn(1, "Any pets?"), Turn(2, "Two dogs."), Turn(2, "And a cat."), Turn(1, "Nice."), Turn(2, "Yes!")]
+    turns = [
+        Turn(1, "Hi!"),
+        Turn(2, "Hello."),
+        Turn(1, "Any pets?"),
+        Turn(2, "Two dogs."),
+        Turn(2, "And a cat."),
+        Turn(1, "Nice."),
+        Turn(2, "Yes!"),
+    ]
     return Dialogue("d", (("I am one.",), ("I have two dogs.",)), tuple(turns)).seen_by(2)
 
 
 @pytest.mark.parametrize("kind", PROCESSORS)
 def test_a_dialogue_row_holds_every_prompt_and_reply(kind):
-    """Each own turn stands in the row exactly as sampling would see it: its prompt in front, its end token at its end."""
+    """Each own turn stands in the row exactly as sampling would see it: its prompt in front, its end token last."""
     processor, side = PROCESSORS[kind], example()
     (row,) = processor.encode_example(side)
     assert side.turns == ("Hi!", "Hello.", "Any pets?", "Two dogs.\nAnd a cat.", "Nice.", "Yes!")
@@ -129,7 +167,10 @@ def test_a_persona_longer_than_the_context_is_refused():
 
 def test_templates_that_cannot_serve_fall_back_to_markers():
     no_system = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}" + CHATML
-    uneven = CHATML.replace("{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}", "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n' }}")
+    uneven = CHATML.replace(
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}",
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n' }}",
+    )
     for template in (no_system, uneven, "{% for m in messages %}{{ m['content'] }} {% endfor %}"):
         tokenizer = make_tokenizer(template)
         assert chat_format(tokenizer) is None

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import conftest
 import pytest
 import torch
-from conftest import make_model
 from test_branches import PROMPTS, REPLIES
 from transformers import LlamaConfig
 
+import conftest
+from conftest import make_model
 from selfsame.model.branches import branch, reply_logprobs
 from selfsame.model.roles import load_roles
 from selfsame.model.settings import LoraSettings, ModelSettings
 
 functional = pytest.importorskip("bitsandbytes.functional", reason="the extra `quant` is not installed")
 # Blocks of 64 numbers share a scale, so a layer must be at least that wide.
-WIDE = LlamaConfig(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=256)
+WIDE = LlamaConfig(
+    hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=256
+)
 
 
 def load(folder, four_bit):

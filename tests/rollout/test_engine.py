@@ -8,8 +8,9 @@ from test_roles import load, scramble
 from transformers import AutoModelForCausalLM
 
 from conftest import FAMILIES
+from selfsame.model.branches import micro_batches
 from selfsame.model.heads import RewardModel
-from selfsame.rollout.collect import collect_rollout, micro_batches, token_values
+from selfsame.rollout.collect import collect_rollout, token_values
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.sampler import uniforms
 from selfsame.rollout.settings import SamplingSettings
@@ -64,7 +65,7 @@ def test_replies_do_not_depend_on_the_batch(tiny_models):
 def test_finished_replies_stop_and_the_others_go_on(tiny_models):
     """With the likely tokens as end token, replies end at different times; each is cut right behind its first one."""
     roles = roles_of(tiny_models("llama"))
-    numbers = uniforms(1, 0, range(24), 20)
+    numbers = uniforms(2, 0, range(24), 20)
     free = [r for g in RolloutEngine(roles).sample("sft", PROMPTS, numbers, 2.0) for r in g]
     common = torch.tensor([i for r in free for i in r.ids]).bincount().argmax().item()
     roles.processor.end_id = common

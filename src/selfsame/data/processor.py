@@ -28,8 +28,8 @@ CHAT_INTRODUCTION = "You are the person described here. Stay in character.\n"
 class PromptFormat:
     """The control pieces of a prompt: `head` persona `opening` turn `answer` reply `next` turn `answer` ...
 
-    `end` is the one token that ends a reply, with which `next` begins. `controls` are the strings that must not occur in
-    people's text; `joiner` stands between traits; `space` between a piece and the text beside it.
+    `end` is the one token that ends a reply, with which `next` begins. `controls` are the strings that must not occur
+    in people's text; `joiner` stands between traits; `space` between a piece and the text beside it.
     """
 
     head: str
@@ -60,14 +60,11 @@ def _control_pattern(controls: tuple[str, ...], between: str) -> re.Pattern[str]
 
 
 def chat_format(tokenizer: Any) -> PromptFormat | None:
-    """The pieces of the tokenizer's chat template with the persona in the system message, or None where it cannot serve:
-    no template, no system message, or a prompt that is not a prefix of the next one."""
+    """The pieces of the tokenizer's chat template with the persona in the system message, or None where it cannot
+    serve: no template, no system message, or a prompt that is not a prefix of the next one."""
     if not getattr(tokenizer, "chat_template", None):
         return None
-    persona, texts = (
-        "\u241fpersona\u241f",
-        ["\u241f1\u241f", "\u241f2\u241f", "\u241f3\u241f", "\u241f4\u241f", "\u241f5\u241f"],
-    )
+    persona, texts = "\u241fpersona\u241f", [f"\u241f{k}\u241f" for k in range(1, 6)]
     roles = ["user", "assistant", "user", "assistant", "user"]
     messages = [{"role": "system", "content": CHAT_INTRODUCTION + persona}]
     messages += [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)]
@@ -114,10 +111,8 @@ def add_markers(tokenizer: Any) -> int:
 
 def tokenizer_extra_specials(tokenizer: Any) -> list[str]:
     """Special tokens of the tokenizer beside bos, eos, pad and the like."""
-    named = set(
-        tokenizer.special_tokens_map.get(k)
-        for k in ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token")
-    )
+    kinds = ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token")
+    named = {tokenizer.special_tokens_map.get(kind) for kind in kinds}
     return [s for s in tokenizer.all_special_tokens if s not in named]
 
 
@@ -227,8 +222,8 @@ class DataProcessor:
         room = budget - len(ids) - len(answer)
         if room < 1:
             raise DataError(
-                f"the persona has {len(ids)} tokens and leaves no room for a dialogue in {budget} (model.max_length {self.max_length}"
-                f" less {reserve} for the reply): shorten it or raise model.max_length"
+                f"the persona has {len(ids)} tokens and leaves no room for a dialogue in {budget} (model.max_length"
+                f" {self.max_length} less {reserve} for the reply): shorten it or raise model.max_length"
             )
         blocks = [list(self._text_ids(prompt.history[-1]))[-room:]]
         room -= len(blocks[0])
@@ -281,7 +276,8 @@ class DataProcessor:
         form, header = self.format, self.header_ids(Prompt(example.persona))
         if len(header) >= self.max_length:
             raise DataError(
-                f"the persona of dialogue {example.id} has {len(header)} tokens, more than model.max_length {self.max_length}"
+                f"the persona of dialogue {example.id} has {len(header)} tokens, more than model.max_length"
+                f" {self.max_length}: shorten it or raise model.max_length"
             )
         rows: list[EncodedDialogue] = []
         ids, spans = list(header), []
@@ -305,13 +301,14 @@ class DataProcessor:
         return self._encode_text(self._lead + text) if text else ()
 
     def _encode_text_uncached(self, text: str) -> tuple[int, ...]:
-        return tuple(self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+        whole = text.encode("utf-8", "replace").decode()  # no tokenizer takes half a surrogate pair: it becomes "?"
+        return tuple(self.tokenizer(whole, add_special_tokens=False, split_special_tokens=True)["input_ids"])
 
     def _piece_ids(self, piece: str) -> list[int]:
         return list(self.tokenizer(piece, add_special_tokens=False)["input_ids"])
 
     def _begin_ids(self) -> list[int]:
-        """The begin-of-text token, where the tokenizer puts one in front of every text (a chat template brings its own)."""
+        """The begin-of-text token, where the tokenizer puts one before every text (a chat template brings its own)."""
         begin = self.tokenizer("")["input_ids"][:1] if self.format is MARKER_FORMAT else []
         return list(begin) if begin and begin[0] == self.tokenizer.bos_token_id else []
 

@@ -12,7 +12,7 @@ from selfsame.settings import Settings
 class DataSettings(Settings):
     """Where the dialogues come from and how they are split."""
 
-    path: str = "demo"
+    path: str = Field(default="demo", min_length=1)
     """A file (JSONL, CSV, PersonaChat text; .xz and .gz too), a folder with train/valid files, a hub id such as
     google/Synthetic-Persona-Chat, or `demo` for the dialogues in the package."""
     format: Literal["auto", "jsonl", "csv", "personachat"] = "auto"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from selfsame.data.keywords import words
 from selfsame.eval.statistics import Bootstrap, Estimate
 from selfsame.model.roles import Roles
 from selfsame.rollout.collect import token_values
@@ -18,15 +19,22 @@ from selfsame.types import Prompt
 class BenchmarkEvaluator:
     """Ranks candidates by their mean log-probability per token. `bootstrap`: how intervals are made."""
 
-    bootstrap: Bootstrap = Bootstrap()
+    bootstrap: Bootstrap = field(default_factory=Bootstrap)
 
-    def rank(self, roles: Roles, role: str | None, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]) -> list[list[float]]:
-        """Mean log-probability per token of each candidate to each prompt."""
+    def rank(
+        self,
+        roles: Roles,
+        role: str | None,
+        prompts: Sequence[Prompt],
+        candidates: Sequence[Sequence[str]],
+        token_budget: int = 4096,
+    ) -> list[list[float]]:
+        """Mean log-probability per token, end token included, of each candidate to each prompt. Of a candidate longer than
+        a quarter of `max_length` only that much, from its beginning."""
         processor = roles.processor
-        limit = processor.max_length // 2
-        encoded = [[processor.encode_reply(c)[-limit:] for c in group] for group in candidates]
+        encoded = [[processor.encode_reply(c)[: longest_candidate(roles)] for c in group] for group in candidates]
         ids = [processor.encode_prompt(p, max(map(len, group))) for p, group in zip(prompts, encoded, strict=True)]
-        found = token_values(roles, role, ids, encoded, token_budget=8192)
+        found = token_values(roles, role, ids, encoded, token_budget)  # pyright: ignore[reportArgumentType]
         return [[sum(values) / len(values) for values in group] for group in found]
 
     def hits_at_1(
@@ -38,18 +46,37 @@ class BenchmarkEvaluator:
         distractors: Sequence[Sequence[str]],
         groups: Sequence[Hashable] | None = None,
     ) -> Estimate:
-        """Share of prompts whose gold reply ranks first among itself and its distractors; a tie for the first place counts as
-        a share of it, so that no order of the candidates can win."""
+        """Share of prompts whose gold reply ranks first among itself and its distractors (see `hit`). A prompt without
+        distractors is missing."""
         scores = self.rank(roles, role, prompts, [[g, *d] for g, d in zip(gold, distractors, strict=True)])
-        hits = [math.nan if math.isnan(s[0]) else float(s[0] >= max(s)) / s.count(s[0]) for s in scores]
-        return self.bootstrap.mean(hits, groups)
+        return self.bootstrap.share([hit(s) for s in scores], groups)
 
 
-def draw_distractors(gold: Sequence[str], count: int, seed: int) -> list[list[str]]:
-    """For each reply, up to `count` other replies that differ from it and from each other."""
-    different = list(dict.fromkeys(gold))
+def hit(scores: Sequence[float]) -> float:
+    """1 where the first score is the highest, 0 where it is not; a tie of k for the first place counts 1 / k, so that no
+    order of the candidates can win. NaN without anything to compare with."""
+    if len(scores) < 2 or any(map(math.isnan, scores)):
+        return math.nan
+    return float(scores[0] == max(scores)) / scores.count(scores[0])
+
+
+def longest_candidate(roles: Roles) -> int:
+    """How many tokens of a candidate are scored."""
+    return max(1, roles.processor.max_length // 4)
+
+
+def draw_distractors(gold: Sequence[str], pool: Sequence[str], count: int, seed: int) -> list[list[str]]:
+    """For each gold reply `count` of the pool that differ from it and from each other in their words; none (so that it is
+    not scored: one of two is no Hits@1 of twenty) where the pool has not as many."""
+    different = {_key(text): text for text in reversed(pool)}  # the first of those that are alike stays
+    keys = sorted(different)
     found = []
     for i, reply in enumerate(gold):
-        order = np.random.default_rng([seed, i]).permutation(len(different))
-        found.append([different[k] for k in order if different[k] != reply][:count])
+        order = np.random.default_rng([seed, i]).permutation(len(keys))
+        drawn = [different[keys[k]] for k in order[: count + 1] if keys[k] != _key(reply)][:count]
+        found.append(drawn if len(drawn) == count else [])
     return found
+
+
+def _key(text: str) -> str:
+    return " ".join(words(text)) or text

@@ -5,31 +5,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from selfsame.data.keywords import content_stems
 from selfsame.eval.statistics import Bootstrap, Estimate
 
-ENOUGH_CONTENT = 6  # content words from which on a reply counts as fully informative
+ENOUGH_CONTENT = 6  # different content words from which on a reply counts as fully informative
+QUESTION_MARKS = frozenset("?？؟")
 
 
 @dataclass(frozen=True)
 class EngagementEvaluator:
     """Scores replies in their context. `bootstrap`: how intervals are made."""
 
-    bootstrap: Bootstrap = Bootstrap()
+    bootstrap: Bootstrap = field(default_factory=Bootstrap)
 
     def features(self, context: Sequence[str], response: str) -> dict[str, float]:
-        """`informative`: content words, up to six; `question`: asks one; `uptake`: takes up a content word of the partner's
-        last turn; `fresh`: share of content words that were not said before."""
+        """`informative`: different content words, up to six; `question`: asks one; `uptake`: takes up a content word of
+        the partner's last turn; `fresh`: share of content words not said before, in the context or in the reply itself."""
         stems = content_stems(response)
+        different = set(stems)
         last = set(content_stems(context[-1])) if context else set()
         said = {stem for turn in context for stem in content_stems(turn)}
         return {
-            "informative": min(1.0, len(stems) / ENOUGH_CONTENT),
-            "question": float("?" in response),
-            "uptake": float(bool(last & set(stems))),
-            "fresh": len(set(stems) - said) / len(set(stems)) if stems else 0.0,
+            "informative": min(1.0, len(different) / ENOUGH_CONTENT),
+            "question": float(not QUESTION_MARKS.isdisjoint(response)),
+            "uptake": float(bool(last & different)),
+            "fresh": len(different - said) / len(stems) if stems else 0.0,
         }
 
     def calculate_engagement_score(self, context: Sequence[str], response: str) -> float:
@@ -44,11 +46,11 @@ class EngagementEvaluator:
     ) -> Estimate:
         """Mean score of replies. `groups`: the dialogue of each."""
         scores = [self.calculate_engagement_score(c, r) for c, r in zip(contexts, responses, strict=True)]
-        return self.bootstrap.mean(scores, groups)
+        return self.bootstrap.share(scores, groups)
 
     def evaluate_multi_turn_engagement(self, dialogues: Sequence[Sequence[str]]) -> Estimate:
         """Mean over dialogues (alternating turns, the partner first) of the mean score of the own turns."""
-        return self.bootstrap.mean([self._dialogue_score(turns) for turns in dialogues])
+        return self.bootstrap.share([self._dialogue_score(turns) for turns in dialogues])
 
     def _dialogue_score(self, turns: Sequence[str]) -> float:
         scores = [self.calculate_engagement_score(turns[:k], turns[k]) for k in range(1, len(turns), 2)]

@@ -15,7 +15,7 @@ class EvaluationSettings(Settings):
     engagement_size: int = Field(default=300, ge=1)
     """Prompts from anywhere in the held-out dialogues."""
     perplexity_size: int = Field(default=100, ge=1)
-    """Held-out dialogues whose gold replies the perplexity is computed on."""
+    """Sides of held-out dialogues, drawn at random, whose gold replies the perplexity is computed on."""
     resamples: int = Field(default=1000, ge=100)
     """Bootstrap resamples behind an interval."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)

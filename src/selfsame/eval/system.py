@@ -1,4 +1,9 @@
-"""One system (the base, or a trained role) on held-out personas: all evaluators, and the reference rows beside them."""
+"""One system (the base, or a trained role) on held-out personas: all evaluators, and the reference rows beside them.
+
+Systems are compared fairly: the prompts depend on the data and the generator alone, reply k of every system is sampled
+with the same random numbers (a function of the seed and k), and so is the reply without the persona. A difference
+between two systems is then best estimated on the pairs (`Bootstrap.difference` of the `scores` in two results).
+"""
 
 from __future__ import annotations
 
@@ -8,14 +13,18 @@ from typing import Any
 
 from selfsame.data.generator import PreferenceGenerator, TestItem
 from selfsame.data.keywords import TraitMatcher
-from selfsame.eval.benchmark import BenchmarkEvaluator, draw_distractors
+from selfsame.data.loader import persona_key
+from selfsame.errors import DataError
+from selfsame.eval.benchmark import BenchmarkEvaluator, draw_distractors, longest_candidate
 from selfsame.eval.engagement import EngagementEvaluator
 from selfsame.eval.persona import PersonaEvaluator
 from selfsame.eval.quality import QualityEvaluator
 from selfsame.eval.settings import EvaluationSettings
 from selfsame.eval.statistics import Bootstrap, Estimate
+from selfsame.model import parallel
 from selfsame.model.roles import Roles
 from selfsame.rollout.engine import RolloutEngine
+from selfsame.rollout.sampler import uniforms
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.run.logger import Progress
 from selfsame.types import Example, Persona, Prompt
@@ -46,112 +55,186 @@ def evaluate_system(
         system: its name in tables.
 
     Returns:
-        `{system, items, metrics: {name: estimate}, references: {row: {name: estimate}}, settings}`, estimates as
-        `{value, low, high, count, missing}`.
+        `{system, items, left_out, metrics: {name: estimate}, references: {row: {name: estimate}}, settings, replies}`,
+        estimates as `{value, low, high, count, missing}`; `left_out`: prompts whose persona is too long for the model.
     """
     tests = generator.create_test_sets(settings.consistency_size, settings.engagement_size)
+    reserve = max(sampling.max_new_tokens, longest_candidate(roles))
+    calls, talk = (_that_fit(roles, items, reserve) for items in (tests.consistency, tests.engagement))
     bootstrap = Bootstrap(settings.resamples, settings.confidence, seed)
-    calls, talk = tests.consistency, tests.engagement
     speak = _Speaker(roles, role, sampling, seed, system, 2 * len(calls) + len(talk))
     with speak.progress:
         replies = speak([item.prompt for item in calls])
         without = speak([item.prompt.with_persona(()) for item in calls])
         talk_replies = speak([item.prompt for item in talk])
     persona = PersonaEvaluator(TraitMatcher([text for e in examples for text in (*e.persona, *e.turns)]), bootstrap)
+    held_out = random.Random(seed).sample(examples, min(settings.perplexity_size, len(examples)))
+    metrics = {
+        **_persona_scores(persona, [i.prompt.persona for i in calls], replies, calls),
+        "engagement": _engagement(bootstrap, talk, talk_replies),
+        **QualityEvaluator(bootstrap).compute_perplexity(roles, role, held_out),
+        **_overlap(bootstrap, talk, talk_replies),
+        **_diversity(bootstrap, talk, talk_replies),
+        "hits_at_1": _hits(roles, role, examples, talk, bootstrap),
+    }
+    references = _persona_references(persona, calls, replies, without, seed)
+    references["gold"] |= _gold_talk(bootstrap, talk)
+    references["other_reply"] = _other_talk(bootstrap, talk, seed)
     return {
         "system": system,
         "items": len(calls),
-        "metrics": _plain(_persona_scores(persona, calls, replies) | _other_scores(roles, role, examples, talk, talk_replies, settings, bootstrap)),
-        "references": {row: _plain(scores) for row, scores in _references(persona, calls, replies, without, seed).items()},
+        "left_out": len(tests.consistency) + len(tests.engagement) - len(calls) - len(talk),
+        "metrics": _plain(metrics),
+        "references": {row: _plain(scores) for row, scores in references.items()},
         "settings": {"sampling": sampling.model_dump(), "evaluation": settings.model_dump(), "seed": seed},
-        "replies": [
-            {"persona": list(i.prompt.persona), "history": list(i.prompt.history), "gold": i.reply, "reply": reply}
-            for i, reply in zip(calls, replies, strict=True)
-        ],
+        "replies": _reply_rows(persona, calls, replies),
     }
 
 
 class _Speaker:
-    """Replies in batches, with a progress bar over all of them."""
+    """Replies in batches, with a progress bar over all of them. The random numbers of a reply are a function of the seed
+    and its place among the prompts: not of the model, the persona or the size of a batch."""
 
-    def __init__(self, roles: Roles, role: str | None, sampling: SamplingSettings, seed: int, system: str, total: int) -> None:
-        self.engine, self.role, self.sampling, self.seed = RolloutEngine(roles, sampling.batch_size), role, sampling, seed
-        self.progress = Progress(total, f"evaluate {system}")
+    def __init__(
+        self, roles: Roles, role: str | None, sampling: SamplingSettings, seed: int, system: str, total: int
+    ) -> None:
+        self.engine = RolloutEngine(roles, sampling.batch_size)
+        self.role, self.sampling, self.seed = role, sampling, seed
+        self.progress = Progress(total, f"evaluate {system}", enabled=parallel.is_main())
 
     def __call__(self, prompts: Sequence[Prompt]) -> list[str]:
         replies: list[str] = []
         size = 4 * self.sampling.batch_size  # several batches at once, so that prompts of similar length meet
         for at in range(0, len(prompts), size):
-            some = prompts[at : at + size]
-            replies += self.engine.reply(self.role, some, self.sampling, self.seed + at)
-            self.progress.advance(len(some))
+            replies += self._batch(prompts[at : at + size], at)
+            self.progress.advance(len(replies) - at)
         return replies
 
+    def _batch(self, prompts: Sequence[Prompt], first: int) -> list[str]:
+        processor, settings = self.engine.processor, self.sampling
+        ids = [processor.encode_prompt(p, settings.max_new_tokens) for p in prompts]
+        numbers_NR = uniforms(self.seed, 0, range(first, first + len(ids)), settings.max_new_tokens)
+        groups = self.engine.sample(self.role, ids, numbers_NR, settings.temperature, settings.top_p)
+        return [processor.decode_reply(reply.ids) for (reply,) in groups]
 
-def _persona_scores(evaluator: PersonaEvaluator, items: Sequence[TestItem], replies: Sequence[str]) -> dict[str, Estimate]:
-    return _score(evaluator, [i.prompt.persona for i in items], replies, [i.dialogue_id for i in items])
+
+def _that_fit(roles: Roles, items: Sequence[TestItem], reserve: int) -> list[TestItem]:
+    """The items whose persona leaves room for a reply of `reserve` tokens."""
+
+    def fits(prompt: Prompt) -> bool:
+        try:
+            roles.processor.encode_prompt(prompt, reserve)
+        except DataError:
+            return False
+        return True
+
+    return [item for item in items if fits(item.prompt)]
 
 
-def _score(evaluator: PersonaEvaluator, personas: Sequence[Persona], replies: Sequence[str], groups: Sequence[str]) -> dict[str, Estimate]:
+def _persona_scores(
+    evaluator: PersonaEvaluator, personas: Sequence[Persona], replies: Sequence[str], items: Sequence[TestItem]
+) -> dict[str, Estimate]:
+    groups = _dialogues(items)
     return {
         "consistency": evaluator.evaluate_consistency(personas, replies, groups),
-        "expression": evaluator.bootstrap.mean(evaluator.evaluate_expression(personas, replies), groups),
+        "expression": evaluator.bootstrap.share(evaluator.evaluate_expression(personas, replies), groups),
     }
 
 
-def _references(
+def _persona_references(
     evaluator: PersonaEvaluator, items: Sequence[TestItem], replies: Sequence[str], without: Sequence[str], seed: int
 ) -> dict[str, dict[str, Estimate]]:
-    """The same prompts: the gold reply; the model that is not told the persona; the persona recited; and the model's replies
-    held against the persona of someone else."""
-    personas, groups = [i.prompt.persona for i in items], [i.dialogue_id for i in items]
+    """The same prompts: the gold reply; the model that is not told the persona; the persona recited; and the model's
+    replies held against the persona of someone else."""
+    own = [i.prompt.persona for i in items]
     return {
-        "gold": _score(evaluator, personas, [i.reply for i in items], groups),
-        "no_persona": _score(evaluator, personas, without, groups),
-        "recitation": _score(evaluator, personas, [" ".join(p) for p in personas], groups),
-        "random_persona": _score(evaluator, _others(personas, seed), replies, groups),
+        "gold": _persona_scores(evaluator, own, [i.reply for i in items], items),
+        "no_persona": _persona_scores(evaluator, own, without, items),
+        "recitation": _persona_scores(evaluator, own, [" ".join(p) for p in own], items),
+        "random_persona": _persona_scores(evaluator, others(own, seed), replies, items),
     }
 
 
-def _others(personas: Sequence[Persona], seed: int) -> list[Persona]:
-    """For each item a persona of someone else among them (empty, and so not scored, if there is no one else)."""
+def others(personas: Sequence[Persona], seed: int) -> list[Persona]:
+    """For each item a persona of someone else among them (empty, and so not scored, if there is no one else); the same
+    traits in another order or in capitals are no one else."""
     draw = random.Random(seed)
-    different = list(dict.fromkeys(personas))
-    if len(different) < 2:
-        return [() for _ in personas]
-    found = []
+    different = {persona_key(persona): persona for persona in personas}
+    found: list[Persona] = []
     for persona in personas:
-        other = draw.choice(different)
-        while other == persona:
-            other = draw.choice(different)
-        found.append(other)
+        choice = [other for key, other in different.items() if key != persona_key(persona)]
+        found.append(draw.choice(choice) if choice else ())
     return found
 
 
-def _other_scores(
-    roles: Roles,
-    role: str | None,
-    examples: Sequence[Example],
-    items: Sequence[TestItem],
-    replies: Sequence[str],
-    settings: EvaluationSettings,
-    bootstrap: Bootstrap,
-) -> dict[str, Estimate]:
-    quality, gold, groups = QualityEvaluator(bootstrap), [i.reply for i in items], [i.dialogue_id for i in items]
-    prompts = [i.prompt for i in items]
-    engagement = EngagementEvaluator(bootstrap).evaluate_engagement([p.history for p in prompts], replies, groups)
-    distractors = draw_distractors(gold, DISTRACTORS, bootstrap.seed)
+def _gold_talk(bootstrap: Bootstrap, items: Sequence[TestItem]) -> dict[str, Estimate]:
+    """What people said, by the metrics that do not compare with it."""
+    gold = [i.reply for i in items]
+    return {"engagement": _engagement(bootstrap, items, gold), **_diversity(bootstrap, items, gold)}
+
+
+def _other_talk(bootstrap: Bootstrap, items: Sequence[TestItem], seed: int) -> dict[str, Estimate]:
+    """What people said to other prompts: what a fluent reply gets that has nothing to do with the prompt."""
+    gold = [i.reply for i in items]
+    drawn = [(i, other[0]) for i, other in zip(items, draw_distractors(gold, gold, 1, seed), strict=True) if other]
+    items, replies = [item for item, _ in drawn], [reply for _, reply in drawn]
+    return {"engagement": _engagement(bootstrap, items, replies), **_overlap(bootstrap, items, replies)}
+
+
+def _engagement(bootstrap: Bootstrap, items: Sequence[TestItem], replies: Sequence[str]) -> Estimate:
+    contexts = [i.prompt.history for i in items]
+    return EngagementEvaluator(bootstrap).evaluate_engagement(contexts, replies, _dialogues(items))
+
+
+def _overlap(bootstrap: Bootstrap, items: Sequence[TestItem], replies: Sequence[str]) -> dict[str, Estimate]:
+    quality, gold, groups = QualityEvaluator(bootstrap), [i.reply for i in items], _dialogues(items)
     return {
-        "engagement": engagement,
-        **quality.compute_perplexity(roles, role, examples[: settings.perplexity_size]),
-        "bleu": quality.compute_bleu(replies, gold),
+        "bleu": quality.compute_bleu(replies, gold, groups),
         "rouge_l": quality.compute_rouge(replies, gold, groups),
         "f1": quality.compute_f1(replies, gold, groups),
+    }
+
+
+def _diversity(bootstrap: Bootstrap, items: Sequence[TestItem], replies: Sequence[str]) -> dict[str, Estimate]:
+    quality = QualityEvaluator(bootstrap)
+    return {
         "distinct_1": quality.compute_distinct_n(replies, 1),
         "distinct_2": quality.compute_distinct_n(replies, 2),
-        "hits_at_1": BenchmarkEvaluator(bootstrap).hits_at_1(roles, role, prompts, gold, distractors, groups),
-        "reply_words": bootstrap.mean([float(len(r.split())) for r in replies], groups),
+        "reply_words": bootstrap.mean([float(len(r.split())) for r in replies], _dialogues(items)),
     }
+
+
+def _hits(
+    roles: Roles, role: str | None, examples: Sequence[Example], items: Sequence[TestItem], bootstrap: Bootstrap
+) -> Estimate:
+    gold, pool = [i.reply for i in items], [reply for e in examples for reply in e.replies if reply]
+    distractors = draw_distractors(gold, pool, DISTRACTORS, bootstrap.seed)
+    prompts = [i.prompt for i in items]
+    return BenchmarkEvaluator(bootstrap).hits_at_1(roles, role, prompts, gold, distractors, _dialogues(items))
+
+
+def _dialogues(items: Sequence[TestItem]) -> list[str]:
+    return [item.dialogue_id for item in items]
+
+
+def _reply_rows(evaluator: PersonaEvaluator, items: Sequence[TestItem], replies: Sequence[str]) -> list[dict[str, Any]]:
+    personas = [i.prompt.persona for i in items]
+    scores = zip(
+        evaluator.evaluate_batch_responses(personas, replies),
+        evaluator.evaluate_expression(personas, replies),
+        strict=True,
+    )
+    return [
+        {
+            "dialogue": i.dialogue_id,
+            "persona": list(i.prompt.persona),
+            "history": list(i.prompt.history),
+            "gold": i.reply,
+            "reply": reply,
+            "scores": {"consistency": consistency, "expression": expression},
+        }
+        for i, reply, (consistency, expression) in zip(items, replies, scores, strict=True)
+    ]
 
 
 def _plain(scores: dict[str, Estimate]) -> dict[str, dict[str, Any]]:

@@ -17,6 +17,7 @@ from selfsame.errors import ConfigError
 from selfsame.model.settings import ModelSettings
 
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns on import of kernels that it would download
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # sums in a fixed order on GPUs; read when CUDA starts
 transformers.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
 
@@ -56,8 +57,6 @@ def choose_device(wanted: str = "auto") -> torch.device:
     """
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ConfigError("model.device is cuda, but no CUDA device is available: use cpu or auto")
-    if wanted == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("model.device is mps, but it is not available: use cpu or auto")
     if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()):
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     return torch.device("cpu" if wanted == "auto" else wanted)

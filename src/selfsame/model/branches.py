@@ -109,6 +109,17 @@ def _padded(rows: list[list[int]], fill: int) -> Tensor:
     return torch.tensor([r + [fill] * (width - len(r)) for r in rows])
 
 
+def micro_batches(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
+    """Indices grouped into batches of similar length, each of at most `token_budget` tokens with padding (or one row)."""
+    batches: list[list[int]] = []
+    for i in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
+        if batches and lengths[i] * (len(batches[-1]) + 1) <= token_budget:
+            batches[-1].append(i)
+        else:
+            batches.append([i])
+    return batches
+
+
 # --- who sees whom ------------------------------------------------------------------------------------------------------
 
 

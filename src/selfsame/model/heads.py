@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from selfsame.model.branches import branch, final_states
+from selfsame.errors import RunError
+from selfsame.model.branches import branch, final_states, micro_batches
 from selfsame.types import Prompt
 
 if TYPE_CHECKING:
@@ -37,8 +38,17 @@ class ScalarHead(nn.Module):
     @torch.no_grad()
     def normalise(self, scores: Tensor) -> None:
         """Makes the scores, which this head gave to samples of the SFT model, mean 0 and standard deviation 1 (Ziegler et
-        al. 2019, section 2.1): rewards of different models and runs are then on one scale."""
-        mean, std = scores.float().mean(), scores.float().std().clamp_min(1e-6)
+        al. 2019, section 2.1): rewards of different models and runs are then on one scale.
+
+        Raises:
+            RunError: the scores are fewer than two, not finite, or all the same.
+        """
+        mean, std = scores.float().mean(), scores.float().std() if len(scores) > 1 else torch.tensor(0.0)
+        if not (torch.isfinite(mean) and std > 1e-6):
+            raise RunError(
+                f"the reward model gives {len(scores)} samples a mean of {float(mean):.3g} and a standard deviation of"
+                f" {float(std):.3g}: it cannot be normalised; train it on more pairs or for longer"
+            )
         self.gain /= std
         self.bias.copy_((self.bias - mean) / std)
 
@@ -46,8 +56,8 @@ class ScalarHead(nn.Module):
 class RewardModel:
     """The reward role with its head: one number per reply, read at the reply's last token."""
 
-    def __init__(self, roles: Roles, batch_size: int = 32) -> None:
-        self.roles, self.processor, self.batch_size = roles, roles.processor, batch_size
+    def __init__(self, roles: Roles, token_budget: int = 4096) -> None:
+        self.roles, self.processor, self.token_budget = roles, roles.processor, token_budget
 
     def compute_reward(self, persona: Sequence[str], context: Sequence[str], response: str) -> float:
         """Reward of one reply. `context`: the turns so far, the partner's last (the partner opens unless its first text
@@ -68,10 +78,9 @@ class RewardModel:
     ) -> list[list[float]]:
         """The same for token ids (replies with their end token, where they have one)."""
         scores: list[list[float]] = [[] for _ in prompts]
-        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+        lengths = [len(p) + sum(map(len, r)) for p, r in zip(prompts, replies, strict=True)]
         with self.roles.use("reward") as model:
-            for at in range(0, len(order), self.batch_size):
-                rows = order[at : at + self.batch_size]
+            for rows in micro_batches(lengths, self.token_budget):
                 batch = branch([prompts[i] for i in rows], [replies[i] for i in rows], self.processor.pad_id)
                 values_N: Any = iter(self.roles.heads["reward"](final_states(model, batch.to(model.device))).tolist())
                 for i in rows:

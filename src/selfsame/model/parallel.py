@@ -14,11 +14,15 @@ from torch import Tensor
 
 def start() -> None:
     """Joins the process group that `torchrun` describes in the environment (gloo on CPUs, nccl on GPUs)."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-        if not torch.cuda.is_available() and "OMP_NUM_THREADS" in os.environ:
-            # torchrun sets one thread a process; share the cores instead.
-            torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or dist.is_initialized():
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+        dist.init_process_group("cpu:gloo,cuda:nccl")
+    else:
+        dist.init_process_group("gloo")
+    if os.environ.get("OMP_NUM_THREADS") == "1":  # what torchrun sets where the user did not; share the cores instead
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
 def stop() -> None:
@@ -71,8 +75,8 @@ def sum_tensors(tensors: Iterable[Tensor]) -> None:
         tensor.copy_(part.view_as(tensor))
 
 
-def sum_numbers(numbers: dict[str, float], device: torch.device) -> dict[str, float]:
-    """Adds up each number over the processes. Every process must have the same keys or none at all."""
+def sum_numbers(numbers: dict[str, float]) -> dict[str, float]:
+    """Adds up each number over the processes."""
     if world() == 1:
         return numbers
     parts: list[Any] = [None] * world()

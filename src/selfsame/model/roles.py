@@ -5,6 +5,7 @@ scalar head. The KL reference is the frozen `sft` role, never "adapters off" - t
 from __future__ import annotations
 
 import copy
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -73,7 +74,11 @@ class Roles:
             if "lora_dropout" in name:
                 layer.eval()
         if role in HEADED_ROLES:
-            head = copy.deepcopy(self.heads[like]) if like is not None and like in self.heads else ScalarHead(self.base.config.hidden_size)
+            head = (
+                copy.deepcopy(self.heads[like])
+                if like is not None and like in self.heads
+                else ScalarHead(self.base.config.hidden_size)
+            )
             self.heads[role] = head.to(self.base.device)
         if like is not None:
             self._load_adapter(role, self._adapter_state(like))
@@ -130,7 +135,8 @@ class Roles:
         assert self.peft is not None
         self.peft.set_adapter(role)
         self._active = role
-        found = {n: p for n, p in self.peft.named_parameters() if f".{role}." in n or n.endswith(f".{role}")}
+        ours = re.compile(rf"(?:lora_|trainable_tokens).*\.{re.escape(role)}(?:\.|$)")  # not a layer of the same name
+        found: dict[str, nn.Parameter] = {n: p for n, p in self.peft.named_parameters() if ours.search(n)}
         if role in self.heads:
             found |= {f"head.{n}": p for n, p in self.heads[role].named_parameters()}
         for parameter in found.values():
@@ -171,8 +177,9 @@ class Roles:
         """Writes the role in PEFT's own format (adapter_config.json, adapter_model.safetensors), its head beside it."""
         assert self.peft is not None
         folder.mkdir(parents=True, exist_ok=True)
-        config = copy.deepcopy(self.peft.peft_config[role])
+        config: Any = copy.deepcopy(self.peft.peft_config[role])
         config.inference_mode = True
+        config.target_modules = sorted(config.target_modules or ())  # a set: the file would differ in every process
         config.base_model_name_or_path = self.base.config._name_or_path
         config.save_pretrained(str(folder))
         tensors = {n: t for n, t in self.state(role).items() if not n.startswith("head.")}

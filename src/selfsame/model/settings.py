@@ -31,7 +31,7 @@ class ModelSettings(Settings):
     """Revision (commit, tag) of a hub model."""
     max_length: int = Field(default=512, ge=32)
     """Tokens of a prompt with its reply."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: a GPU where there is one."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Of the frozen base; adapters and heads are always float32. `auto`: bfloat16 where the hardware has it, float16 on

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from selfsame.model import parallel
-from selfsame.model.branches import Branches, branch, reply_logprobs, source_states
+from selfsame.model.branches import Branches, branch, micro_batches, reply_logprobs, source_states
 from selfsame.model.heads import RewardModel
 from selfsame.model.roles import Roles
 from selfsame.rollout.engine import Reply, RolloutEngine
@@ -112,17 +112,6 @@ def token_values(
             for i in rows:
                 found[i] = [next(lists)[: len(reply)] for reply in replies[i]]
     return found
-
-
-def micro_batches(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
-    """Indices grouped into batches of similar length, each of at most `token_budget` tokens with padding (or one row)."""
-    batches: list[list[int]] = []
-    for i in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
-        if batches and lengths[i] * (len(batches[-1]) + 1) <= token_budget:
-            batches[-1].append(i)
-        else:
-            batches.append([i])
-    return batches
 
 
 def _padded(rows: Sequence[Sequence[float]], width: int) -> Tensor:

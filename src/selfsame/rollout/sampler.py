@@ -8,11 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+REPLIES = 2  # the stream of random numbers that replies are drawn with; see training/loop.py for the others
+
 
 def uniforms(seed: int, step: int, replies: Sequence[int], length: int) -> Tensor:
     """(N, length) uniform random numbers in [0, 1), a function of (seed, step, reply index, token index) alone: the same
-    reply comes out on one process or two, in any batch, before and after a restart."""
-    rows = [np.random.default_rng([seed, step, index]).random(length) for index in replies]
+    reply comes out on one process or two, in any batch, before and after a restart. (In bfloat16 and float16 the logits
+    themselves depend a little on the batch, so that a draw near the edge between two tokens can fall either way.)"""
+    rows = [np.random.default_rng([REPLIES, seed, step, index]).random(length) for index in replies]
     return torch.from_numpy(np.stack(rows)) if rows else torch.zeros(0, length, dtype=torch.float64)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -65,6 +66,6 @@ class KLController:
 
     def update(self, kl: float, episodes: int) -> None:
         """`kl`: mean over replies of the summed per-token KL estimate, in nats."""
-        if self.target is not None:
+        if self.target is not None and math.isfinite(kl):
             error = min(max(kl / self.target - 1, -0.2), 0.2)
             self.coef *= 1 + error * episodes / self.horizon

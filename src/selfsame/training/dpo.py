@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from selfsame.errors import DataError
+from selfsame.errors import DataError, RunError
 from selfsame.model import parallel
-from selfsame.model.branches import Branches, reply_logprobs
-from selfsame.model.roles import as_roles
-from selfsame.rollout.collect import micro_batches, token_values
+from selfsame.model.branches import Branches, micro_batches, reply_logprobs
+from selfsame.model.roles import Roles
+from selfsame.rollout.collect import token_values
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.training.loop import Record, batch_indices, fit, step_count
 from selfsame.training.losses import dpo_loss
-from selfsame.training.reward import EncodedPair, encode_pair, pair_branches
+from selfsame.training.reward import EncodedPair, encode_pair, pair_branches, pair_statistics
 from selfsame.training.settings import DPOSettings
 from selfsame.types import PreferencePair
 
@@ -36,8 +36,7 @@ class DPOTrainer:
     """Trains the `policy` role, which starts from `sft`, with `sft` as reference.
 
     Args:
-        model: a `Roles` with the `sft` role.
-        tokenizer: the tokenizer, where `model` is not a `Roles`.
+        roles: a model with the role `sft`.
         pairs: preference pairs to learn from.
         validation: held-out pairs.
         settings: optimiser, batch size, epochs, beta.
@@ -49,8 +48,7 @@ class DPOTrainer:
 
     def __init__(
         self,
-        model: Any,
-        tokenizer: Any = None,
+        roles: Roles,
         *,
         pairs: Sequence[PreferencePair],
         validation: Sequence[PreferencePair] = (),
@@ -60,7 +58,9 @@ class DPOTrainer:
     ) -> None:
         if not pairs:
             raise DataError("there is no preference pair to train on")
-        self.roles = as_roles(model, tokenizer)
+        if "sft" not in roles.names:
+            raise RunError("DPO needs the role 'sft': train the stage sft first")
+        self.roles, self.eval_every = roles, settings.eval_every
         self.pairs, self.validation, self.settings, self.seed, self.record = pairs, validation, settings, seed, record
         self.steps = step_count(len(pairs), settings.batch_size, settings.epochs, settings.max_steps)
         self.roles.add("policy", like="sft")
@@ -80,16 +80,15 @@ class DPOTrainer:
     def loss(self, part: Part) -> tuple[Tensor, dict[str, float]]:
         """DPO loss per pair."""
         with self.roles.training("policy") as model:
-            total_N = reply_logprobs(model, part.batch)[0].sum(1)
+            return self._loss(model, part)
+
+    def _loss(self, model: Any, part: Part) -> tuple[Tensor, dict[str, float]]:
+        total_N = reply_logprobs(model, part.batch)[0].sum(1)
         loss, margin_N = dpo_loss(
             total_N[0::2], total_N[1::2], part.reference_N2[:, 0], part.reference_N2[:, 1], self.settings.beta
         )
         loss = loss / part.pairs
-        return loss, {
-            "loss": loss.item(),
-            "accuracy": float((margin_N > 0).sum()) / part.pairs,
-            "margin": float(margin_N.sum()) / part.pairs,
-        }
+        return loss, {"loss": loss.item(), **pair_statistics(margin_N, part.pairs)}
 
     def metrics(self, batch: list[EncodedPair]) -> dict[str, float]:
         return {"tokens": float(sum(len(part) for pair in batch for part in pair))}
@@ -101,9 +100,10 @@ class DPOTrainer:
         encoded = [encode_pair(self.roles.processor, p) for p in self.validation]
         totals: dict[str, float] = {}
         for part in self._parts(parallel.share(encoded), len(encoded)):
-            for name, value in self.loss(part)[1].items():
-                totals[name] = totals.get(name, 0.0) + value
-        return {f"validation_{n}": v for n, v in parallel.sum_numbers(totals, self.roles.base.device).items()}
+            with self.roles.use("policy") as model:
+                _, numbers = self._loss(model, part)
+            totals = {name: totals.get(name, 0.0) + value for name, value in numbers.items()}
+        return {f"validation_{n}": v for n, v in parallel.sum_numbers(totals).items()}
 
     def samples(self, batch: Any) -> list[dict[str, Any]]:
         del batch

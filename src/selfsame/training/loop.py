@@ -25,6 +25,8 @@ from selfsame.run.checkpoint import CheckpointManager
 from selfsame.run.logger import Progress, RunLogger
 from selfsame.training.settings import OptimiserSettings
 
+DATA_ORDER, MINIBATCH_ORDER = 1, 3
+"""What random numbers are for; replies have 2 (`rollout/sampler.py`). No two uses share a stream."""
 SHOWN = ("loss", "accuracy", "reward", "kl")
 """Metrics shown beside the progress bar."""
 
@@ -41,6 +43,8 @@ class Stage(Protocol):
     steps: int
     seed: int
 
+    @property
+    def eval_every(self) -> int | None: ...
     def collect(self, step: int) -> Any: ...
     def minibatches(self, batch: Any, step: int) -> Iterable[Sequence[Any]]: ...
     def loss(self, part: Any) -> tuple[Tensor, dict[str, float]]: ...
@@ -86,15 +90,15 @@ def fit(stage: Stage, record: Record | None = None) -> None:
                     totals.add(numbers)
                 totals.close(optimiser.step(step))
             last = step + 1 == stage.steps
-            metrics = stage.metrics(batch) | totals.means(stage.roles.base.device)
-            if last or (step + 1) % stage.settings.eval_every == 0:
+            metrics = stage.metrics(batch) | totals.means()
+            if last or (stage.eval_every and (step + 1) % stage.eval_every == 0):
                 metrics |= stage.evaluate()
             if last:
                 stage.finish()
-            stop = parallel.sum_numbers({"stop": float(interrupted())}, stage.roles.base.device)["stop"] > 0
+            stop = parallel.sum_numbers({"stop": float(interrupted())})["stop"] > 0
             keep(stage, optimiser, record, batch, step + 1, metrics, last or stop)
             progress.advance(1, ", ".join(f"{name} {metrics[name]:.3f}" for name in SHOWN if name in metrics))
-            if stop and not last:
+            if stop:
                 raise KeyboardInterrupt
 
 
@@ -130,7 +134,7 @@ def keep(
     if record is None:
         return
     record.logger.log(stage.name, step, metrics)
-    if step % record.samples_every == 0 or step == stage.steps:
+    if parallel.is_main() and (step % record.samples_every == 0 or step == stage.steps):
         record.logger.sample(stage.name, step, stage.samples(batch))
     if (save or step % record.save_every == 0) and parallel.is_main():
         tensors, state = optimiser.state()
@@ -179,7 +183,7 @@ class Optimiser:
             p.grad = torch.zeros_like(p) if p.grad is None else p.grad
         parallel.sum_tensors(p.grad for p in parameters if p.grad is not None)
         self.scaler.unscale_(self.adam)
-        norm = float(nn.utils.clip_grad_norm_(parameters, self.settings.max_grad_norm))
+        norm = math.hypot(*(self._clip(role) for role in self.trained))
         rate = self.settings.learning_rate * schedule(self.settings, step, self.steps)
         for group in self.adam.param_groups:
             group["lr"] = rate
@@ -193,12 +197,18 @@ class Optimiser:
         numbers = {"learning_rate": rate, "skipped_steps": float(self.skipped)}
         return numbers | ({"grad_norm": norm} if math.isfinite(norm) else {})
 
+    def _clip(self, role: str) -> float:
+        """Norm of a role's gradient, which is scaled down to the largest allowed: each role by itself, so that a large
+        policy gradient does not make the value's small."""
+        own = [p for name, p in self.parameters.items() if name.startswith(f"{role}/")]
+        return float(nn.utils.clip_grad_norm_(own, self.settings.max_grad_norm))
+
     def _skip(self) -> None:
         self.skipped += 1
         self.skipped_in_a_row += 1
         # float16 looks for a workable loss scale by skipping: it may halve it 14 times before anything is wrong.
         allowed = self.settings.max_skipped + (14 if self.scaler.is_enabled() else 0)
-        if self.skipped_in_a_row > allowed:
+        if self.skipped_in_a_row >= allowed:
             raise RunError(
                 f"the gradient was not finite {self.skipped_in_a_row} steps in a row; the weights are as before."
                 " Lower the learning rate, or use model.dtype float32 or bfloat16; the last checkpoint is intact"
@@ -258,8 +268,8 @@ class Totals:
         for name, value in numbers.items():
             self.own.setdefault(name, []).append(value)
 
-    def means(self, device: torch.device) -> dict[str, float]:
-        sums = parallel.sum_numbers(self.sums, device)
+    def means(self) -> dict[str, float]:
+        sums = parallel.sum_numbers(self.sums)
         own = {n: v[-1] if n == "skipped_steps" else sum(v) / len(v) for n, v in self.own.items()}
         return {n: v / self.minibatches for n, v in sums.items()} | own
 
@@ -271,7 +281,7 @@ def batch_indices(count: int, batch_size: int, step: int, seed: int) -> list[int
     for at in range(step * batch_size, (step + 1) * batch_size):
         epoch, place = divmod(at, count)
         if epoch not in orders:
-            orders[epoch] = np.random.default_rng([seed, epoch]).permutation(count)
+            orders[epoch] = np.random.default_rng([DATA_ORDER, seed, epoch]).permutation(count)
         found.append(int(orders[epoch][place]))
     return found
 

@@ -18,13 +18,13 @@ from torch import Tensor
 
 from selfsame.errors import DataError, RunError
 from selfsame.model import parallel
-from selfsame.model.branches import Branches, reply_logprobs, source_states
+from selfsame.model.branches import Branches, micro_batches, reply_logprobs, source_states
 from selfsame.model.heads import RewardModel
-from selfsame.model.roles import as_roles
-from selfsame.rollout.collect import Rollout, collect_rollout, micro_batches
+from selfsame.model.roles import Roles
+from selfsame.rollout.collect import Rollout, collect_rollout
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.training.advantages import KLController, explained_variance, gae, masked_mean, shaped_rewards, whiten
-from selfsame.training.loop import Record, batch_indices, fit
+from selfsame.training.loop import MINIBATCH_ORDER, Record, batch_indices, fit
 from selfsame.training.losses import approximate_kl, clip_fraction, policy_loss, value_loss
 from selfsame.training.settings import PPOSettings
 from selfsame.types import Prompt
@@ -32,13 +32,16 @@ from selfsame.types import Prompt
 
 @dataclass(frozen=True)
 class Experience:
-    """A rollout to some prompts with what it is worth. (N, R) tensors are zero outside the rollout's reply mask."""
+    """A rollout to some prompts with what it is worth. (N, R) tensors are zero outside the rollout's reply mask. `kl`: nats
+    per reply against `sft`, `kl_coef`: the weight it had in the rewards."""
 
     prompts: Sequence[Prompt]
     rollout: Rollout
     rewards_NR: Tensor
     advantages_NR: Tensor
     returns_NR: Tensor
+    kl: float
+    kl_coef: float
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,7 @@ class PPOTrainer:
     """Trains the `policy` role (from `sft`) and the `value` role (from `reward`).
 
     Args:
-        model: a `Roles` with the roles `sft` and `reward`.
-        tokenizer: unused where `model` is a `Roles`.
+        roles: a model with the roles `sft` and `reward`.
         prompts: what the policy answers while training.
         settings: see `PPOSettings`.
         seed: of prompts, samples and minibatches.
@@ -70,25 +72,24 @@ class PPOTrainer:
 
     def __init__(
         self,
-        model: Any,
-        tokenizer: Any = None,
+        roles: Roles,
         *,
         prompts: Sequence[Prompt],
         settings: PPOSettings = PPOSettings(),
         seed: int = 0,
         record: Record | None = None,
     ) -> None:
-        self.roles = as_roles(model, tokenizer)
+        self.roles = roles
         if not prompts:
             raise DataError("there is no prompt to train on")
         for role in ("sft", "reward"):
             if role not in self.roles.names:
                 raise RunError(f"PPO needs the role {role!r}: train the stage {role} first")
         self.prompts, self.settings, self.seed, self.record = prompts, settings, seed, record
-        self.steps = settings.steps
+        self.steps, self.eval_every = settings.steps, None
         self.roles.add("policy", like="sft")
         self.roles.add("value", like="reward")
-        self.reward_model = RewardModel(self.roles)
+        self.reward_model = RewardModel(self.roles, settings.token_budget)
         self.engine = RolloutEngine(self.roles)
         self.kl = KLController(settings.kl_coef, settings.kl_target, settings.kl_horizon)
 
@@ -99,10 +100,12 @@ class PPOTrainer:
     # --- a step: sample, score, reward, advantage, update, record ---------------------------------------------------
 
     def collect(self, step: int) -> Experience:
-        """Samples and values replies to the prompts of a step."""
+        """Samples and values replies to the prompts of a step; then steers the KL coefficient for the next one."""
         chosen = batch_indices(len(self.prompts), self.settings.prompts_per_step, step, self.seed)
         prompts = [self.prompts[i] for i in chosen]
-        return self.evaluate_rollout(prompts, self.rollout(prompts, step))
+        experience = self.evaluate_rollout(prompts, self.rollout(prompts, step))
+        self.kl.update(experience.kl, len(experience.rollout.replies))
+        return experience
 
     def rollout(self, prompts: Sequence[Prompt], step: int = 0) -> Rollout:
         """Replies of the policy to some prompts, with what was measured on them."""
@@ -133,14 +136,17 @@ class PPOTrainer:
         advantages_NR, returns_NR = gae(
             rewards_NR, rollout.values_NR, rollout.reply_mask_NR, self.settings.gamma, self.settings.lam
         )
-        return Experience(prompts, rollout, rewards_NR, whiten(advantages_NR, rollout.reply_mask_NR), returns_NR)
+        whitened_NR = whiten(advantages_NR, rollout.reply_mask_NR)
+        kl_NR = (rollout.logprobs_NR - rollout.ref_logprobs_NR) * rollout.reply_mask_NR
+        kl = float(kl_NR.sum(1).mean())
+        return Experience(prompts, rollout, rewards_NR, whitened_NR, returns_NR, kl, self.kl.coef)
 
     def minibatches(self, batch: Experience, step: int) -> Iterator[list[Part]]:
         """`epochs` passes over the rollout in shuffled minibatches. A prompt and all its replies stay together; the policy's
         parts come first, then the value's, so that only one role's activations are alive at a time."""
         count, s = len(batch.rollout.prompts), self.settings
         for epoch in range(s.epochs):
-            order = np.random.default_rng([self.seed, step, epoch]).permutation(count)
+            order = np.random.default_rng([MINIBATCH_ORDER, self.seed, step, epoch]).permutation(count)
             for chosen in np.array_split(order, min(s.minibatches, count)):
                 prompts = [int(p) for p in chosen]
                 tokens = sum(len(batch.rollout.replies[i].ids) for p in prompts for i in batch.rollout.episodes(p))
@@ -158,7 +164,7 @@ class PPOTrainer:
             logprobs_NR, entropy_NR = reply_logprobs(model, part.batch, s.temperature, entropy=True)
         assert entropy_NR is not None
         surrogate = policy_loss(logprobs_NR, part.old_logprobs_NR, part.advantages_NR, mask_NR, s.clip) / part.tokens
-        entropy = entropy_NR.sum() / part.tokens
+        entropy = (entropy_NR if s.entropy_coef else entropy_NR.detach()).sum() / part.tokens
         with torch.no_grad():
             clipped = clip_fraction(logprobs_NR, part.old_logprobs_NR, mask_NR, s.clip) / part.tokens
             approx_kl = approximate_kl(logprobs_NR, part.old_logprobs_NR, mask_NR) / part.tokens
@@ -175,14 +181,13 @@ class PPOTrainer:
         return s.value_coef * loss, {"value_loss": loss.item()}
 
     def metrics(self, batch: Experience) -> dict[str, float]:
-        """Statistics of a rollout; also steers the KL coefficient by it, after its use."""
+        """Statistics of a rollout."""
         rollout, mask_NR = batch.rollout, batch.rollout.reply_mask_NR
-        kl = float(((rollout.logprobs_NR - rollout.ref_logprobs_NR) * mask_NR).sum(1).mean())
-        found = {
+        return {
             "reward": float(rollout.scores_N.mean()),
             "reward_std": float(rollout.scores_N.std(correction=0)),
-            "kl": kl,
-            "kl_coef": self.kl.coef,
+            "kl": batch.kl,
+            "kl_coef": batch.kl_coef,
             "return": float(batch.rewards_NR.sum(1).mean()),
             "advantage": float(masked_mean(batch.advantages_NR, mask_NR)),
             "value": float(masked_mean(rollout.values_NR, mask_NR)),
@@ -191,8 +196,6 @@ class PPOTrainer:
             "ended": float(rollout.ended_N.float().mean()),
             "episodes": float(len(rollout.replies)),
         }
-        self.kl.update(kl, len(rollout.replies))
-        return found
 
     def evaluate(self) -> dict[str, float]:
         return {}

@@ -10,10 +10,9 @@ from torch import Tensor
 
 from selfsame.errors import DataError
 from selfsame.model import parallel
-from selfsame.model.branches import Branches, branch, final_states
+from selfsame.model.branches import Branches, branch, final_states, micro_batches
 from selfsame.model.heads import RewardModel
 from selfsame.model.roles import as_roles
-from selfsame.rollout.collect import micro_batches
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.sampler import uniforms
 from selfsame.training.loop import Record, batch_indices, fit, step_count
@@ -37,6 +36,12 @@ def pair_branches(pairs: Sequence[EncodedPair], pad_id: int, device: torch.devic
     return branch([p for p, _, _ in pairs], [[chosen, rejected] for _, chosen, rejected in pairs], pad_id).to(device)
 
 
+def pair_statistics(margin_N: Tensor, pairs: int) -> dict[str, float]:
+    """Their share of the accuracy (a tie counts half) and the mean margin of a batch of so many pairs."""
+    right = (margin_N > 0).float() + 0.5 * (margin_N == 0).float()
+    return {"accuracy": float(right.sum()) / pairs, "margin": float(margin_N.sum()) / pairs}
+
+
 class RewardTrainer:
     """Trains the `reward` role, which starts from `sft`; then normalises it on samples of `sft`.
 
@@ -48,6 +53,7 @@ class RewardTrainer:
         settings: optimiser, batch size, epochs.
         seed: of the data order.
         record: where checkpoints and metrics go; None: nowhere.
+        max_new_tokens: longest reply that is sampled to normalise on; PPO's.
     """
 
     name, trained = "reward", ("reward",)
@@ -62,14 +68,16 @@ class RewardTrainer:
         settings: RewardSettings = RewardSettings(),
         seed: int = 0,
         record: Record | None = None,
+        max_new_tokens: int = 32,
     ) -> None:
         if not pairs:
             raise DataError("there is no preference pair to train on")
-        self.roles = as_roles(model, tokenizer)
+        self.roles, self.eval_every = as_roles(model, tokenizer), settings.eval_every
         self.pairs, self.validation, self.settings, self.seed, self.record = pairs, validation, settings, seed, record
         self.steps = step_count(len(pairs), settings.batch_size, settings.epochs, settings.max_steps)
         self.roles.add("reward", like="sft" if "sft" in self.roles.names else None)
-        self.reward_model = RewardModel(self.roles)
+        self.reward_model = RewardModel(self.roles, settings.token_budget)
+        self.max_new_tokens = max_new_tokens
 
     def train(self) -> None:
         """Trains to the end, or goes on from the newest checkpoint."""
@@ -93,21 +101,13 @@ class RewardTrainer:
         chosen_N, rejected_N = reward_N[0::2], reward_N[1::2]
         loss = ranking_loss(chosen_N, rejected_N) / pairs
         margin_N = (chosen_N - rejected_N).detach()
-        return loss, {
-            "loss": loss.item(),
-            "accuracy": float((margin_N > 0).sum()) / pairs,
-            "margin": float(margin_N.sum()) / pairs,
-        }
+        return loss, {"loss": loss.item(), **pair_statistics(margin_N, pairs)}
 
     def metrics(self, batch: list[EncodedPair]) -> dict[str, float]:
         return {"tokens": float(sum(len(part) for pair in batch for part in pair))}
 
     def evaluate(self) -> dict[str, float]:
-        return (
-            {f"validation_{n}": v for n, v in self.evaluate_ranking_accuracy(self.validation).items()}
-            if self.validation
-            else {}
-        )
+        return {f"validation_{n}": v for n, v in self.evaluate_ranking_accuracy(self.validation).items()}
 
     def evaluate_ranking_accuracy(self, pairs: Sequence[PreferencePair]) -> dict[str, float]:
         """Share of pairs whose chosen reply gets the higher reward (a tie counts half): `accuracy` over all of them and
@@ -128,7 +128,7 @@ class RewardTrainer:
     def finish(self) -> None:
         """Normalises the reward to mean 0 and standard deviation 1 on replies that the `sft` role samples."""
         count = min(self.settings.normalise_samples, len(self.pairs))
-        limit = min(32, self.roles.processor.max_length // 2)
+        limit = min(self.max_new_tokens, self.roles.processor.max_length // 2)
         prompts = [self.roles.processor.encode_prompt(self.pairs[i].prompt, limit) for i in range(count)]
         role = "sft" if "sft" in self.roles.names else None
         replies = RolloutEngine(self.roles).sample(role, prompts, uniforms(self.seed, 0, range(count), limit))

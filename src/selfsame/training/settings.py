@@ -28,13 +28,13 @@ class OptimiserSettings(Settings):
     """Tokens, padding included, in one forward pass; a batch that has more is split and its gradients are added up."""
     max_skipped: int = Field(default=5, ge=1)
     """The run stops after so many steps in a row with a gradient that is not finite."""
-    eval_every: int = Field(default=50, ge=1)
-    """Steps between evaluations on held-out data."""
 
 
 class SFTSettings(OptimiserSettings):
     """Supervised fine-tuning on the own turns of whole dialogues."""
 
+    eval_every: int = Field(default=50, ge=1)
+    """Steps between evaluations on held-out data; the last step is always evaluated."""
     epochs: float = Field(default=3, gt=0)
     """Passes over the training dialogues (each counts once from either side)."""
     max_steps: int | None = Field(default=None, ge=1)
@@ -48,6 +48,8 @@ class RewardSettings(OptimiserSettings):
 
     learning_rate: float = Field(default=5e-4, gt=0, le=1)
     """Peak learning rate."""
+    eval_every: int = Field(default=50, ge=1)
+    """Steps between evaluations on held-out data; the last step is always evaluated."""
     epochs: float = Field(default=2, gt=0)
     """Passes over the pairs."""
     max_steps: int | None = Field(default=None, ge=1)
@@ -95,8 +97,9 @@ class PPOSettings(OptimiserSettings):
     """Clip range of the probability ratio."""
     value_clip: float = Field(default=0.2, gt=0)
     """Clip range of the value."""
-    value_coef: float = Field(default=0.1, gt=0)
-    """Weight of the value loss."""
+    value_coef: float = Field(default=1.0, gt=0)
+    """Weight of the value loss. The value role has parameters of its own, so this matters beside `adam_epsilon` and
+    `max_grad_norm` only."""
     entropy_coef: float = Field(default=0.0, ge=0)
     """Weight of an entropy bonus."""
     missing_end_penalty: float = Field(default=1.0, ge=0)
@@ -108,6 +111,8 @@ class DPOSettings(OptimiserSettings):
 
     learning_rate: float = Field(default=3e-4, gt=0, le=1)
     """Peak learning rate."""
+    eval_every: int = Field(default=50, ge=1)
+    """Steps between evaluations on held-out data; the last step is always evaluated."""
     epochs: float = Field(default=1, gt=0)
     """Passes over the pairs."""
     max_steps: int | None = Field(default=None, ge=1)

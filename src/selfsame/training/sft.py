@@ -11,9 +11,8 @@ from torch import Tensor
 from selfsame.data.processor import EncodedDialogue
 from selfsame.errors import DataError
 from selfsame.model import parallel
-from selfsame.model.branches import Branches, chain, reply_logprobs
+from selfsame.model.branches import Branches, chain, micro_batches, reply_logprobs
 from selfsame.model.roles import as_roles
-from selfsame.rollout.collect import micro_batches
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.training.loop import Record, batch_indices, fit, step_count
@@ -49,7 +48,7 @@ class SFTTrainer:
     ) -> None:
         if not train:
             raise DataError("there is no dialogue to train on")
-        self.roles = as_roles(model, tokenizer)
+        self.roles, self.eval_every = as_roles(model, tokenizer), settings.eval_every
         self.train_examples, self.validation, self.settings, self.seed, self.record = (
             train,
             validation,
@@ -66,10 +65,7 @@ class SFTTrainer:
 
     def collect(self, step: int) -> list[EncodedDialogue]:
         chosen = batch_indices(len(self.train_examples), self.settings.batch_size, step, self.seed)
-        rows = [row for i in chosen for row in self.roles.processor.encode_example(self.train_examples[i])]
-        if not rows:
-            raise DataError("no reply of this batch fits into model.max_length: raise it, or use shorter dialogues")
-        return rows
+        return [row for i in chosen for row in self.roles.processor.encode_example(self.train_examples[i])]
 
     def minibatches(self, batch: list[EncodedDialogue], step: int) -> Iterator[list[tuple[Branches, int]]]:
         del step
@@ -99,7 +95,7 @@ class SFTTrainer:
         with self.roles.use("sft") as model:
             for part in micro_batches([len(r.ids) for r in mine], self.settings.token_budget):
                 total -= float(reply_logprobs(model, self._branches([mine[i] for i in part]))[0].sum())
-        total = parallel.sum_numbers({"total": total}, self.roles.base.device)["total"]
+        total = parallel.sum_numbers({"total": total})["total"]
         return {"validation_loss": total / _reply_tokens(rows)}
 
     def generate_samples(self, prompts: Sequence[Prompt], settings: SamplingSettings = SamplingSettings()) -> list[str]:

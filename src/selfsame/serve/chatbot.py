@@ -1,0 +1,98 @@
+"""What can speak: a system of a run, a saved adapter, or any model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import AutoConfig
+
+from selfsame.config import Config, load_config
+from selfsame.errors import ConfigError, RunError
+from selfsame.model.base import context_length, explained
+from selfsame.model.roles import HEAD_FILE, Roles, load_roles
+from selfsame.model.settings import ModelSettings
+from selfsame.run.checkpoint import CheckpointManager
+from selfsame.run.directory import RunDirectory, read_json
+
+ROLE_OF = {"base": None, "sft": "sft", "ppo": "policy", "dpo": "policy"}
+"""Which role speaks for each evaluated system."""
+
+
+def resolved_model(config: Config, directory: RunDirectory) -> ModelSettings:
+    """The model settings with the stand-in's folder filled in."""
+    base = str(directory.path / "base") if config.model.base == "stand-in" else config.model.base
+    return config.model.model_copy(update={"base": base})
+
+
+def finished(directory: RunDirectory, stage: str) -> Path | None:
+    """The last checkpoint of a stage that is done, else None."""
+    path = CheckpointManager(directory.checkpoints(stage)).latest()
+    return path if path is not None and read_json(path / "state.json")["done"] else None
+
+
+@dataclass
+class Chatbot:
+    """A model that can speak: roles, and the role that speaks (None: the base)."""
+
+    roles: Roles
+    role: str | None
+    config: Config
+    name: str
+
+
+def load_chatbot(name: str, system: str | None = None) -> Chatbot:
+    """The best finished system of a run (ppo, dpo, sft, in this order, or the one named), a saved adapter, or any model.
+
+    Raises:
+        SelfsameError: there is no such run, stage or model.
+    """
+    path = Path(name)
+    if (path / "config.yaml").is_file():
+        return _from_run(RunDirectory.open(path), system)
+    if system is not None:
+        raise ConfigError(f"{name} is not a run: leave out the system {system!r}")
+    if (path / "adapter_config.json").is_file():
+        return _from_adapter(path)
+    config = load_config(values={"model": {"base": name}})
+    return Chatbot(load_roles(_fitting(config.model)), None, config, name)
+
+
+def _from_run(directory: RunDirectory, system: str | None) -> Chatbot:
+    config = load_config(directory.config_path)
+    wanted: Sequence[str] = ("ppo", "dpo", "sft", "base") if system is None else (system,)
+    for stage in wanted:
+        if stage not in ROLE_OF:
+            raise ConfigError(f"unknown system {stage!r}: choose {', '.join(ROLE_OF)}")
+        role = ROLE_OF[stage]
+        checkpoint = finished(directory, stage) if role is not None else None
+        if checkpoint is not None or role is None:
+            roles = load_roles(resolved_model(config, directory))
+            if checkpoint is not None and role is not None:
+                roles.load(role, checkpoint / role)
+            return Chatbot(roles, role, config, f"{directory.path.name} ({stage})")
+    raise RunError(f"{directory.path} has no finished stage {system}: run it first")
+
+
+def _from_adapter(path: Path) -> Chatbot:
+    saved = read_json(path / "adapter_config.json")
+    odd = [key for key in ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern") if saved.get(key)]
+    if saved.get("peft_type") != "LORA" or odd or not isinstance(saved.get("target_modules"), list):
+        raise ConfigError(
+            f"{path} is not a plain LoRA adapter{f' ({odd[0]} is set)' if odd else ''}: merge it into its base first"
+        )
+    if (path / HEAD_FILE).exists():
+        raise ConfigError(f"{path} is a reward or value role, which cannot speak: give a policy or sft folder")
+    lora = {"rank": saved["r"], "alpha": saved["lora_alpha"], "targets": sorted(saved["target_modules"])}
+    config = load_config(values={"model": {"base": saved["base_model_name_or_path"], "lora": lora}})
+    roles = load_roles(_fitting(config.model))
+    roles.load("policy", path)
+    return Chatbot(roles, "policy", config, path.name)
+
+
+def _fitting(settings: ModelSettings) -> ModelSettings:
+    """The settings with a context no longer than the model's own."""
+    with explained(settings.base):
+        context = context_length(AutoConfig.from_pretrained(settings.base))
+    return settings.model_copy(update={"max_length": min(settings.max_length, context or settings.max_length)})

@@ -1,0 +1,463 @@
+"""Whatever a user does wrong gives one clear line on stderr and exit code 2, and nothing is lost or half-written."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import json
+import lzma
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from commands import Command, snapshot, tiny_run
+from conftest import CHATML, make_tokenizer
+from selfsame.cli import main
+from selfsame.data.processor import MARKERS, DataProcessor
+from selfsame.errors import DataError
+from selfsame.run.checkpoint import CheckpointManager
+from selfsame.run.directory import read_jsonl
+
+ROWS = "".join(
+    json.dumps(
+        {
+            "user1_persona": [f"I have {k} dogs."],
+            "user2_persona": [f"I teach class {k}."],
+            "turns": [[1, f"Hi, I have {k} dogs."], [2, f"Hello, I teach class {k}."]],
+        }
+    )
+    + "\n"
+    for k in range(12)
+).encode()
+
+
+@pytest.fixture
+def selfsame(capsys: pytest.CaptureFixture[str], tiny_models: Any) -> Command:
+    return Command(capsys, tiny_models())
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory, tiny_models: Any) -> Path:
+    """A run whose SFT is finished."""
+    directory = tmp_path_factory.mktemp("runs") / "tuned"
+    assert main(tiny_run("sft", tiny_models(), directory)) == 0
+    return directory
+
+
+def make(folder: Path, name: str, content: bytes | str) -> Path:
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+# --- words on the command line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        ("rum", "unknown command 'rum' - did you mean run?"),
+        ("--hepl", "unknown command '--hepl'"),
+        ("run --preset gpu", "unknown preset 'gpu': choose cluster, cpu"),
+        ("run --preset", "--preset needs a value"),
+        ("run --config /none.yaml", "cannot read the configuration file /none.yaml"),
+        (
+            "run --training.ppo.klcoef 1",
+            "unknown option '--training.ppo.klcoef' - did you mean --training.ppo.kl-coef?",
+        ),
+        ("run sft", "unknown option 'sft'"),
+        ("run --seed", "--seed needs a value"),
+        ("run --run.stages sft pop", "run.stages.1: Input should be 'sft', 'reward', 'ppo', 'dpo' or 'evaluate'"),
+        ("run --run.stages", "run.stages: Tuple should have at least 1 item"),
+        ("run --training.ppo.clip 7", "training.ppo.clip: Input should be less than 1 (got '7')"),
+        ("ppo --training.ppo.steps -3", "training.ppo.steps: Input should be greater than or equal to 1 (got '-3')"),
+        ("run --training.sft.learning-rate nan", "training.sft.learning_rate: Input should be a finite number"),
+        ("dpo --training.dpo.beta 1e999", "training.dpo.beta: Input should be a finite number"),
+        ("run --training.ppo.samples-per-prompt 99999999999", "Input should be less than 2147483648"),
+        ("run --model.lora.targets q --model.lora.rank x", "model.lora.rank: Input should be a valid integer"),
+        ("run --data.path=", "data.path: String should have at least 1 character"),
+        ("run --training.ppo.max-new-tokens 512", "training.ppo.max_new_tokens is 512, but prompt and reply together"),
+        ("evaluate", "required: RUN_OR_MODEL; see selfsame evaluate --help"),
+        ("evaluate x --nix", "unrecognized arguments: --nix"),
+        ("evaluate x --json /none/out.json", "the folder /none does not exist"),
+        ("evaluate x --json /", "/ is not a file"),
+        ("evaluate x --json /dev/full", "/dev/full is not a file"),
+        ("evaluate x --seed -1", "argument --seed: '-1' is not a number from 0"),
+        ("evaluate /none", "cannot load the model '/none'"),
+        ("evaluate nobody/nothing", "cannot load the model 'nobody/nothing'"),
+        ("evaluate x --system ppo", "x is not a run: leave out the system 'ppo'"),
+        ("report", "required: RUN"),
+        ("report /none", "/none is not a run directory (no config.yaml)"),
+        ("chat --persona x", "required: --model"),
+        ("chat --model x", "one of the arguments --persona --card is required"),
+        ("chat --model x --persona", "--persona: expected at least one argument"),
+        ("chat --model x --persona ", "the persona is empty"),
+        ("chat --model x --persona a --card b", "--card: not allowed with argument --persona"),
+        ("chat --model x --persona a --temperature nan", "--temperature is nan: give a number from 0 to 10"),
+        ("chat --model x --persona a --temperature -1", "--temperature is -1.0"),
+        ("chat --model x --persona a --seed 1.5", "argument --seed: '1.5' is not a number"),
+        ("chat --model x --card /none.json", "/none.json: no such file; give a character card"),
+        ("data show", "required: --data.path"),
+        ("data shwo --data.path demo", "invalid choice: 'shwo'"),
+        ("data show --data.path /none", "/none: no such file or folder"),
+        ("data show --data.path demo --count -1", "argument --count: '-1' is not a number from 0"),
+        ("data show --data.path demo --data.format xml", "--data.format: invalid choice: 'xml'"),
+        ("data convert --data.path demo", "data convert needs --out FILE"),
+        ("data convert --data.path demo --out /none/a.jsonl", "the folder /none does not exist"),
+        ("data convert --data.path demo --out /dev/full", "/dev/full is not a file"),
+    ],
+)
+def test_a_wrong_word_is_one_line(selfsame, monkeypatch, tmp_path, arguments, part):
+    monkeypatch.chdir(tmp_path)
+    answer = selfsame(*arguments.split(" "))
+    assert answer.code == 2
+    assert part in answer.told
+    assert answer.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- data
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "part"),
+    [
+        ("empty.jsonl", b"", "is empty"),
+        ("binary.jsonl", bytes(range(256)), "is binary"),
+        ("cut.jsonl.xz", lzma.compress(ROWS)[:-9], "cannot be unpacked, damaged or cut short"),
+        ("cut.jsonl.gz", gzip.compress(ROWS)[:-9], "cannot be unpacked, damaged or cut short"),
+        ("latin.jsonl", ROWS + "{é}".encode("latin-1"), "is not UTF-8 at byte offset"),
+        ("wide.csv", "persona,dialogue\n".encode("utf-16"), "is binary or UTF-16"),
+        ("columns.csv", b"name,text\na,b\n", "has the columns ['name', 'text'], expected user 1 personas"),
+        ("other.jsonl", b'{"question": "a", "answer": "b"}\n' * 5, "no usable dialogue in 5 rows (line 1: has no"),
+        ("list.json", b'[{"persona": []}]', "is one JSON list"),
+        (None, None, "no such file or folder"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "convert"])
+def test_a_wrong_data_file_is_one_line(selfsame, tmp_path, command, name, content, part):
+    path = make(tmp_path, name, content) if name else tmp_path / "none.jsonl"
+    out = tmp_path / "out.jsonl"
+    if command == "convert":
+        answer = selfsame("data", "convert", "--data.path", path, "--out", out)
+    else:
+        answer = selfsame.tiny("run", tmp_path / "run", "--data.path", path)
+    assert answer.code == 2
+    assert str(path) in answer.told
+    assert part in answer.told
+    assert not out.exists()
+    assert not (tmp_path / "run" / "checkpoints").exists()
+    assert content is None or path.read_bytes() == content
+
+
+def test_a_data_set_that_leaves_nothing_to_evaluate_on(selfsame, tuned, tmp_path):
+    one = make(tmp_path, "one.jsonl", ROWS.split(b"\n")[0])
+    before = snapshot(tuned)
+    answer = selfsame("evaluate", tuned, "--data.path", one)
+    assert answer.code == 2
+    assert f"{one} leaves no held-out persona to evaluate on" in answer.told
+    assert snapshot(tuned) == before
+
+
+def test_a_file_is_not_converted_onto_itself(selfsame, tmp_path):
+    """The rows that cannot be used would be lost."""
+    path = make(tmp_path, "a.jsonl", ROWS + b"not a row\n")
+    answer = selfsame("data", "convert", "--data.path", path, "--out", tmp_path / "." / "a.jsonl")
+    assert answer.code == 2
+    assert "is the file to convert" in answer.told
+    assert path.read_bytes() == ROWS + b"not a row\n"
+
+
+@pytest.mark.parametrize(
+    ("persona", "reply", "part"),
+    [
+        ("I like words. " * 100, "Hello.", "the persona of dialogue"),
+        ("I like words.", "Hello, words. " * 100, "fit"),
+    ],
+)
+def test_a_persona_or_a_reply_longer_than_the_context(selfsame, tmp_path, persona, reply, part):
+    row = {"user1_persona": [persona], "user2_persona": [persona]}
+    rows = [row | {"turns": [[1, f"{k} {reply}"], [2, f"{reply} {k}"]]} for k in range(8)]
+    path = make(tmp_path, "a.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    answer = selfsame.tiny("sft", tmp_path / "run", "--data.path", path, "--data.clean", "false")
+    assert answer.code == 2
+    assert part in answer.told
+    assert "model.max_length" in answer.told
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_persona_that_leaves_no_room_in_chat(selfsame, tuned):
+    answer = selfsame("chat", "--model", tuned, "--persona", "I like words. " * 100)
+    assert answer.code == 2
+    assert "leaves no room for a dialogue" in answer.told
+    assert answer.out == ""
+
+
+@pytest.mark.parametrize("template", [None, CHATML])
+def test_a_prompt_of_nothing_but_control_markers(template):
+    processor = DataProcessor(make_tokenizer(template))
+    form = processor.format
+    for history in ([], [form.answer, form.next]):
+        text = form.space.join([form.head, form.opening, *history, form.answer])
+        with pytest.raises(DataError, match="nothing but control markers"):
+            processor.parse_prompt(text)
+    with pytest.raises(DataError, match="not a prompt"):
+        processor.parse_prompt(" ".join(MARKERS[::-1]))
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        (b"", "is not JSON"),
+        (b"Name: Mika", "is not JSON"),
+        (b'{"name": "Mika", ', "is not JSON"),
+        (b"[1, 2]", "not a character card"),
+        (b"{}", "the card has no name"),
+        (b'{"name": "Mika"}', "has neither a description nor a personality"),
+        (b"\x89PNG\r\n", "is a picture"),
+        (b"\xff\xfe{}", "is not JSON"),
+    ],
+)
+def test_a_wrong_card_is_one_line(selfsame, tmp_path, content, part):
+    answer = selfsame("chat", "--model", "never-loaded", "--card", make(tmp_path, "card.json", content))
+    assert answer.code == 2
+    assert part in answer.told
+
+
+# --- models, runs and checkpoints
+
+
+def test_a_folder_that_is_no_model_and_no_run(selfsame, tmp_path):
+    make(tmp_path, "notes.txt", "hello")
+    for answer in (
+        selfsame("evaluate", tmp_path),
+        selfsame("chat", "--model", tmp_path, "--persona", "I sing."),
+        selfsame("run", "--model.base", tmp_path, "--run.directory", tmp_path / "run"),
+    ):
+        assert answer.code == 2
+        assert f"the folder {tmp_path} holds no usable causal language model" in answer.told
+    answer = selfsame("report", tmp_path)
+    assert answer.code == 2
+    assert f"{tmp_path} is not a run directory" in answer.told
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "part"),
+    [
+        ("--model.max-length", "9999", "model.max_length is 9999, but"),
+        ("--model.lora.rank", "500", "model.lora.rank is 500, more than the model's hidden size"),
+        ("--model.device", "mps", "model.device is mps, but it is not available"),
+    ],
+)
+def test_settings_that_the_model_cannot_have(selfsame, tmp_path, option, value, part):
+    answer = selfsame.tiny("run", tmp_path / "run", option, value)
+    assert answer.code == 2
+    assert part in answer.told
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_system_that_is_not_there(selfsame, tuned):
+    assert "has no finished stage ppo" in selfsame("evaluate", tuned, "--system", "ppo").told
+    assert "unknown system 'best': choose base, sft, ppo, dpo" in selfsame("evaluate", tuned, "--system", "best").told
+
+
+@pytest.mark.parametrize(
+    "harm", ["complete.json", "state.json", "sft/adapter_model.safetensors", "cut sft/adapter_model.safetensors"]
+)
+def test_an_incomplete_checkpoint_does_not_count(selfsame, tuned, tmp_path, harm):
+    run = Path(shutil.copytree(tuned, tmp_path / "run"))
+    (checkpoint,) = (run / "checkpoints" / "sft").iterdir()
+    file = checkpoint / harm.removeprefix("cut ")
+    if harm.startswith("cut"):
+        file.write_bytes(file.read_bytes()[:-10])
+    else:
+        file.unlink()
+    before = snapshot(run, ("timing.json", "cost.json"))
+    answer = selfsame.tiny("reward", run)
+    assert answer.code == 2
+    assert f"the stage sft of {run} is not finished" in answer.told
+    assert "has no finished stage sft" in selfsame("evaluate", run, "--system", "sft").told
+    after = snapshot(run, ("timing.json", "cost.json"))
+    assert {name: after[name] for name in before if "checkpoints" in name} == {
+        name: before[name] for name in before if "checkpoints" in name
+    }
+    assert selfsame.tiny("sft", run).code == 0  # it is made again
+
+
+def test_a_checkpoint_of_another_model(selfsame, tuned, tmp_path, tiny_models):
+    run = Path(shutil.copytree(tuned, tmp_path / "run"))
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace(str(selfsame.model), str(tiny_models("gpt2"))))
+    for command in (["chat", "--model", run, "--persona", "I sing."], ["evaluate", run]):
+        answer = selfsame(*command)
+        assert answer.code == 2
+        assert "the saved role 'sft' is from another model or other adapter settings" in answer.told
+    answer = selfsame.tiny("sft", tuned, "--model.base", tiny_models("gpt2"))
+    assert answer.code == 2
+    assert f"model.base: stored {str(selfsame.model)!r}, now {str(tiny_models('gpt2'))!r}" in answer.told
+
+
+def test_a_damaged_configuration_of_a_run(selfsame, tuned, tmp_path):
+    run = Path(shutil.copytree(tuned, tmp_path / "run"))
+    for content, in_chat, in_training in (
+        ("seed: [", "config.yaml is not YAML", "config.yaml cannot be read"),
+        ("seed: x\n", "seed: Input should be a valid integer", "seed: stored 'x', now 0"),
+        ("a: 1\n", "unknown setting a", "a: stored 1, now None"),
+    ):
+        (run / "config.yaml").write_text(content)
+        assert in_chat in selfsame("chat", "--model", run, "--persona", "I sing.").told
+        answer = selfsame.tiny("sft", run)
+        assert answer.code == 2
+        assert in_training in answer.told
+        assert (run / "config.yaml").read_text() == content
+
+
+# --- folders and disks
+
+
+@pytest.mark.parametrize("where", ["file", "file/run", "/proc/none/run", "full"])
+def test_a_folder_that_cannot_be_the_run(selfsame, tmp_path, where):
+    make(tmp_path, "file", "mine")
+    (tmp_path / "full").mkdir()
+    make(tmp_path / "full", "thesis.txt", "mine")
+    answer = selfsame.tiny("run", tmp_path / where)
+    assert answer.code == 2
+    assert "choose another --run.directory" in answer.told
+    assert snapshot(tmp_path) == {"file": b"mine", "full/thesis.txt": b"mine"}
+
+
+def test_a_folder_that_may_not_be_written(selfsame, tmp_path, monkeypatch):
+    """Permissions do not bind root, so the system's answer is given here."""
+
+    def refuse(self: Path, *_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    answer = selfsame.tiny("run", tmp_path / "run")
+    assert answer.code == 2
+    assert "Permission denied): choose a folder you may write to with --run.directory" in answer.told
+
+
+def test_a_disk_that_is_full_at_the_second_checkpoint(selfsame, tmp_path, monkeypatch):
+    """The first checkpoint stays, nothing half-written does, and with room again the run ends as if nothing had been."""
+    saving, whole, run = ["--run.save-every", "1"], tmp_path / "whole", tmp_path / "run"
+    assert selfsame.tiny("sft", whole, *saving).code == 0
+    sync, full = os.fsync, []
+
+    def refuse(descriptor: int) -> None:
+        name = os.readlink(f"/proc/self/fd/{descriptor}")
+        if "step-000002" in name:
+            full.append(name)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(descriptor)
+
+    monkeypatch.setattr("os.fsync", refuse)
+    answer = selfsame.tiny("sft", run, *saving)
+    assert full
+    assert answer.code == 2
+    assert "disk full while writing" in answer.told
+    assert "free some space and start again, the run goes on from its last save" in answer.told
+    assert [path.name for path in (run / "checkpoints" / "sft").iterdir()] == ["step-000001"]
+    monkeypatch.undo()
+    assert selfsame.tiny("sft", run, *saving).code == 0
+    assert snapshot(run / "checkpoints") == snapshot(whole / "checkpoints")
+
+
+def test_a_disk_that_is_full_for_the_metrics(selfsame, tuned, tmp_path, monkeypatch):
+    run = Path(shutil.copytree(tuned, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints")))
+
+    def refuse(path: Any, mode: str = "r", **more: Any) -> Any:
+        if Path(path).name == "metrics.jsonl" and "a" in mode:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return open(path, mode, **more)
+
+    monkeypatch.setattr("selfsame.run.directory.open", refuse, raising=False)
+    answer = selfsame.tiny("sft", run)
+    assert answer.code == 2
+    assert f"disk full while writing {run / 'metrics.jsonl'}" in answer.told
+
+
+def test_a_disk_that_is_full_for_a_converted_file(selfsame, tmp_path, monkeypatch):
+    source, out = make(tmp_path, "a.jsonl", ROWS), make(tmp_path, "b.jsonl", "older\n")
+
+    def refuse(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("os.fsync", refuse)
+    answer = selfsame("data", "convert", "--data.path", source, "--out", out)
+    assert answer.code == 2
+    assert f"cannot write {out} (No space left on device)" in answer.told
+    assert snapshot(tmp_path) == {"a.jsonl": ROWS, "b.jsonl": b"older\n"}
+
+
+# --- Ctrl-C
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(selfsame, tmp_path, monkeypatch):
+    run = tmp_path / "my run"
+    endless = [
+        *tiny_run("sft", selfsame.model, run),
+        "--training.sft.max-steps",
+        "100000",
+        "--run.save-every",
+        "100000",
+    ]
+    endless += ["--training.sft.epochs", "100000"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "selfsame.cli", *endless], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        began = time.monotonic()
+        while len(read_jsonl(run / "metrics.jsonl")[0]) < 2:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() - began < 120
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert err.splitlines()[-1].startswith("selfsame: stopped; give the same command again to go on: selfsame sft ")
+    assert f"--run.directory '{run}'" in err.splitlines()[-1]
+    assert out == ""
+    steps = len(read_jsonl(run / "metrics.jsonl")[0])
+    saved = CheckpointManager(run / "checkpoints" / "sft").load()
+    assert (saved.step, saved.state["done"]) == (steps, False)
+
+    # The same command goes on: interrupted while it writes down a step, it ends the next one.
+    from selfsame.run.logger import RunLogger
+
+    log = RunLogger.log
+
+    pressed: list[int] = []
+
+    def log_and_interrupt(self: Any, *arguments: Any) -> None:
+        log(self, *arguments)
+        if not pressed:
+            pressed.append(1)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(RunLogger, "log", log_and_interrupt)
+    answer = selfsame(*endless)
+    assert answer.code == 130
+    assert CheckpointManager(run / "checkpoints" / "sft").load().step == steps + 2
+    rows = [row["step"] for row in read_jsonl(run / "metrics.jsonl")[0]]
+    assert rows == list(range(1, len(rows) + 1))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_in_chat_says_no_more_than_that(selfsame, tuned, monkeypatch):
+    def press(_: str = "") -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("builtins.input", press)
+    answer = selfsame("chat", "--model", tuned, "--persona", "I sing.")
+    assert (answer.code, answer.told) == (130, "selfsame: stopped")

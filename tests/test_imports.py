@@ -1,0 +1,136 @@
+"""The rooms of `docs/design` and who may import whom: `types, errors, settings <- config <- data, run <- model <- rollout
+<- training, eval, serve <- pipeline, cli`; `report` reads run directories only."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import selfsame
+
+ROOT = Path(selfsame.__file__).parent
+FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
+GROUND = {"types", "errors", "settings"}
+DATA = GROUND | {"data"}
+RUN = GROUND | {"run"}
+MODEL = DATA | RUN | {"model"}
+ROLLOUT = MODEL | {"rollout"}
+MAY_IMPORT: dict[str, set[str]] = {
+    "types": set(),
+    "errors": set(),
+    "settings": set(),
+    "config": GROUND,  # and each room's settings.py, as every room may
+    "data": DATA,
+    "run": RUN,
+    "model": MODEL,
+    "rollout": ROLLOUT,
+    "training": ROLLOUT | {"training"},
+    "eval": ROLLOUT | {"eval"},
+    "serve": ROLLOUT | {"serve", "config"},
+    "report": RUN | {"report"},
+    "pipeline": ROLLOUT | {"config", "training", "eval", "report"},
+    "cli": ROLLOUT | {"config", "serve", "report", "pipeline"},
+    "__init__": {"config", "types", "errors", "data", "model", "rollout", "training", "eval", "run"},
+}
+VAGUE = {"utils", "util", "common", "helpers", "helper", "misc", "tools", "shared"}
+LONGEST = 340
+
+
+def imported(file: str, source: str | None = None) -> set[str]:
+    """Modules of this package that a file imports anywhere, also inside functions, without `selfsame.` in front."""
+    found: set[str] = set()
+    package = ["selfsame", *Path(file).parts[:-1]]
+    for node in ast.walk(ast.parse(source or (ROOT / file).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            start = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*start, *([node.module] if node.module else [])])
+            found |= {f"{module}.{alias.name}" if is_package(module) else module for alias in node.names}
+    return {name.removeprefix("selfsame.") for name in found if name.startswith("selfsame.")}
+
+
+def is_package(module: str) -> bool:
+    return (ROOT.parent / module.replace(".", "/")).is_dir()
+
+
+def room(module: str) -> str:
+    return module.split(".")[0]
+
+
+def settings_of_a_room(module: str) -> bool:
+    return module.endswith(".settings")
+
+
+def strangers(file: str, source: str | None = None) -> list[str]:
+    """What a file imports and may not."""
+    allowed = MAY_IMPORT[room(file.removesuffix(".py").replace("/", "."))]
+    own_settings_only = file.endswith("/settings.py")
+    return sorted(
+        module
+        for module in imported(file, source)
+        if (room(module) not in allowed and not (settings_of_a_room(module) and not file.startswith("report/")))
+        or (own_settings_only and module not in GROUND)
+    )
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_imports_point_one_way(file):
+    assert strangers(file) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "stranger"),
+    [
+        ("training/loop.py", "from selfsame.report.page import write_report", "report.page"),
+        ("training/loop.py", "def f():\n    import selfsame.eval.system", "eval.system"),
+        ("eval/system.py", "from selfsame.training import loop", "training.loop"),
+        ("eval/system.py", "from ..training.loop import fit", "training.loop"),
+        ("eval/system.py", "from .. import pipeline", "pipeline"),
+        ("report/page.py", "from selfsame.data.settings import DataSettings", "data.settings"),
+        ("data/loader.py", "from selfsame import cli", "cli"),
+        ("model/settings.py", "from selfsame.model.roles import Roles", "model.roles"),
+        ("config.py", "from selfsame.data.loader import Dataset", "data.loader"),
+    ],
+)
+def test_a_wrong_import_is_seen(file, line, stranger):
+    assert strangers(file, line) == [stranger]
+
+
+def test_every_room_has_a_rule_and_every_rule_a_room():
+    rooms = {room(file.removesuffix(".py").replace("/", ".")) for file in FILES}
+    assert rooms == set(MAY_IMPORT)
+    assert imported("cli.py") >= {"pipeline", "data.loader"}  # inside functions too
+
+
+def test_names_say_what_is_inside():
+    assert [file for file in FILES if VAGUE & {part.removesuffix(".py") for part in Path(file).parts}] == []
+
+
+def test_files_are_short():
+    tests = Path(__file__).parent
+    files = [*ROOT.rglob("*.py"), *tests.rglob("*.py")]
+    assert len(files) > 60
+    lengths = {str(path): len(path.read_text(encoding="utf-8").splitlines()) for path in files}
+    assert {path: length for path, length in lengths.items() if length > LONGEST} == {}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"], ["run", "--preset", "none"]])
+def test_what_needs_no_model_imports_none(arguments):
+    """Torch and its friends take seconds to import."""
+    code = (
+        "import json, sys\nfrom selfsame.cli import main\ncode = main(sys.argv[1:])\n"
+        "print(json.dumps([code, sorted(name for name in sys.modules if '.' not in name)]), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    code, modules = json.loads(done.stderr.splitlines()[-1])
+    assert code == (2 if "none" in arguments else 0)
+    assert "argparse" in modules
+    heavy = "torch transformers peft accelerate datasets matplotlib scipy numpy sacrebleu gradio fastapi wandb".split()  # noqa: SIM905
+    assert set(heavy).isdisjoint(modules)

@@ -1,0 +1,44 @@
+"""Every command and every setting that the README names exists."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from selfsame.cli import read_config
+from selfsame.config import preset_names, setting_names
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+TEXT = README.read_text()
+COMMANDS = [line for block in re.findall(r"```\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines() if line]
+TRAINING = [c for c in COMMANDS if re.search(r"(?:^|/|-m )(?:selfsame|selfsame\.cli) (?:run|sft|reward|ppo|dpo|demo)\b", c)]
+
+
+def test_the_readme_shows_commands():
+    assert (
+        len(TRAINING) >= 4 and any(c.startswith("make demo") for c in COMMANDS) and any("chat" in c for c in COMMANDS)
+    )
+
+
+@pytest.mark.parametrize("command", TRAINING)
+def test_training_commands_are_valid(command):
+    words = shlex.split(command, comments=True)
+    start = next(i for i, word in enumerate(words) if re.fullmatch(r"(?:.*/)?selfsame(?:\.cli)?", word))
+    config, _ = read_config(words[start + 2 :])
+    assert config.run.stages
+
+
+def test_named_settings_and_presets_exist():
+    known = {name.replace("_", "-") for name in setting_names()} | set(setting_names())
+    for flag in re.findall(r"--([a-z_]+\.[a-z._-]+)", TEXT):
+        assert flag in known or flag == "a.b.c", flag
+    listed = re.search(r"presets/\*\.yaml`: ([^)]*)\)", TEXT)
+    assert listed and sorted(re.findall(r"`([\w-]+)`", listed[1])) == preset_names()
+
+
+def test_results_come_from_a_record_by_a_command():
+    for name in re.findall(r"<!-- results:(\w+) -->", TEXT):
+        assert f"<!-- /results:{name} -->" in TEXT and f"--marker {name}" in TEXT
