@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "eval": ROLLOUT | {"eval"},
     "serve": ROLLOUT | {"serve", "config"},
     "report": RUN | {"report"},
-    "pipeline": ROLLOUT | {"config", "training", "eval", "report"},
+    "pipeline": ROLLOUT | {"config", "training", "eval", "serve", "report"},
     "cli": ROLLOUT | {"config", "serve", "report", "pipeline"},
     "__init__": {"config", "types", "errors", "data", "model", "rollout", "training", "eval", "run"},
 }

@@ -138,9 +138,9 @@ def _training_help(command: str) -> None:
 
 
 def _print_results(path: Path) -> None:
-    from selfsame.report.tables import results_table, reward_lines, text_table
+    from selfsame.report.tables import results_table, summary_lines, text_table
 
-    print("\n\n".join([text_table(results_table(path)), *reward_lines(path)]))
+    print("\n\n".join(part for part in (text_table(results_table(path)), "\n".join(summary_lines(path))) if part))
     print(f"\nreport: {path / 'report.html'}")
     print(f"chat:   selfsame chat --model {path} --persona 'I have two dogs.' 'I drive a night bus.'")
 

@@ -13,6 +13,8 @@ from selfsame.config import Config, config_hash
 from selfsame.data.generator import PreferenceGenerator
 from selfsame.data.loader import Dataset, DatasetLoader, write_rejects
 from selfsame.errors import DataError, RunError
+from selfsame.eval.compare import compare_systems
+from selfsame.eval.statistics import Bootstrap
 from selfsame.eval.system import evaluate_system
 from selfsame.model import parallel
 from selfsame.model.roles import Roles, load_roles
@@ -160,6 +162,11 @@ class _Pipeline:
             )
             if parallel.is_main():
                 write_json(path, {**result, "checkpoint": mark})
+        if parallel.is_main():
+            paths = {system: self.directory.eval_path(system) for system in ROLE_OF}
+            records = {system: read_json(path) for system, path in paths.items() if path.exists()}
+            bootstrap = Bootstrap(config.evaluation.resamples, config.evaluation.confidence, config.seed)
+            write_json(self.directory.path / "comparisons.json", compare_systems(records, bootstrap))
 
     # --- what they need ---------------------------------------------------------------------------------------------
 
@@ -180,24 +187,28 @@ class _Pipeline:
         return data
 
     def _set_aside_what_does_not_fit(self) -> None:
-        """Leaves out the sides whose persona does not leave half of the context for turns: told now, not in mid-training."""
+        """Leaves out the sides whose persona takes more than half of the context, or of which no reply fits: told now, not
+        in mid-training."""
         data, settings = self.data, self.config.model
         parts = {"train": data.train, "validation": data.validation}
         kept = {name: [side for side in part if self._fits(side)] for name, part in parts.items()}
         count = sum(map(len, parts.values())) - sum(map(len, kept.values()))
         if not kept["train"]:
             raise DataError(
-                f"every persona of {self.config.data.path} is longer than half of model.max_length ({settings.max_length}"
-                " tokens): shorten them or raise model.max_length"
+                f"no side of {self.config.data.path} fits into model.max_length ({settings.max_length} tokens): the persona"
+                " must leave half of it, and a turn with its reply the rest; shorten them or raise model.max_length"
             )
         if count:
-            say(f"left out, persona longer than half of model.max_length: {count} sides", parallel.is_main())
+            say(f"left out, persona or all replies too long for model.max_length: {count} sides", parallel.is_main())
         self.data = replace(data, **kept)
 
     def _fits(self, side: Example) -> bool:
         processor = self.roles.processor
         try:
-            return bool(processor.encode_prompt(Prompt(side.persona), processor.max_length // 2))
+            return bool(
+                processor.encode_prompt(Prompt(side.persona), processor.max_length // 2)
+                and processor.encode_example(side)
+            )
         except DataError:
             return False
 

@@ -16,9 +16,8 @@ from selfsame.data.keywords import words
 from selfsame.data.processor import DataProcessor, EncodedDialogue
 from selfsame.errors import DataError
 from selfsame.eval.statistics import Bootstrap, Estimate, jackknife
-from selfsame.model.branches import chain, reply_logprobs
+from selfsame.model.branches import chain, micro_batches, reply_logprobs
 from selfsame.model.roles import Roles
-from selfsame.model.branches import micro_batches
 from selfsame.types import Example
 
 _ARTICLES = ("a", "an", "the")

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from selfsame.errors import RunError
 from selfsame.report.plots import Plot, result_plots, training_plots
-from selfsame.report.tables import UNKNOWN, Row, read_evaluations, result_grids, reward_lines, rows_of
+from selfsame.report.tables import UNKNOWN, Row, interval_level, read_evaluations, result_grids, rows_of, summary_lines
 from selfsame.run.directory import RunDirectory, dotted, read_json, read_jsonl, write_text
 
 _STAGES = ("sft", "reward", "ppo", "dpo")
@@ -51,7 +51,8 @@ def _content(run: RunDirectory) -> dict[str, Any]:
         "stages": _stages(run, config, records, rows),
         "rows": rows,
         "grids": result_grids(rows) if rows else [],
-        "reward_lines": reward_lines(run.path),
+        "level": interval_level(evaluations),
+        "summary_lines": summary_lines(run.path),
         "result_plots": _safe(result_plots(rows)),
         "curves": _by_stage(training_plots(records)),
         "conversations": conversations(samples),

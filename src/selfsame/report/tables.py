@@ -112,20 +112,44 @@ def markdown_results(run_dir: str | Path) -> str:
     if not items:
         return markdown_table(rows)
     counts = ", ".join(f"{name} {count}" for name, count in items.items())
-    notes = f"In brackets: 95% confidence interval. Prompts behind the first table: {counts}. In *italics*: references."
-    return "\n\n".join([markdown_table(rows), *reward_lines(run_dir), notes])
+    level = interval_level(read_evaluations(RunDirectory.open(run_dir)))
+    notes = (
+        f"In brackets: {level} confidence interval. Prompts behind the first table: {counts}. In *italics*: references."
+    )
+    listed = "\n".join(f"- {line}" for line in summary_lines(run_dir))
+    return "\n\n".join(part for part in (markdown_table(rows), listed, notes) if part)
 
 
-def reward_lines(run_dir: str | Path) -> list[str]:
-    """A sentence on the reward model's accuracy on held-out pairs, if it was measured."""
-    path = RunDirectory.open(run_dir).path / "reward.json"
-    if not path.exists():
-        return []
-    record = read_json(path)
+def interval_level(evaluations: Mapping[str, Mapping[str, Any]]) -> str:
+    """`95%`: the coverage of the intervals, as the evaluations say; several if they differ."""
+    settings = [content.get("settings") or {} for content in evaluations.values()]
+    levels = {float((s.get("evaluation") or {}).get("confidence", 0.95)) for s in settings} or {0.95}
+    return " or ".join(f"{100 * level:g}%" for level in sorted(levels))
+
+
+def summary_lines(run_dir: str | Path) -> list[str]:
+    """Sentences on what the stages changed, prompt by prompt, and on the reward model: as far as they were measured."""
+    folder = RunDirectory.open(run_dir).path
+    lines = []
+    if (folder / "comparisons.json").exists():
+        lines += [_comparison_line(record) for record in read_json(folder / "comparisons.json")]
+    if (folder / "reward.json").exists():
+        lines.append(_reward_line(read_json(folder / "reward.json")))
+    return lines
+
+
+def _comparison_line(record: Mapping[str, Any]) -> str:
+    """`ppo - sft, consistency: +0.052 [0.010, 0.094], higher`."""
+    cell = cell_of(record)
+    shown = UNKNOWN if cell.value is None else f"{'+' if cell.value >= 0 else ''}{cell.show(3)}"
+    return f"{record['system']} - {record['than']}, {record['metric']}, same prompts: {shown}, {record['verdict']}."
+
+
+def _reward_line(record: Mapping[str, Any]) -> str:
     by_reason = {n.partition("/")[2].replace("_", " "): v for n, v in record["metrics"].items() if "/" in n}
     reasons = ", ".join(f"{name} {value:.2f}" for name, value in by_reason.items())
     accuracy = f"ranks {record['metrics']['accuracy']:.3f} of {record['pairs']} held-out pairs rightly"
-    return [f"Reward model: {accuracy} ({reasons})."]
+    return f"Reward model: {accuracy} ({reasons})."
 
 
 def update_readme(readme_path: str | Path, marker: str, text: str) -> bool:

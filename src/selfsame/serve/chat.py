@@ -22,11 +22,21 @@ class Conversation:
         opening: what the bot says first, if it opens.
     """
 
-    def __init__(self, roles: Roles, role: str | None, persona: Persona, sampling: SamplingSettings, seed: int = 0, opening: str = "") -> None:
+    def __init__(
+        self,
+        roles: Roles,
+        role: str | None,
+        persona: Persona,
+        sampling: SamplingSettings,
+        seed: int = 0,
+        opening: str = "",
+    ) -> None:
         self.engine, self.role, self.sampling, self.seed = RolloutEngine(roles), role, sampling, seed
         self.persona = persona
         self.turns: list[str] = ["", opening.strip()] if opening.strip() else []
-        roles.processor.encode_prompt(Prompt(persona), sampling.max_new_tokens)  # a persona that is too long is told now
+        roles.processor.encode_prompt(
+            Prompt(persona), sampling.max_new_tokens
+        )  # a persona that is too long is told now
 
     def say(self, text: str) -> str:
         """The bot's reply to what the user says."""
