@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,19 @@ _SMALL = """--model.dtype float32 --model.max-length 256 --model.lora.rank 4 --d
     --training.ppo.steps 1 --training.ppo.prompts-per-step 2 --training.ppo.max-new-tokens 6
     --pairs.count 10 --pairs.validation-count 10 --sampling.max-new-tokens 6 --evaluation.consistency-size 4
     --evaluation.engagement-size 4 --evaluation.perplexity-size 2 --evaluation.resamples 100"""
+
+ROWS = "".join(
+    json.dumps(
+        {
+            "user1_persona": [f"I have {k} dogs."],
+            "user2_persona": [f"I teach class {k}."],
+            "turns": [[1, f"Hi, I have {k} dogs."], [2, f"Hello, I teach class {k}."]],
+        }
+    )
+    + "\n"
+    for k in range(12)
+).encode()
+"""Dialogues of 24 people, a line each."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +58,8 @@ class Command:
     def __call__(self, *arguments: object) -> Outcome:
         self.capsys.readouterr()
         code = main([str(argument) for argument in arguments])
-        return Outcome(code, *self.capsys.readouterr())
+        said = self.capsys.readouterr()
+        return Outcome(code, said.out, said.err)
 
     def tiny(self, command: str, directory: Path, *more: object) -> Outcome:
         return self(*tiny_run(command, self.model, directory), *more)
@@ -59,3 +74,9 @@ def snapshot(folder: Path, leave_out: tuple[str, ...] = ()) -> dict[str, bytes]:
     """Every file of a folder with its content."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in leave_out)
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def make(folder: Path, name: str, content: bytes | str) -> Path:
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path

@@ -12,23 +12,11 @@ from typing import Any
 
 import pytest
 
-from commands import Command, snapshot, tiny_run
+from commands import ROWS, Command, make, snapshot, tiny_run
 from conftest import CHATML, make_tokenizer
 from selfsame.cli import main
 from selfsame.data.processor import MARKERS, DataProcessor
 from selfsame.errors import DataError
-
-ROWS = "".join(
-    json.dumps(
-        {
-            "user1_persona": [f"I have {k} dogs."],
-            "user2_persona": [f"I teach class {k}."],
-            "turns": [[1, f"Hi, I have {k} dogs."], [2, f"Hello, I teach class {k}."]],
-        }
-    )
-    + "\n"
-    for k in range(12)
-).encode()
 
 
 @pytest.fixture
@@ -42,12 +30,6 @@ def tuned(tmp_path_factory: pytest.TempPathFactory, tiny_models: Any) -> Path:
     directory = tmp_path_factory.mktemp("runs") / "tuned"
     assert main(tiny_run("sft", tiny_models(), directory)) == 0
     return directory
-
-
-def make(folder: Path, name: str, content: bytes | str) -> Path:
-    path = folder / name
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return path
 
 
 # --- words on the command line

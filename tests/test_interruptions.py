@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 import signal
@@ -15,22 +14,10 @@ from typing import Any
 
 import pytest
 
-from commands import Command, snapshot, tiny_run
+from commands import ROWS, Command, make, snapshot, tiny_run
 from selfsame.cli import main
 from selfsame.run.checkpoint import CheckpointManager
 from selfsame.run.directory import read_jsonl
-
-ROWS = "".join(
-    json.dumps(
-        {
-            "user1_persona": [f"I have {k} dogs."],
-            "user2_persona": [f"I teach class {k}."],
-            "turns": [[1, f"Hi, I have {k} dogs."], [2, f"Hello, I teach class {k}."]],
-        }
-    )
-    + "\n"
-    for k in range(12)
-).encode()
 
 
 @pytest.fixture
@@ -44,12 +31,6 @@ def tuned(tmp_path_factory: pytest.TempPathFactory, tiny_models: Any) -> Path:
     directory = tmp_path_factory.mktemp("runs") / "tuned"
     assert main(tiny_run("sft", tiny_models(), directory)) == 0
     return directory
-
-
-def make(folder: Path, name: str, content: bytes | str) -> Path:
-    path = folder / name
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return path
 
 
 # --- folders and disks
