@@ -64,7 +64,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory, tiny_models: Any) -> Path:
         ("evaluate x --json /none/out.json", "the folder /none does not exist"),
         ("evaluate x --json /", "/ is not a file"),
         ("evaluate x --seed -1", "argument --seed: '-1' is not a number from 0"),
-        ("evaluate /none", "cannot load the model '/none'"),
+        ("evaluate /none", "model.base: there is no folder '/none'"),
         ("evaluate nobody/nothing", "cannot load the model 'nobody/nothing'"),
         ("evaluate x --system ppo", "x is not a run: leave out the system 'ppo'"),
         ("report", "required: RUN"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -139,3 +141,30 @@ def test_ppo_and_dpo_start_from_sft_and_differ(whole):
     assert all(w.keys() == weights[0].keys() for w in weights)
     distances = [float((w[name] - weights[0][name]).abs().max()) for w in weights[1:]]
     assert all(0 < d < 0.1 for d in distances) and distances[0] != distances[1]
+
+
+def test_damaged_weights_are_noticed_wherever_they_are_used(whole, tmp_path, capsys):
+    directory = tmp_path / "damaged"
+    shutil.copytree(whole, directory)
+    file = sorted(directory.glob("checkpoints/sft/step-*/sft/adapter_model.safetensors"))[-1]
+    content = bytearray(file.read_bytes())
+    content[-100:] = bytes(100)
+    file.write_bytes(content)
+    shutil.rmtree(directory / "checkpoints" / "reward")
+    for command in (
+        arguments(directory),
+        ["chat", "--model", str(directory), "--system", "sft", "--persona", "I sing."],
+    ):
+        assert main(command) == 2
+        assert "adapter_model.safetensors" in capsys.readouterr().err
+
+
+def test_a_run_does_not_go_on_with_other_dialogues(whole, tmp_path, capsys):
+    data, directory = tmp_path / "own.jsonl", tmp_path / "run"
+    rows = Path(str(importlib.resources.files("selfsame") / "data/demo/dialogues.jsonl")).read_text().splitlines()
+    command = ["--data.path", str(data), "--run.stages", "sft"]
+    data.write_text("\n".join(rows[:40]))
+    assert main([*arguments(directory), *command]) == 0
+    data.write_text("\n".join(rows[40:80]))
+    assert main([*arguments(directory), *command]) == 2
+    assert "holds a run on other dialogues" in capsys.readouterr().err

@@ -14,7 +14,9 @@ from selfsame.config import preset_names, setting_names
 README = Path(__file__).resolve().parents[1] / "README.md"
 TEXT = README.read_text()
 COMMANDS = [line for block in re.findall(r"```\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines() if line]
-TRAINING = [c for c in COMMANDS if re.search(r"(?:^|/|-m )(?:selfsame|selfsame\.cli) (?:run|sft|reward|ppo|dpo|demo)\b", c)]
+TRAINING = [
+    c for c in COMMANDS if re.search(r"(?:^|/|-m )(?:selfsame|selfsame\.cli) (?:run|sft|reward|ppo|dpo|demo)\b", c)
+]
 
 
 def test_the_readme_shows_commands():

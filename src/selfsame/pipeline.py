@@ -30,7 +30,11 @@ from selfsame.training.loop import Record
 from selfsame.training.ppo import PPOTrainer
 from selfsame.training.reward import RewardTrainer
 from selfsame.training.sft import SFTTrainer
-from selfsame.types import Example, Prompt
+from selfsame.types import Example, PreferencePair, Prompt
+
+_STAGES = ("sft", "reward", "ppo", "dpo")
+FREE = ("run", "model.device", "sampling.batch_size", *(f"training.{stage}.token_budget" for stage in _STAGES))
+"""Settings that may change when a run is resumed: where it runs and how much memory it takes."""
 
 
 def run_directory(config: Config, name: str) -> Path:
@@ -48,7 +52,7 @@ def run(config: Config, name: str = "run") -> RunDirectory:
     parallel.start()
     path = run_directory(config, name)
     if parallel.is_main():
-        RunDirectory.create(path, config.model_dump(mode="json"), free=("run",))
+        RunDirectory.create(path, config.model_dump(mode="json"), FREE)
     parallel.barrier()
     directory = RunDirectory.open(path)
     if not parallel.is_main():
@@ -82,6 +86,7 @@ class _Pipeline:
             self._set_aside_what_does_not_fit()
             self.train_pairs = PreferenceGenerator(self.data.train, config.pairs, config.seed)
             self.held_out = held_out_generator(self.data, config)
+            self.pairs = self._make_pairs() if {"reward", "dpo"} & set(config.run.stages) else ([], [])
             for stage in config.run.stages:
                 with self._timed(stage):
                     getattr(self, f"_{stage}")()
@@ -122,7 +127,7 @@ class _Pipeline:
     def _dpo(self) -> None:
         config = self.config
         self._need("sft")
-        pairs, held_out = self._pairs()
+        pairs, held_out = self.pairs
         DPOTrainer(
             self.roles,
             pairs=pairs,
@@ -226,14 +231,15 @@ class _Pipeline:
             parallel.barrier()
         return load_roles(resolved_model(self.config, self.directory), self.config.seed)
 
-    def _pairs(self) -> tuple[list[Any], list[Any]]:
+    def _make_pairs(self) -> tuple[list[PreferencePair], list[PreferencePair]]:
+        """Made before the first stage, so that data which gives no pair is told before anything is trained."""
         config = self.config.pairs
         held_out = self.held_out.generate_pairs(config.validation_count) if self.data.validation else []
         return self.train_pairs.generate_pairs(config.count), held_out
 
     def _reward_trainer(self) -> RewardTrainer:
         self._need("sft")
-        pairs, held_out = self._pairs()
+        pairs, held_out = self.pairs
         config = self.config
         return RewardTrainer(
             self.roles,

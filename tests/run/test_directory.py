@@ -46,7 +46,7 @@ def test_create_stores_the_config_and_comes_back_to_it(tmp_path: Path) -> None:
 
 
 def test_another_config_is_refused_and_the_keys_are_named(tmp_path: Path) -> None:
-    RunDirectory.create(tmp_path / "run", CONFIG)
+    RunDirectory.create(tmp_path / "run", CONFIG).checkpoints("sft").mkdir(parents=True)
     other = {"seed": 0, "training": {"ppo": {"kl_coef": 0.1, "clip": 0.2}}, "run": {"trackers": (), "stages": ("sft",)}}
     with pytest.raises(RunError, match=r"training\.ppo\.kl_coef: stored 0\.05, now 0\.1") as caught:
         RunDirectory.create(tmp_path / "run", other | {"extra": 1})
@@ -56,11 +56,18 @@ def test_another_config_is_refused_and_the_keys_are_named(tmp_path: Path) -> Non
 
 
 def test_keys_that_are_free_may_change_and_are_stored(tmp_path: Path) -> None:
-    RunDirectory.create(tmp_path / "run", CONFIG)
+    RunDirectory.create(tmp_path / "run", CONFIG).checkpoints("sft").mkdir(parents=True)
     other = CONFIG | {"run": {"trackers": ("wandb",), "stages": ("sft",)}}
     with pytest.raises(RunError, match=r"run\.trackers"):
         RunDirectory.create(tmp_path / "run", other)
     assert RunDirectory.create(tmp_path / "run", other, free=("run.trackers",)).config()["run"]["trackers"] == ["wandb"]
+
+
+def test_a_mistyped_setting_can_be_put_right_while_nothing_was_made(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path / "run", CONFIG | {"seed": 7})
+    run.data_path.write_text("{}")
+    assert RunDirectory.create(tmp_path / "run", CONFIG).config()["seed"] == CONFIG["seed"]
+    assert not run.data_path.exists()
 
 
 def test_a_path_that_cannot_be_a_run(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,6 @@ from selfsame.data.processor import MARKERS
 from selfsame.errors import ConfigError
 from selfsame.model.settings import ModelSettings
 
-logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns on import of kernels that it would download
-os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # sums in a fixed order on GPUs; read when CUDA starts
 transformers.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
 
@@ -195,6 +192,10 @@ class explained:
     def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
         if error is None or not isinstance(error, Exception) or isinstance(error, ConfigError):
             return
+        if not self.name or (self.name[0] in "/.~" and not Path(self.name).is_dir()):
+            raise ConfigError(
+                f"model.base: there is no folder {self.name!r}; give a folder with config.json or a hub id"
+            ) from error
         first = str(error).strip().split("\n")[0][:160]
         if Path(self.name).is_dir():
             raise ConfigError(f"the folder {self.name} holds no usable causal language model: {first}") from error

@@ -66,10 +66,16 @@ class Roles:
         with warnings.catch_warnings(), torch.random.fork_rng():
             torch.manual_seed(self.seed)
             warnings.simplefilter("ignore")  # GPT-2's layers are stored transposed; PEFT sees to it, and says so
-            if self.peft is None:
-                self.peft = get_peft_model(self.base, config, adapter_name=role)  # pyright: ignore
-            else:
-                self.peft.add_adapter(role, config)
+            try:
+                if self.peft is None:
+                    self.peft = get_peft_model(self.base, config, adapter_name=role)  # pyright: ignore
+                else:
+                    self.peft.add_adapter(role, config)
+            except ValueError as error:
+                names = sorted({n.rpartition(".")[2] for n, m in self.base.named_modules() if isinstance(m, nn.Linear)})
+                raise ConfigError(
+                    f"model.lora.targets {self.settings.targets} name no layer of this model: choose among {', '.join(names)}"
+                ) from error
         for name, layer in self.peft.named_modules():
             if "lora_dropout" in name:
                 layer.eval()

@@ -170,8 +170,10 @@ class RunDirectory:
         with writing(run.path):
             run.path.mkdir(parents=True, exist_ok=True)
             others = [entry.name for entry in run.path.iterdir() if not entry.name.startswith(".")]
-        if run.config_path.exists():
+        if run.config_path.exists() and run._has_results():
             run._check_same(now, free)
+        elif run.config_path.exists():  # nothing was made yet: a mistyped setting may be put right
+            run.data_path.unlink(missing_ok=True)
         elif others:
             raise ConfigError(f"{path} is not empty and holds no run: choose another --run.directory")
         if not run.config_path.exists() or run.config() != now:
@@ -252,6 +254,9 @@ class RunDirectory:
         """Store on what machine and with which versions the run was made; the first part of a resumed run counts."""
         if not self.environment_path.exists():
             write_json(self.environment_path, describe_environment())
+
+    def _has_results(self) -> bool:
+        return any((self.path / name).exists() for name in ("base", "checkpoints", "eval"))
 
     def _check_same(self, now: Mapping[str, Any], free: Sequence[str]) -> None:
         stored, current = dotted(self.config()), dotted(now)

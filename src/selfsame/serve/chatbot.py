@@ -27,9 +27,16 @@ def resolved_model(config: Config, directory: RunDirectory) -> ModelSettings:
 
 
 def finished(directory: RunDirectory, stage: str) -> Path | None:
-    """The last checkpoint of a stage that is done, else None."""
-    path = CheckpointManager(directory.checkpoints(stage)).latest()
-    return path if path is not None and read_json(path / "state.json")["done"] else None
+    """The last checkpoint of a stage that is done, else None.
+
+    Raises:
+        RunError: its files are not those that were written.
+    """
+    manager = CheckpointManager(directory.checkpoints(stage))
+    if manager.latest() is None:
+        return None
+    checkpoint = manager.load()
+    return checkpoint.path if checkpoint.state["done"] else None
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""Rows -> dialogues -> prompts, examples and preference pairs."""
