@@ -83,9 +83,9 @@ def reward_alike_tokens(trainer):
     ]
 
 
-def learn(folder, **settings):
-    """Metrics of rollouts before and after eight steps of PPO, nine prompts with four replies each."""
-    trainer = ppo_trainer(folder, steps=8, minibatches=1, prompts_per_step=9, samples_per_prompt=4, **settings)
+def learn(folder, steps=8, **settings):
+    """Metrics of rollouts before and after some steps of PPO, nine prompts with four replies each."""
+    trainer = ppo_trainer(folder, steps=steps, minibatches=1, prompts_per_step=9, samples_per_prompt=4, **settings)
     reward_alike_tokens(trainer)
     torch.nn.init.zeros_(trainer.roles.heads["value"].linear.weight)  # a random critic would only add noise
     before = trainer.metrics(trainer.collect(100))
@@ -99,9 +99,9 @@ def test_training_raises_the_reward(tiny_models):
 
 
 def test_the_kl_penalty_holds_the_policy_back(tiny_models):
-    _, free = learn(tiny_models(), learning_rate=0.003, kl_coef=0.0)
-    _, held = learn(tiny_models(), learning_rate=0.003, kl_coef=2.0)
-    assert free["kl"] > 1 and held["kl"] < 0.6 * free["kl"]
+    _, free = learn(tiny_models(), steps=16, learning_rate=0.003, kl_coef=0.0)
+    _, held = learn(tiny_models(), steps=16, learning_rate=0.003, kl_coef=2.0)
+    assert free["kl"] > 4 and held["kl"] < 0.6 * free["kl"]  # 0.24 to 0.38 for three seeds
 
 
 def test_a_reply_without_end_is_penalised(tiny_models):
