@@ -167,9 +167,9 @@ def _evaluate(arguments: list[str]) -> None:
     from selfsame.run.directory import write_json
 
     result = evaluate_model(options.model, options.data, options.system, options.seed)
-    print(text_table(rows_of({result["system"]: result})))
-    if options.json:
+    if options.json:  # first: whoever reads the table may close the pipe
         write_json(Path(options.json), result)
+    print(text_table(rows_of({result["system"]: result})))
 
 
 def _report(arguments: list[str]) -> None:
