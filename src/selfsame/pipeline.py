@@ -75,6 +75,7 @@ class _Pipeline:
             self.tracker.from_dict(read_json(directory.path / "timing.json"))
 
     def go(self) -> None:
+        """Data, base, then the stages of the configuration; records and trackers are closed whatever happens."""
         config = self.config
         main = parallel.is_main()
         self.logger = RunLogger(self.directory, config.run.trackers, config.model_dump(mode="json"), enabled=main)

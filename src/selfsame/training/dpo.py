@@ -95,6 +95,7 @@ class DPOTrainer:
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
+        """Loss, accuracy and margin on the held-out pairs, none if there are none."""
         if not self.validation:
             return {}
         encoded = [encode_pair(self.roles.processor, p) for p in self.validation]

@@ -107,6 +107,7 @@ class RewardTrainer:
         return {"tokens": float(sum(len(part) for pair in batch for part in pair))}
 
     def evaluate(self) -> dict[str, float]:
+        """Ranking accuracy on the held-out pairs, none if there are none."""
         return {f"validation_{n}": v for n, v in self.evaluate_ranking_accuracy(self.validation).items()}
 
     def evaluate_ranking_accuracy(self, pairs: Sequence[PreferencePair]) -> dict[str, float]:
