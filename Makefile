@@ -10,7 +10,7 @@ setup: .venv/.ready
 demo: setup
 	.venv/bin/selfsame demo
 
-# Two workers with a thread each: two threads each would wait for one another.
+# Two workers on two cores: a thread each.
 test quick: export OMP_NUM_THREADS = 1
 test: setup lint types
 	.venv/bin/pytest -n 2 --dist worksteal
