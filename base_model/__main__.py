@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import sys
 from pathlib import Path
+
+from selfsame.errors import SelfsameError
 
 HERE = Path(__file__).parent
 WORK = Path("runs/base-model")
@@ -29,7 +32,12 @@ def main() -> None:
         command.add_argument("--work", type=Path, default=WORK, help="where the training is written")
         command.add_argument("--records", type=Path, default=HERE / "records", help="where the records are")
     options = parser.parse_args()
-    {"train": _train, "export": _export, "evaluate": _evaluate, "card": _card}[options.command](options)
+    try:
+        {"train": _train, "export": _export, "evaluate": _evaluate, "card": _card}[options.command](options)
+    except SelfsameError as error:
+        sys.exit(f"base_model: {error}")
+    except KeyboardInterrupt:
+        sys.exit("base_model: stopped; the same command goes on after the last checkpoint")
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -40,11 +48,13 @@ def _train(options: argparse.Namespace) -> None:
 
     recipe = load_recipe(options.recipe)
     parallel.start()
-    if parallel.is_main():
-        prepare(options.data, options.work, recipe.views.source_weights)
-    parallel.barrier()
-    pretrain(recipe, options.work)
-    parallel.stop()
+    try:
+        if parallel.is_main():
+            prepare(options.data, options.work, recipe.views.source_weights)
+        parallel.barrier()
+        pretrain(recipe, options.work)
+    finally:
+        parallel.stop()
 
 
 def _export(options: argparse.Namespace) -> None:

@@ -2,7 +2,7 @@
 
 Left out: what `selfsame.data.audit` removes (placeholders, empty turns, copies, speakers who claim the other's persona);
 every dialogue that shares 13 words in a row with a turn of a set that Selfsame is evaluated on; and every dialogue with
-a trait of such a set.
+a trait of Synthetic-Persona-Chat's validation personas. Shorter turns of small talk that both have stay.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 from selfsame.data.audit import audit
 from selfsame.data.keywords import words
 from selfsame.data.loader import DatasetLoader
+from selfsame.errors import ConfigError, DataError
 from selfsame.run.directory import write_json, write_text
 from selfsame.run.logger import say
 from selfsame.types import Dialogue, Turn
@@ -66,6 +67,8 @@ def prepare(data: Path | None, work: Path, sources: Iterable[str]) -> Path:
                 removed[dialogue.id] = reason
         kept = [d for d in dialogues if d.id not in removed]
         lines += [json.dumps(_record(name, d), ensure_ascii=False) for d in kept]
+        if not kept:
+            raise DataError(f"{name}: no dialogue is left")
         account[name] = {
             "dialogues": len(dialogues),
             "kept": len(kept),
@@ -82,7 +85,7 @@ def prepare(data: Path | None, work: Path, sources: Iterable[str]) -> Path:
 def read_corpus(path: Path) -> dict[str, list[Dialogue]]:
     """The dialogues of `prepare`, by source."""
     corpus: dict[str, list[Dialogue]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8").rstrip("\n").split("\n"):
         row = json.loads(line)
         turns = tuple(Turn(speaker, text) for speaker, text in row["turns"])
         first, second = map(tuple, row["personas"])
@@ -108,7 +111,7 @@ def _read(name: str, data: Path | None) -> Iterator[Dialogue]:
         yield from parts["train"]
         return
     if data is None:
-        raise SystemExit(f"the source {name} needs --data FOLDER")
+        raise ConfigError(f"the source {name} needs --data FOLDER, see base_model/README.md")
     path = data / SOURCES[name]
     if path.suffix == ".xz":
         yield from (_with_personas(row) for row in _rows(path))
@@ -173,7 +176,7 @@ def _runs(text: str) -> Iterator[int]:
 
 def _contaminated(dialogue: Dialogue, evaluated: set[int], traits: set[str]) -> str | None:
     if any(" ".join(words(trait)) in traits for persona in dialogue.personas for trait in persona):
-        return "a trait of an evaluation set"
+        return "a trait of the validation personas"
     if any(run in evaluated for turn in dialogue.turns for run in _runs(turn.text)):
         return f"{WINDOW} words of an evaluation set"
     return None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from selfsame.config import read_yaml
+from selfsame.errors import ConfigError
 from selfsame.settings import Settings
 
 
@@ -37,7 +38,7 @@ class ViewSettings(Settings):
     drill_until: float = Field(default=1.0, gt=0, le=1)
     """Part of the training after which `drill_share` has reached its second value."""
     rename_share: tuple[float, float] = (0.0, 0.0)
-    """Share of rows in which words of the persona become similar words, wherever they occur."""
+    """Share of dialogues with a persona in which words that persona and own turns share become similar words."""
     no_persona_share: float = Field(default=0.07, ge=0, le=1)
     """Share of rows that hide the persona."""
     long_share: float = Field(default=0.05, ge=0, le=1)
@@ -74,7 +75,7 @@ class OptimiserSettings(Settings):
 
 
 class WatchSettings(Settings):
-    """What is measured along the way, on dialogues set aside for that."""
+    """What is measured along the way, on dialogues set aside for that (their personas occur in other dialogues)."""
 
     share: float = Field(default=0.02, gt=0, lt=0.5)
     """Share of the dialogues with personas set aside."""
@@ -98,6 +99,10 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
+        if self.views.usual_length > self.shape.context:
+            raise ValueError(
+                f"views.usual_length {self.views.usual_length} is more than shape.context {self.shape.context}"
+            )
         if self.shape.hidden % (2 * self.shape.heads):
             raise ValueError(
                 f"shape.hidden {self.shape.hidden} is no multiple of {2 * self.shape.heads} (heads of even size)"
@@ -106,5 +111,13 @@ class Recipe(Settings):
 
 
 def load_recipe(path: Path) -> Recipe:
-    """The recipe in a YAML file."""
-    return Recipe.model_validate(dict(read_yaml(path)))
+    """The recipe in a YAML file.
+
+    Raises:
+        ConfigError: it cannot be read, or holds a wrong value or an unknown name.
+    """
+    try:
+        return Recipe.model_validate(dict(read_yaml(path)))
+    except ValidationError as error:
+        found = error.errors()[0]
+        raise ConfigError(f"{path}: {'.'.join(map(str, found['loc']))}: {found['msg']}") from None

@@ -33,11 +33,12 @@ CHAT_TEMPLATE = """\
 {%- endfor -%}
 {%- if not talk and add_generation_prompt -%}{{- answer -}}{%- endif -%}
 """
-"""A system message is the persona, one trait a line: the prompt format of `selfsame.data.processor`, token for token."""
+"""A system message is the persona, one trait a line: the prompt format of `selfsame.data.processor`, token for token
+(but for markers and `|` in people's text, which the processor escapes)."""
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int, context: int) -> Any:
-    """A tokenizer of `vocabulary` tokens; the end token is `[SEP]`, and a space stands before the first word of a text."""
+    """A tokenizer of `vocabulary` tokens, learnt from texts with a space in front, as `DataProcessor` encodes them."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # pyright: ignore
     tokenizer.decoder = decoders.ByteLevel()  # pyright: ignore

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +22,7 @@ from base_model.settings import ModelShape, OptimiserSettings, Recipe
 from base_model.tokenizer import train_tokenizer
 from base_model.views import Row, RowMaker
 from base_model.watch import watch
+from selfsame.errors import ConfigError, RunError
 from selfsame.model import parallel
 from selfsame.model.base import choose_device, choose_dtype
 from selfsame.run.checkpoint import CheckpointManager
@@ -28,49 +31,59 @@ from selfsame.run.logger import say
 from selfsame.types import Dialogue
 
 
-def pretrain(recipe: Recipe, work: Path) -> Path:
-    """Trains on `work/corpus.jsonl` and returns the folder of the last checkpoint's model."""
-    parallel.start()
-    device = choose_device()
+def pretrain(recipe: Recipe, work: Path) -> None:
+    """Trains on `work/corpus.jsonl`, from the newest checkpoint if there is one; needs `parallel.start` before.
+
+    Raises:
+        ConfigError: `work` holds a training of another recipe or corpus, or there are more processes than rows.
+    """
+    if recipe.optimiser.rows_per_step < parallel.world():
+        raise ConfigError(f"optimiser.rows_per_step is {recipe.optimiser.rows_per_step}: at least one for each process")
     corpus = read_corpus(work / "corpus.jsonl")
     watched = [d for part in corpus.values() for d in part if d.personas[0] and is_watched(d, recipe.watch.share)]
     away = {d.id for d in watched}
     corpus = {name: [d for d in part if d.id not in away] for name, part in corpus.items()}
     if parallel.is_main():
+        _check_same(recipe, work)
         _make_tables(corpus, recipe, work)
     parallel.barrier()
     tokenizer = PreTrainedTokenizerFast.from_pretrained(work / "tokenizer")
-    maker = RowMaker(
-        corpus, tokenizer, read_json(work / "similar.json"), recipe.views, recipe.shape.context, recipe.seed
-    )
-    model = make_model(recipe.shape, tokenizer, recipe.seed).to(device).train()
+    similar = read_json(work / "similar.json")
+    maker = RowMaker(corpus, tokenizer, similar, recipe.views, recipe.shape.context, recipe.seed)
+    model = make_model(recipe.shape, tokenizer, recipe.seed).to(choose_device()).train()
     training = _Training(model, recipe.optimiser, maker)
     manager = CheckpointManager(work / "checkpoints", keep=2)
     start = training.load(manager) if manager.latest() else 0
     if parallel.is_main():
         _cut_records(work, start)
+        _watch_last(manager, work, watched, recipe)
     for step in range(start, recipe.optimiser.steps):
         began = time.perf_counter()
         record = training.step(step)
         done = step + 1
         if parallel.is_main():
-            seconds = time.perf_counter() - began
-            append_jsonl(work / "metrics.jsonl", {"step": done, **record, "seconds": round(seconds, 3)})
-            if done % 20 == 0:
-                pace = f"{record['tokens'] / seconds:.0f} tokens/s"
-                say(f"step {done}/{recipe.optimiser.steps}: loss {record['loss']:.3f}, {pace}")
+            _report(work, done, recipe.optimiser.steps, record | {"seconds": round(time.perf_counter() - began, 3)})
         if done % recipe.watch.every == 0 or done == recipe.optimiser.steps:
             if parallel.is_main():
-                folder = manager.save(
-                    done, training.tensors(), {"recipe": recipe.model_dump(mode="json")}, [training.writer(tokenizer)]
-                )
-                numbers = watch(folder / "model", watched, recipe.watch, recipe.seed)
-                append_jsonl(work / "watch.jsonl", {"step": done, **numbers})
-                say(f"step {done}: " + ", ".join(f"{k} {v:.3f}" for k, v in numbers.items()))
+                manager.save(done, training.tensors(), {}, [training.writer(tokenizer)])
+                _watch_last(manager, work, watched, recipe)
             parallel.barrier()
-    last = manager.latest()
-    assert last is not None
-    return last / "model"
+
+
+def _report(work: Path, step: int, steps: int, record: dict[str, Any]) -> None:
+    append_jsonl(work / "metrics.jsonl", {"step": step, **record})
+    if step % 20 == 0:
+        say(f"step {step}/{steps}: loss {record['loss']:.3f}, {record['tokens'] / record['seconds']:.0f} tokens/s")
+
+
+def _watch_last(manager: CheckpointManager, work: Path, watched: list[Dialogue], recipe: Recipe) -> None:
+    """Measures the newest checkpoint, unless that is done."""
+    path, folder = work / "watch.jsonl", manager.latest()
+    if folder is None or (step := int(folder.name.split("-")[1])) in {r["step"] for r in read_jsonl(path)[0]}:
+        return
+    numbers = watch(folder / "model", watched, recipe.watch, recipe.shape.context, recipe.seed)
+    append_jsonl(path, {"step": step, **numbers})
+    say(f"step {step}: " + ", ".join(f"{name} {value:.3f}" for name, value in numbers.items()))
 
 
 def make_model(shape: ModelShape, tokenizer: Any, seed: int) -> LlamaForCausalLM:
@@ -99,7 +112,7 @@ class _Training:
     def __init__(self, model: LlamaForCausalLM, settings: OptimiserSettings, maker: RowMaker) -> None:
         self.model, self.settings, self.maker = model, settings, maker
         self.device = next(model.parameters()).device
-        self.fast = choose_dtype("auto", self.device) == torch.bfloat16
+        self.autocast = choose_dtype("auto", self.device) == torch.bfloat16
         matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
         others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
         decay = settings.weight_decay
@@ -135,12 +148,12 @@ class _Training:
         return {"loss": loss, "gradient_norm": norm, "rate": rate, "tokens": int(sums["tokens"])}
 
     def _loss(self, rows: Sequence[Row]) -> Tensor:
-        """Summed weighted negative log-likelihood of the rows."""
+        """Summed weighted negative log-likelihood (nats) of the rows' tokens, S of them with padding."""
         width = max(len(r.ids) for r in rows)
         pad = self.maker.usual.pad_id
         ids_BT = torch.tensor([r.ids + [pad] * (width - len(r.ids)) for r in rows], device=self.device)
         weights_BT = torch.tensor([r.weights + [0.0] * (width - len(r.ids)) for r in rows], device=self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             # Padding is on the right: causal attention never looks at it.
             logits_BTV = self.model(input_ids=ids_BT[:, :-1], use_cache=False).logits
         loss_S = F.cross_entropy(logits_BTV.flatten(0, 1).float(), ids_BT[:, 1:].flatten(), reduction="none")
@@ -160,7 +173,10 @@ class _Training:
         """Goes back to the newest checkpoint and returns its step."""
         checkpoint = manager.load()
         tensors = checkpoint.tensors
-        self.model.load_state_dict(tensors["weights"], strict=False)  # the tied head is no parameter of its own
+        # The tied head is no parameter of its own.
+        missing, unexpected = self.model.load_state_dict(tensors["weights"], strict=False)
+        if unexpected or missing not in ([], ["lm_head.weight"]):
+            raise RunError(f"{checkpoint.path} holds another model: {(*missing, *unexpected)[0]} does not fit")
         for name, optimiser in self.optimisers.items():
             state: dict[int, dict[str, Tensor]] = {}
             for key, value in tensors[name].items():
@@ -175,7 +191,7 @@ class _Training:
 
 
 def learning_rate(step: int, settings: OptimiserSettings) -> float:
-    """Part of the peak rate: linear warm-up, constant, linear decay to a hundredth at the last step."""
+    """Part of the peak rate: linear warm-up, constant, linear decay, but never below a hundredth."""
     rise = (step + 1) / max(1.0, settings.warmup * settings.steps)
     fall = (settings.steps - step) / max(1.0, settings.decay * settings.steps)
     return max(0.01, min(1.0, rise, fall))
@@ -199,25 +215,31 @@ def _cut_records(work: Path, step: int) -> None:
         write_text(path, "".join(json.dumps(r) + "\n" for r in kept))
 
 
+def _check_same(recipe: Recipe, work: Path) -> None:
+    """Writes what the training depends on to `work/recipe.json`, or compares with it."""
+    corpus = hashlib.sha256((work / "corpus.jsonl").read_bytes()).hexdigest()
+    now = {"recipe": recipe.model_dump(mode="json"), "corpus": corpus, "processes": parallel.world()}
+    path = work / "recipe.json"
+    if not path.exists():
+        write_json(path, now)
+    elif wrong := [name for name, value in read_json(path).items() if value != now[name]]:
+        raise ConfigError(f"{work} holds a training with another {' and '.join(wrong)}: choose another --work")
+
+
 def _make_tables(corpus: dict[str, list[Dialogue]], recipe: Recipe, work: Path) -> None:
     """The tokenizer, and which words are similar, unless they are there."""
-    texts = [
-        t
-        for part in corpus.values()
-        for d in part
-        for t in (*d.personas[0], *d.personas[1], *(x.text for x in d.turns))
-    ]
-    if not (work / "tokenizer").exists():
+    target, temporary = work / "tokenizer", work / ".tokenizer"
+    texts = [text for part in corpus.values() for d in part for text in _texts(d)]
+    if not target.exists():
         # Dialogues with personas three times: theirs are the words that matter.
-        named = [
-            t
-            for part in corpus.values()
-            for d in part
-            if d.personas[0]
-            for t in (*d.personas[0], *d.personas[1], *(x.text for x in d.turns))
-        ]
-        train_tokenizer([*texts, *named, *named], recipe.shape.vocabulary, recipe.shape.context).save_pretrained(
-            work / "tokenizer"
-        )
+        named = [text for part in corpus.values() for d in part if d.personas[0] for text in _texts(d)]
+        tokenizer = train_tokenizer([*texts, *named, *named], recipe.shape.vocabulary, recipe.shape.context)
+        shutil.rmtree(temporary, ignore_errors=True)
+        tokenizer.save_pretrained(temporary)
+        temporary.rename(target)
     if not (work / "similar.json").exists():
         write_json(work / "similar.json", similar_words(texts))
+
+
+def _texts(dialogue: Dialogue) -> list[str]:
+    return [*dialogue.personas[0], *dialogue.personas[1], *(turn.text for turn in dialogue.turns)]

@@ -14,14 +14,16 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
 from base_model.neighbours import WORD
 from base_model.settings import ViewSettings
-from selfsame.data.keywords import STOP_WORDS, content_stems, sentences
+from selfsame.data.keywords import content_stems, sentences
 from selfsame.data.processor import DataProcessor, EncodedDialogue
+from selfsame.errors import DataError
 from selfsame.types import Dialogue, Example, Persona
 
 _ABOUT_ME = re.compile(r"\b(?:I|I'm|I've|I'd|my|My|we|We)\b")
@@ -54,7 +56,6 @@ class RowMaker:
         personas = [p for dialogues in corpus.values() for d in dialogues for p in d.personas if p]
         self.traits = sorted({trait for persona in personas for trait in persona}) or ["I like to talk."]
         self.words = sorted(similar)
-        self._content = _content_tokens(tokenizer)
 
     def rows(self, step: int, total: int, indices: Sequence[int]) -> list[Row]:
         """Rows number `indices` of step `step` of `total`."""
@@ -67,8 +68,9 @@ class RowMaker:
         while True:  # until something fits
             example = self._drill(draw) if draw.random() < drill else self._view(draw, progress)
             processor = self.long if draw.random() < s.long_share else self.usual
-            if encoded := processor.encode_example(example):
-                return self._weigh(draw.choice(encoded), len(processor.header_ids(example.prompt(0))))
+            with suppress(DataError):  # a persona that does not fit
+                if encoded := processor.encode_example(example):
+                    return self._weigh(draw.choice(encoded))
 
     # --- views of a dialogue ----------------------------------------------------------------------------------------
 
@@ -87,7 +89,7 @@ class RowMaker:
         return self._renamed(draw, example) if draw.random() < _between(s.rename_share, progress) else example
 
     def _derived_persona(self, draw: random.Random, example: Example) -> Persona:
-        """Statements that the speaker makes, and as many traits of other people, shuffled."""
+        """One to four statements that the speaker makes, if there are any, and one to three traits of other people."""
         said = [s for turn in example.replies for s in sentences(turn) if _states(s)]
         own = draw.sample(said, min(len(said), draw.randint(1, 4)))
         return tuple(
@@ -130,9 +132,10 @@ class RowMaker:
 
     # --- weights ----------------------------------------------------------------------------------------------------
 
-    def _weigh(self, row: EncodedDialogue, header: int) -> Row:
+    def _weigh(self, row: EncodedDialogue) -> Row:
         s, ids = self.settings, row.ids
-        persona = self._content.intersection(ids[:header])
+        persona = self.long.content_ids.intersection(ids[slice(*row.persona)])
+        header = row.persona[1] + 1  # with the marker that opens the dialogue
         weights = [s.persona_weight] * header + [s.partner_weight] * (len(ids) - header)
         for start, end in row.spans:
             weights[start:end] = [s.drawn_weight if token in persona else 1.0 for token in ids[start:end]]
@@ -178,9 +181,3 @@ def _rename(text: str, mapping: dict[str, str]) -> str:
         return match[0] if word is None else word.capitalize() if match[0][0].isupper() else word
 
     return WORD.sub(new, text)
-
-
-def _content_tokens(tokenizer: Any) -> frozenset[int]:
-    """Ids of tokens that are (the beginning of) a content word of three letters or more."""
-    texts = {i: tokenizer.decode([i]).strip() for i in range(len(tokenizer))}
-    return frozenset(i for i, t in texts.items() if t.isalpha() and len(t) > 2 and t.lower() not in STOP_WORDS)

@@ -21,11 +21,13 @@ from selfsame.rollout.settings import SamplingSettings
 from selfsame.types import Dialogue
 
 
-def watch(folder: Path, dialogues: Sequence[Dialogue], settings: WatchSettings, seed: int) -> dict[str, float]:
+def watch(
+    folder: Path, dialogues: Sequence[Dialogue], settings: WatchSettings, context: int, seed: int
+) -> dict[str, float]:
     """`bits_per_byte`, `expression` and `expression_random` (against somebody else's persona) on dialogues set aside."""
     examples = [d.seen_by(speaker) for d in dialogues for speaker in (1, 2)]
     examples = [e for e in examples if e.persona and e.replies]
-    roles = load_roles(ModelSettings(base=str(folder)), seed)
+    roles = load_roles(ModelSettings(base=str(folder), max_length=min(512, context)), seed)
     bootstrap = Bootstrap(100, 0.95, seed)
     sides = random.Random(seed).sample(examples, min(settings.sides, len(examples)))
     bits = QualityEvaluator(bootstrap).compute_perplexity(roles, None, sides)["bits_per_byte"].value

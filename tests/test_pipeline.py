@@ -26,10 +26,9 @@ STAGES = ("sft", "reward", "ppo", "dpo")
 
 
 def arguments(directory: Path) -> list[str]:
-    """A run on the bundled dialogues that pre-trains its own base, of a few seconds a stage."""
+    """A run on the bundled dialogues and the bundled base, of a few seconds a stage."""
     return f"""run --run.directory {directory} --run.stages sft reward ppo dpo evaluate --run.save-every 2 --run.samples-every 2
         --model.dtype float32 --model.max-length 160 --model.lora.rank 4 --data.limit 30 --data.max-turns 6
-        --stand-in.hidden 32 --stand-in.layers 2 --stand-in.vocabulary 600 --stand-in.steps 10
         --training.sft.max-steps 8 --training.sft.batch-size 4 --training.reward.max-steps 6 --training.reward.batch-size 4
         --training.reward.normalise-samples 8 --training.ppo.steps 6 --training.ppo.prompts-per-step 3
         --training.ppo.max-new-tokens 8 --training.dpo.max-steps 6 --training.dpo.batch-size 4

@@ -15,7 +15,7 @@ _ROOMS = {
     "data.loader": "DatasetLoader",
     "data.processor": "DataProcessor",
     "data.generator": "PreferenceGenerator",
-    "model.base": "get_model_info load_base_model load_tokenizer",
+    "model.base": "get_model_info load_base_model load_tokenizer locate_model",
     "model.heads": "RewardModel",
     "model.roles": "Roles load_roles",
     "rollout.engine": "RolloutEngine",

@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from selfsame.data.settings import DataSettings, PairSettings
 from selfsame.errors import ConfigError
 from selfsame.eval.settings import EvaluationSettings
-from selfsame.model.settings import ModelSettings, StandInSettings
+from selfsame.model.settings import ModelSettings
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.run.settings import RunSettings
 from selfsame.settings import Settings
@@ -34,7 +34,6 @@ class Config(Settings):
     data: DataSettings = DataSettings()
     pairs: PairSettings = PairSettings()
     model: ModelSettings = ModelSettings()
-    stand_in: StandInSettings = StandInSettings()
     training: TrainingSettings = TrainingSettings()
     sampling: SamplingSettings = SamplingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
@@ -50,11 +49,6 @@ class Config(Settings):
                     f"{name}.max_new_tokens is {length}, but prompt and reply together have model.max_length"
                     f" {self.model.max_length} tokens: lower it or raise model.max_length"
                 )
-        hidden, heads = self.stand_in.hidden, self.stand_in.heads
-        if hidden % (2 * heads):
-            raise ValueError(
-                f"stand_in.hidden is {hidden}, but {heads} heads of an even size need a multiple of {2 * heads}"
-            )
         return self
 
 

@@ -17,14 +17,13 @@ from selfsame.eval.compare import compare_systems
 from selfsame.eval.statistics import Bootstrap
 from selfsame.eval.system import evaluate_system
 from selfsame.model import parallel
-from selfsame.model.roles import Roles, load_roles
-from selfsame.model.standin import make_stand_in
+from selfsame.model.roles import load_roles
 from selfsame.report.page import write_report
 from selfsame.run.checkpoint import CheckpointManager
 from selfsame.run.directory import RunDirectory, read_json, write_json
 from selfsame.run.logger import RunLogger, say
 from selfsame.run.metrics import MetricsTracker
-from selfsame.serve.chatbot import ROLE_OF, finished, load_chatbot, resolved_model
+from selfsame.serve.chatbot import ROLE_OF, finished, load_chatbot
 from selfsame.training.dpo import DPOTrainer
 from selfsame.training.loop import Record
 from selfsame.training.ppo import PPOTrainer
@@ -83,7 +82,7 @@ class _Pipeline:
             with self._timed("data"):
                 self.data = self._load_data()
             with self._timed("base"):
-                self.roles = self._load_base()
+                self.roles = load_roles(config.model, config.seed)
             self._set_aside_what_does_not_fit()
             self.train_pairs = PreferenceGenerator(self.data.train, config.pairs, config.seed)
             self.held_out = held_out_generator(self.data, config)
@@ -217,20 +216,6 @@ class _Pipeline:
             )
         except DataError:
             return False
-
-    def _load_base(self) -> Roles:
-        settings = self.config.model
-        if settings.base == "stand-in":
-            if parallel.is_main():
-                make_stand_in(
-                    self.directory.path / "base",
-                    self.data.train,
-                    self.config.stand_in,
-                    settings.max_length,
-                    self.config.seed,
-                )
-            parallel.barrier()
-        return load_roles(resolved_model(self.config, self.directory), self.config.seed)
 
     def _make_pairs(self) -> tuple[list[PreferencePair], list[PreferencePair]]:
         """Made before the first stage, so that data which gives no pair is told before anything is trained."""

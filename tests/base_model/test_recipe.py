@@ -24,6 +24,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfsame.data.keywords import content_stems
 from selfsame.data.processor import MARKERS, DataProcessor
+from selfsame.errors import ConfigError
 from selfsame.run.directory import read_jsonl
 from selfsame.types import Dialogue, Turn
 
@@ -105,6 +106,45 @@ def test_stopped_and_started_again_it_ends_the_same(work, tmp_path, monkeypatch,
         assert ours == theirs
 
 
+def test_a_checkpoint_that_was_not_measured_is_measured_at_the_next_start(work, tmp_path):
+    folder = tmp_path / "work"
+    shutil.copytree(work, folder)
+    rows = (folder / "watch.jsonl").read_text()
+    (folder / "watch.jsonl").write_text("".join(rows.splitlines(keepends=True)[:2]))
+    pretrain(SHORT, folder)
+    assert (folder / "watch.jsonl").read_text() == rows and weights(folder) == weights(work)
+
+
+def test_it_does_not_go_on_with_something_else(work, tmp_path):
+    folder = tmp_path / "work"
+    shutil.copytree(work, folder)
+    other = SHORT.model_copy(update={"seed": 1})
+    with pytest.raises(ConfigError, match="holds a training with another recipe: choose another --work"):
+        pretrain(other, folder)
+    with open(folder / "corpus.jsonl", "a") as file:
+        file.write((folder / "corpus.jsonl").read_text().splitlines()[0] + "\n")
+    with pytest.raises(ConfigError, match="another corpus:"):
+        pretrain(SHORT, folder)
+    assert weights(folder) == weights(work)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["train", "--recipe", "base_model/recipe.yaml"], "needs --data FOLDER"),
+        (["train", "--recipe", "nowhere.yaml"], "nowhere.yaml"),
+        (["export"], "no complete checkpoint"),
+        (["card", "--records", "nowhere"], "nowhere"),
+    ],
+)
+def test_a_users_mistake_is_one_line(arguments, told, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["base_model", *arguments, "--work", str(tmp_path / "work")])
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit, match=told) as stopped:
+        main()
+    assert str(stopped.value).startswith("base_model: ") and "\n" not in str(stopped.value)
+
+
 @pytest.mark.slow
 def test_two_processes_learn_what_one_learns(work, tmp_path):
     recipe = tmp_path / "recipe.yaml"
@@ -147,7 +187,7 @@ def test_every_row_is_a_dialogue_in_the_prompt_format(maker, tokenizer):
 
 
 def test_weights_follow_who_speaks(maker, tokenizer):
-    content = {i for i in range(len(tokenizer)) if i in maker._content}
+    content = maker.long.content_ids
     _, opening, answer, end = tokenizer.convert_tokens_to_ids(list(MARKERS))
     drawn = 0
     for row in maker.rows(3, 12, range(40)):
@@ -231,7 +271,7 @@ def test_the_loss_is_the_weighted_mean_over_all_rows(work, tokenizer, maker):
     """Against one plain forward for each row, token by token."""
     model = make_model(SHORT.shape, tokenizer, 0)
     training = _Training(model, SHORT.optimiser, maker)
-    training.fast = False
+    training.autocast = False
     rows = maker.rows(0, SHORT.optimiser.steps, range(SHORT.optimiser.rows_per_step))
     total = weight = 0.0
     with torch.no_grad():
@@ -304,7 +344,7 @@ def test_what_is_evaluated_on_is_left_out(tmp_path):
     account = json.loads((tmp_path / "work" / "corpus.json").read_text())["new-persona"]
     assert account["left_out"] == {
         "placeholder": 1,
-        "a trait of an evaluation set": 1,
+        "a trait of the validation personas": 1,
         "13 words of an evaluation set": 1,
     }
     assert (account["dialogues"], account["kept"]) == (4, 1)
@@ -332,8 +372,11 @@ def test_similar_words_have_similar_neighbours():
     assert set(found["ferret"]) == set(animals) - {"ferret"} and set(found["baker"]) == set(jobs) - {"baker"}
 
 
-def test_the_recipes_are_valid():
+def test_the_recipes_are_valid(tmp_path):
     full = load_recipe(ROOT / "base_model" / "recipe.yaml")
     assert set(full.views.source_weights) == set(SOURCES) and full.shape.hidden % full.shape.heads == 0
     with pytest.raises(ValueError, match="no multiple of 10"):
         Recipe.model_validate({"shape": {"hidden": 128, "heads": 5}})
+    (tmp_path / "odd.yaml").write_text("optimiser: {stepz: 5}")
+    with pytest.raises(ConfigError, match=r"odd\.yaml: optimiser\.stepz: Extra"):
+        load_recipe(tmp_path / "odd.yaml")

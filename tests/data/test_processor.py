@@ -134,6 +134,8 @@ def test_a_dialogue_row_holds_every_prompt_and_reply(kind):
     (row,) = processor.encode_example(side)
     assert side.turns == ("Hi!", "Hello.", "Any pets?", "Two dogs.\nAnd a cat.", "Nice.", "Yes!")
     assert len(row.spans) == 3
+    traits = processor.tokenizer.decode(row.ids[slice(*row.persona)])
+    assert [t.strip() for t in traits.split(processor.format.joiner.strip() or "\n")] == list(side.persona)
     for (start, end), (prompt, reply) in zip(row.spans, side.prompts(), strict=True):
         assert row.ids[:start] == processor.encode_prompt(prompt)
         assert row.ids[start:end] == processor.encode_reply(reply)

@@ -91,8 +91,8 @@ def test_siblings_do_not_see_each_other(tiny_models):
 def test_dialogue_row_equals_one_forward_per_turn(tiny_models, family):
     roles = load(tiny_models(family))
     rows = [
-        EncodedDialogue(list(range(5, 35)), [(4, 8), (12, 13), (20, 30)]),
-        EncodedDialogue(list(range(50, 60)), [(3, 10)]),
+        EncodedDialogue(list(range(5, 35)), [(4, 8), (12, 13), (20, 30)], (0, 0)),
+        EncodedDialogue(list(range(50, 60)), [(3, 10)], (0, 0)),
     ]
     with roles.use("sft") as model:
         found_NR, _ = reply_logprobs(model, chain(rows))

@@ -118,6 +118,25 @@ def test_training_learns(tiny_models, stage):
         assert after["validation_accuracy"] == 1.0
 
 
+def test_words_of_the_persona_can_weigh_more(tiny_models):
+    """Against the log-probabilities one by one; 1 is the plain mean."""
+    trainer = make("sft", tiny_models(), persona_weight=3.0)
+    batch = trainer.collect(0)
+    content = trainer.roles.processor.content_ids
+    total = weight = named = 0.0
+    with torch.no_grad(), trainer.roles.use("sft") as model:
+        for row in batch:
+            logprobs = model(torch.tensor([row.ids])).logits[0].log_softmax(-1)
+            persona = content.intersection(row.ids[slice(*row.persona)])
+            for start, end in row.spans:
+                for k in range(start, end):
+                    w = 3.0 if row.ids[k] in persona else 1.0
+                    total, weight, named = total - w * logprobs[k - 1, row.ids[k]].item(), weight + w, named + (w > 1)
+    assert named > 0
+    (parts,) = trainer.minibatches(batch, 0)
+    assert sum(trainer.loss(part)[1]["loss"] for part in parts) == pytest.approx(total / weight, rel=1e-4)
+
+
 def test_sft_loss_is_the_mean_over_reply_tokens(tiny_models):
     trainer = make("sft", tiny_models())
     batch = trainer.collect(0)

@@ -14,9 +14,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
+from selfsame.data.keywords import STOP_WORDS
 from selfsame.errors import DataError
 from selfsame.types import Example, Prompt, clean_persona
 
@@ -118,10 +119,12 @@ def tokenizer_extra_specials(tokenizer: Any) -> list[str]:
 
 @dataclass(frozen=True)
 class EncodedDialogue:
-    """One side of a dialogue as tokens. `spans`: [start, end) of each own turn with its end token."""
+    """One side of a dialogue as tokens. `spans`: [start, end) of each own turn with its end token; `persona`: [start, end)
+    of the traits."""
 
     ids: list[int]
     spans: list[tuple[int, int]]
+    persona: tuple[int, int]
 
 
 class DataProcessor:
@@ -281,6 +284,7 @@ class DataProcessor:
             )
         rows: list[EncodedDialogue] = []
         ids, spans = list(header), []
+        persona = len(self.head_ids), len(header) - len(self._pieces[form.opening])
         after_end = self._pieces[form.next][1:]
         for k in range(0, len(example.turns), 2):
             partner = [*self._text_ids(example.turns[k]), *self._pieces[form.answer]]
@@ -289,12 +293,18 @@ class DataProcessor:
             if len(header) + size > self.max_length:
                 continue
             if len(ids) + size > self.max_length:
-                rows.append(EncodedDialogue(ids, spans))
+                rows.append(EncodedDialogue(ids, spans, persona))
                 ids, spans = list(header), []
             ids += (after_end if spans else []) + partner
             spans.append((len(ids), len(ids) + len(reply)))
             ids += reply
-        return [*rows, EncodedDialogue(ids, spans)] if spans else rows
+        return [*rows, EncodedDialogue(ids, spans, persona)] if spans else rows
+
+    @cached_property
+    def content_ids(self) -> frozenset[int]:
+        """Tokens that are, or could be a part of, a content word: three letters or more."""
+        texts = {i: self.tokenizer.decode([i]).strip() for i in range(len(self.tokenizer))}
+        return frozenset(i for i, t in texts.items() if t.isalpha() and len(t) > 2 and t.lower() not in STOP_WORDS)
 
     def _text_ids(self, text: str, escaped: bool = False) -> tuple[int, ...]:
         text = text if escaped else self._escaped(text)

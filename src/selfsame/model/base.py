@@ -13,7 +13,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from selfsame.data.processor import MARKERS
 from selfsame.errors import ConfigError
-from selfsame.model.settings import ModelSettings
+from selfsame.model.attention import use_matmul
+from selfsame.model.settings import BUNDLED, ModelSettings
 
 transformers.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
@@ -80,6 +81,11 @@ def _cpu_has_bf16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
+def locate_model(name: str) -> str:
+    """Where transformers finds the model `name`: the package's own is a folder beside this file, any other is its name."""
+    return str(Path(__file__).parent / "bundled") if name == BUNDLED else name
+
+
 def load_tokenizer(name: str, revision: str | None = None) -> Any:
     """The tokenizer of a hub model or folder.
 
@@ -87,7 +93,7 @@ def load_tokenizer(name: str, revision: str | None = None) -> Any:
         ConfigError: there is none, with what to do.
     """
     with explained(name):
-        return AutoTokenizer.from_pretrained(name, revision=revision)
+        return AutoTokenizer.from_pretrained(locate_model(name), revision=revision)
 
 
 def load_base_model(settings: ModelSettings, tokenizer: Any) -> Any:
@@ -99,7 +105,7 @@ def load_base_model(settings: ModelSettings, tokenizer: Any) -> Any:
     device = choose_device(settings.device)
     dtype = choose_dtype(settings.dtype, device)
     with explained(settings.base):
-        config = AutoConfig.from_pretrained(settings.base, revision=settings.revision)
+        config = AutoConfig.from_pretrained(locate_model(settings.base), revision=settings.revision)
     if reason := _unsupported(config):
         raise ConfigError(
             f"{settings.base} is of the family {config.model_type} ({reason}), which Selfsame does not support"
@@ -108,13 +114,16 @@ def load_base_model(settings: ModelSettings, tokenizer: Any) -> Any:
     if settings.four_bit:
         options |= {"quantization_config": _four_bit(dtype), "device_map": {"": device}}
     with explained(settings.base):
-        model: Any = AutoModelForCausalLM.from_pretrained(settings.base, **options)
+        model: Any = AutoModelForCausalLM.from_pretrained(locate_model(settings.base), **options)
     model.config.use_cache = False
+    model.name_or_path = model.config._name_or_path = settings.base  # what adapters name as their base
     grow_embeddings(model, tokenizer)
     model.requires_grad_(False)
     model.eval()
     if not settings.four_bit:
-        return model.to(device)
+        model.to(device)
+        use_matmul(model)
+        return model
     for layer in model.modules():
         if type(layer).__name__ == "Linear4bit":
             layer.train()  # out of training it uses kernels through which no gradient comes back
@@ -192,6 +201,11 @@ class explained:
     def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
         if error is None or not isinstance(error, Exception) or isinstance(error, ConfigError):
             return
+        if self.name == BUNDLED:
+            folder = locate_model(BUNDLED)
+            raise ConfigError(
+                f"the model in the package, {folder}, is missing or damaged: install Selfsame again"
+            ) from error
         if not self.name or (self.name[0] in "/.~" and not Path(self.name).is_dir()):
             raise ConfigError(
                 f"model.base: there is no folder {self.name!r}; give a folder with config.json or a hub id"

@@ -21,6 +21,7 @@ from selfsame.data.processor import MARKERS, DataProcessor
 from selfsame.errors import ConfigError, RunError
 from selfsame.model.base import context_length, grow_embeddings, load_base_model, load_tokenizer
 from selfsame.model.branches import check_exactness
+from selfsame.model.fused import fuse_lora
 from selfsame.model.heads import ScalarHead
 from selfsame.model.settings import LoraSettings, ModelSettings
 
@@ -79,6 +80,7 @@ class Roles:
         for name, layer in self.peft.named_modules():
             if "lora_dropout" in name:
                 layer.eval()
+        fuse_lora(self.peft)
         if role in HEADED_ROLES:
             head = (
                 copy.deepcopy(self.heads[like])

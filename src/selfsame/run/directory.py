@@ -256,7 +256,7 @@ class RunDirectory:
             write_json(self.environment_path, describe_environment())
 
     def _has_results(self) -> bool:
-        return any((self.path / name).exists() for name in ("base", "checkpoints", "eval"))
+        return any((self.path / name).exists() for name in ("checkpoints", "eval"))
 
     def _check_same(self, now: Mapping[str, Any], free: Sequence[str]) -> None:
         stored, current = dotted(self.config()), dotted(now)

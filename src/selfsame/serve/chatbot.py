@@ -10,7 +10,7 @@ from transformers import AutoConfig
 
 from selfsame.config import Config, load_config
 from selfsame.errors import ConfigError, RunError
-from selfsame.model.base import context_length, explained
+from selfsame.model.base import context_length, explained, locate_model
 from selfsame.model.roles import HEAD_FILE, Roles, load_roles
 from selfsame.model.settings import ModelSettings
 from selfsame.run.checkpoint import CheckpointManager
@@ -18,12 +18,6 @@ from selfsame.run.directory import RunDirectory, read_json
 
 ROLE_OF = {"base": None, "sft": "sft", "ppo": "policy", "dpo": "policy"}
 """Which role speaks for each evaluated system."""
-
-
-def resolved_model(config: Config, directory: RunDirectory) -> ModelSettings:
-    """The model settings with the stand-in's folder filled in."""
-    base = str(directory.path / "base") if config.model.base == "stand-in" else config.model.base
-    return config.model.model_copy(update={"base": base})
 
 
 def finished(directory: RunDirectory, stage: str) -> Path | None:
@@ -55,7 +49,7 @@ def load_chatbot(name: str, system: str | None = None) -> Chatbot:
     Raises:
         SelfsameError: there is no such run, stage or model.
     """
-    path = Path(name)
+    path = Path(locate_model(name))
     if (path / "config.yaml").is_file():
         return _from_run(RunDirectory.open(path), system)
     if system is not None:
@@ -75,7 +69,7 @@ def _from_run(directory: RunDirectory, system: str | None) -> Chatbot:
         role = ROLE_OF[stage]
         checkpoint = finished(directory, stage) if role is not None else None
         if checkpoint is not None or role is None:
-            roles = load_roles(resolved_model(config, directory))
+            roles = load_roles(config.model)
             if checkpoint is not None and role is not None:
                 roles.load(role, checkpoint / role)
             return Chatbot(roles, role, config, f"{directory.path.name} ({stage})")
@@ -101,5 +95,5 @@ def _from_adapter(path: Path) -> Chatbot:
 def _fitting(settings: ModelSettings) -> ModelSettings:
     """The settings with a context no longer than the model's own."""
     with explained(settings.base):
-        context = context_length(AutoConfig.from_pretrained(settings.base))
+        context = context_length(AutoConfig.from_pretrained(locate_model(settings.base)))
     return settings.model_copy(update={"max_length": min(settings.max_length, context or settings.max_length)})

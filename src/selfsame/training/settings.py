@@ -41,6 +41,8 @@ class SFTSettings(OptimiserSettings):
     """At most so many steps."""
     batch_size: int = Field(default=16, ge=1)
     """Dialogues a step."""
+    persona_weight: float = Field(default=1.0, gt=0)
+    """Weight in the loss of those tokens of own turns that are content words of the persona (others: 1)."""
 
 
 class RewardSettings(OptimiserSettings):

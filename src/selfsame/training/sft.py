@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,6 +19,15 @@ from selfsame.rollout.settings import SamplingSettings
 from selfsame.training.loop import Record, batch_indices, fit, step_count
 from selfsame.training.settings import SFTSettings
 from selfsame.types import Example, Prompt
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some rows of a batch, the weights of their reply tokens, and the sum of the weights of the whole batch."""
+
+    batch: Branches
+    weights_NR: Tensor
+    total: float
 
 
 class SFTTrainer:
@@ -67,18 +77,18 @@ class SFTTrainer:
         chosen = batch_indices(len(self.train_examples), self.settings.batch_size, step, self.seed)
         return [row for i in chosen for row in self.roles.processor.encode_example(self.train_examples[i])]
 
-    def minibatches(self, batch: list[EncodedDialogue], step: int) -> Iterator[list[tuple[Branches, int]]]:
+    def minibatches(self, batch: list[EncodedDialogue], step: int) -> Iterator[list[Part]]:
         del step
-        tokens = _reply_tokens(batch)
-        rows = parallel.share(batch)
-        parts = micro_batches([len(row.ids) for row in rows], self.settings.token_budget)
-        yield [(self._branches([rows[i] for i in part]), tokens) for part in parts]
+        weights = [self._weights(row) for row in batch]
+        rows = parallel.share(list(zip(batch, weights, strict=True)))
+        parts = micro_batches([len(row.ids) for row, _ in rows], self.settings.token_budget)
+        yield [self._part([rows[i] for i in part], sum(map(sum, weights))) for part in parts]
 
-    def loss(self, part: tuple[Branches, int]) -> tuple[Tensor, dict[str, float]]:
-        """Negative log-likelihood per reply token (end tokens included)."""
-        batch, tokens = part
+    def loss(self, part: Part) -> tuple[Tensor, dict[str, float]]:
+        """Weighted mean of the negative log-likelihoods of the reply tokens (end tokens included)."""
         with self.roles.training("sft") as model:
-            loss = -reply_logprobs(model, batch)[0].sum() / tokens
+            logprobs_NR, _ = reply_logprobs(model, part.batch)
+        loss = -(part.weights_NR * logprobs_NR).sum() / part.total
         return loss, {"loss": loss.item()}
 
     def metrics(self, batch: list[EncodedDialogue]) -> dict[str, float]:
@@ -118,6 +128,19 @@ class SFTTrainer:
 
     def load_state(self, state: dict[str, Any]) -> None:
         del state
+
+    def _part(self, rows: Sequence[tuple[EncodedDialogue, list[float]]], total: float) -> Part:
+        batch = self._branches([row for row, _ in rows])
+        weights_M = torch.tensor([w for _, weights in rows for w in weights], device=batch.ids_BT.device)
+        return Part(batch, batch.scatter(weights_M), total)
+
+    def _weights(self, row: EncodedDialogue) -> list[float]:
+        """A weight for each token of the own turns."""
+        weight, tokens = self.settings.persona_weight, [i for start, end in row.spans for i in row.ids[start:end]]
+        if weight == 1:
+            return [1.0] * len(tokens)
+        named = self.roles.processor.content_ids.intersection(row.ids[slice(*row.persona)])
+        return [weight if token in named else 1.0 for token in tokens]
 
     def _branches(self, rows: Sequence[EncodedDialogue]) -> Branches:
         return chain(rows, self.roles.processor.pad_id).to(self.roles.base.device)
