@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from pathlib import Path
 
 import pytest
@@ -87,7 +88,7 @@ def test_the_chat_template_is_the_prompt_format_token_for_token(tokenizer, perso
 
 def test_the_chat_template_refuses_what_it_cannot_render(tokenizer):
     for roles in (["user", "user"], ["user", "system"], ["user", "tool"]):
-        with pytest.raises(Exception, match="in turns"):
+        with pytest.raises(Exception, match="turns"):
             tokenizer.apply_chat_template([{"role": r, "content": "Hi."} for r in roles])
 
 
@@ -108,8 +109,9 @@ def test_it_draws_on_the_persona_that_it_is_given(roles):
     evaluator = PersonaEvaluator()
     own, other = (evaluator.evaluate_consistency(p, replies) for p in (personas, others(personas, 0)))
     assert own.low > other.high, (own, other)
-    bits = QualityEvaluator().compute_perplexity(roles, None, examples[:60])["bits_per_byte"].value
-    assert 0.5 < bits < 1.6  # letters at random: 4.7
+    bits = QualityEvaluator().compute_perplexity(roles, None, examples)["bits_per_byte"].value
+    text = "\n".join(reply for e in examples for reply in e.replies).encode()
+    assert bits < 0.75 * 8 * len(zlib.compress(text, 9)) / len(text)
 
 
 def test_adapters_name_their_base_and_find_it_again(roles, tmp_path):
