@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
 from selfsame.config import read_yaml
@@ -28,16 +29,23 @@ class ModelShape(Settings):
     """Longest row, tokens."""
 
 
-class ViewSettings(Settings):
-    """How dialogues become training rows. A pair (a, b) goes linearly from a to b while training."""
+Schedule = tuple[tuple[float, float], ...]
+"""(part of the training done, value) points, in order; linear between them, constant before the first and after the last."""
 
-    source_weights: dict[str, tuple[float, float]] = Field(default={"demo": (1.0, 1.0)}, min_length=1)
+
+def value_at(schedule: Schedule, progress: float) -> float:
+    """The value when `progress` (0 to 1) of the training is done."""
+    return float(np.interp(progress, *zip(*schedule, strict=True)))
+
+
+class ViewSettings(Settings):
+    """How dialogues become training rows."""
+
+    source_weights: dict[str, Schedule] = Field(default={"demo": ((0, 1),)}, min_length=1)
     """How often a row comes from each source, in proportion."""
-    drill_share: tuple[float, float] = (0.0, 0.0)
+    drill_share: Schedule = ((0, 0),)
     """Share of rows that are copying drills instead of dialogues."""
-    drill_until: float = Field(default=1.0, gt=0, le=1)
-    """Part of the training after which `drill_share` has reached its second value."""
-    rename_share: tuple[float, float] = (0.0, 0.0)
+    rename_share: Schedule = ((0, 0),)
     """Share of dialogues with a persona in which words that persona and own turns share become similar words."""
     no_persona_share: float = Field(default=0.07, ge=0, le=1)
     """Share of rows that hide the persona."""
@@ -49,7 +57,7 @@ class ViewSettings(Settings):
     """Weight of a token of the partner's turns in the loss (own turns: 1)."""
     persona_weight: float = Field(default=0.1, ge=0)
     """Weight of a token of the persona."""
-    drawn_weight: float = Field(default=3.0, ge=0)
+    drawn_weight: Schedule = ((0, 3),)
     """Weight of a token of an own turn that is a content word of the persona."""
 
 
@@ -99,6 +107,10 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
+        views = self.views
+        for schedule in (*views.source_weights.values(), views.drill_share, views.rename_share, views.drawn_weight):
+            if not schedule or [t for t, _ in schedule] != sorted(t for t, _ in schedule):
+                raise ValueError(f"a schedule has points in order of time, got {schedule}")
         if self.views.usual_length > self.shape.context:
             raise ValueError(
                 f"views.usual_length {self.views.usual_length} is more than shape.context {self.shape.context}"

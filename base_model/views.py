@@ -20,7 +20,7 @@ from itertools import accumulate
 from typing import Any
 
 from base_model.neighbours import WORD
-from base_model.settings import ViewSettings
+from base_model.settings import ViewSettings, value_at
 from selfsame.data.keywords import content_stems, sentences
 from selfsame.data.processor import DataProcessor, EncodedDialogue
 from selfsame.errors import DataError
@@ -64,20 +64,20 @@ class RowMaker:
 
     def _row(self, draw: random.Random, progress: float) -> Row:
         s = self.settings
-        drill = _between(s.drill_share, min(1.0, progress / s.drill_until))
+        drill = value_at(s.drill_share, progress)
         while True:  # until something fits
             example = self._drill(draw) if draw.random() < drill else self._view(draw, progress)
             processor = self.long if draw.random() < s.long_share else self.usual
             with suppress(DataError):  # a persona that does not fit
                 if encoded := processor.encode_example(example):
-                    return self._weigh(draw.choice(encoded))
+                    return self._weigh(draw.choice(encoded), value_at(s.drawn_weight, progress))
 
     # --- views of a dialogue ----------------------------------------------------------------------------------------
 
     def _view(self, draw: random.Random, progress: float) -> Example:
         s = self.settings
         names = list(s.source_weights)
-        weights = [_between(s.source_weights[name], progress) for name in names]
+        weights = [value_at(s.source_weights[name], progress) for name in names]
         source = draw.choices(names, weights)[0]
         example = self.sides[source].draw(draw)
         if draw.random() < s.no_persona_share:
@@ -86,7 +86,7 @@ class RowMaker:
             example = replace(example, persona=self._derived_persona(draw, example))
         else:
             example = replace(example, persona=tuple(draw.sample(example.persona, len(example.persona))))
-        return self._renamed(draw, example) if draw.random() < _between(s.rename_share, progress) else example
+        return self._renamed(draw, example) if draw.random() < value_at(s.rename_share, progress) else example
 
     def _derived_persona(self, draw: random.Random, example: Example) -> Persona:
         """One to four statements that the speaker makes, if there are any, and one to three traits of other people."""
@@ -132,13 +132,13 @@ class RowMaker:
 
     # --- weights ----------------------------------------------------------------------------------------------------
 
-    def _weigh(self, row: EncodedDialogue) -> Row:
+    def _weigh(self, row: EncodedDialogue, drawn: float) -> Row:
         s, ids = self.settings, row.ids
         persona = self.long.content_ids.intersection(ids[slice(*row.persona)])
         header = row.persona[1] + 1  # with the marker that opens the dialogue
         weights = [s.persona_weight] * header + [s.partner_weight] * (len(ids) - header)
         for start, end in row.spans:
-            weights[start:end] = [s.drawn_weight if token in persona else 1.0 for token in ids[start:end]]
+            weights[start:end] = [drawn if token in persona else 1.0 for token in ids[start:end]]
         weights[0] = 0.0  # nothing predicts the first token
         return Row(ids, weights)
 
@@ -164,10 +164,6 @@ def _drawn_turns(dialogue: Dialogue, speaker: int) -> int:
         if stems
         else 0
     )
-
-
-def _between(pair: tuple[float, float], progress: float) -> float:
-    return pair[0] + (pair[1] - pair[0]) * progress
 
 
 def _states(sentence: str) -> bool:

@@ -248,7 +248,7 @@ def test_sides_that_use_their_persona_come_more_often(maker):
 
 
 def test_shares_go_from_the_first_value_to_the_second(work, tokenizer, maker):
-    settings = ViewSettings(drill_share=(1.0, 0.0), drill_until=0.5, no_persona_share=0, long_share=0)
+    settings = ViewSettings(drill_share=((0, 1), (0.5, 0)), no_persona_share=0, long_share=0)
     drills = RowMaker(read_corpus(work / "corpus.jsonl"), tokenizer, maker.similar, settings, 512, 0)
     head = [DataProcessor(tokenizer, 512).head_ids[0]]
     assert all(row.ids[:1] == head for row in drills.rows(0, 10, range(20)))
