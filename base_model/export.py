@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import GenerationConfig
+
+from selfsame.data.processor import MARKERS
+from selfsame.run.directory import write_json
 
 
 def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
@@ -22,4 +26,15 @@ def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
         max_new_tokens=48,
     )
     released.save_pretrained(folder)
+    save_tokenizer(tokenizer, folder)
+
+
+def save_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """Writes the tokenizer with the names that transformers 4 knows too, and without where it was loaded from."""
     tokenizer.save_pretrained(folder)
+    path = folder / "tokenizer_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    for name in ("backend", "is_local", "local_files_only", "extra_special_tokens"):
+        config.pop(name, None)
+    config |= {"tokenizer_class": "PreTrainedTokenizerFast", "additional_special_tokens": list(MARKERS[:3])}
+    write_json(path, config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zlib
 from pathlib import Path
@@ -32,6 +33,7 @@ from selfsame.types import Prompt
 
 FOLDER = Path(locate_model(BUNDLED))
 ROOT = Path(__file__).resolve().parents[2]
+WEIGHTS = "76f4fb17bb5bbb3fe44ec363fb58114ad112567e283fea719d6485248eeec650"
 PERSONA = ("I have two dogs.", "I teach chemistry.")
 
 
@@ -47,6 +49,8 @@ def tokenizer():
 
 def test_it_is_the_default_and_small(roles):
     assert ModelSettings().base == BUNDLED == "selfsame-9m"
+    # Other weights need another name: adapters say by name which base they belong to.
+    assert hashlib.sha256((FOLDER / "model.safetensors").read_bytes()).hexdigest() == WEIGHTS
     assert sum(p.stat().st_size for p in FOLDER.iterdir()) <= 24 * 2**20
     info = get_model_info(roles.base)
     assert info.family == "llama" and info.context == 1024 and 8e6 < info.parameters < 12e6
@@ -90,6 +94,12 @@ def test_the_chat_template_refuses_what_it_cannot_render(tokenizer):
     for roles in (["user", "user"], ["user", "system"], ["user", "tool"]):
         with pytest.raises(Exception, match="turns"):
             tokenizer.apply_chat_template([{"role": r, "content": "Hi."} for r in roles])
+
+
+def test_the_tokenizer_has_names_that_older_versions_know(tokenizer):
+    saved = json.loads((FOLDER / "tokenizer_config.json").read_text())
+    assert saved["tokenizer_class"] == "PreTrainedTokenizerFast" and "extra_special_tokens" not in saved
+    assert set(MARKERS) <= set(tokenizer.all_special_tokens)
 
 
 def test_markers_are_single_tokens_and_text_is_not(tokenizer):
