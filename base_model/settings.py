@@ -126,10 +126,12 @@ def load_recipe(path: Path) -> Recipe:
     """The recipe in a YAML file.
 
     Raises:
-        ConfigError: it cannot be read, or holds a wrong value or an unknown name.
+        ConfigError: it cannot be read, is empty, or holds a wrong value or an unknown name.
     """
+    if not (content := read_yaml(path)):
+        raise ConfigError(f"{path} is empty")
     try:
-        return Recipe.model_validate(dict(read_yaml(path)))
+        return Recipe.model_validate(dict(content))
     except ValidationError as error:
         found = error.errors()[0]
         raise ConfigError(f"{path}: {'.'.join(map(str, found['loc']))}: {found['msg']}") from None

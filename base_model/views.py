@@ -65,12 +65,13 @@ class RowMaker:
     def _row(self, draw: random.Random, progress: float) -> Row:
         s = self.settings
         drill = value_at(s.drill_share, progress)
-        while True:  # until something fits
+        for _ in range(1000):
             example = self._drill(draw) if draw.random() < drill else self._view(draw, progress)
             processor = self.long if draw.random() < s.long_share else self.usual
             with suppress(DataError):  # a persona that does not fit
                 if encoded := processor.encode_example(example):
                     return self._weigh(draw.choice(encoded), value_at(s.drawn_weight, progress))
+        raise DataError(f"1,000 rows did not fit into views.usual_length {s.usual_length}: raise it")
 
     # --- views of a dialogue ----------------------------------------------------------------------------------------
 

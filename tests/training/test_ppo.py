@@ -99,9 +99,13 @@ def test_training_raises_the_reward(tiny_models):
 
 
 def test_the_kl_penalty_holds_the_policy_back(tiny_models):
-    _, free = learn(tiny_models(), steps=16, learning_rate=0.003, kl_coef=0.0)
-    _, held = learn(tiny_models(), steps=16, learning_rate=0.003, kl_coef=2.0)
-    assert free["kl"] > 4 and held["kl"] < 0.6 * free["kl"]  # 0.24 to 0.38 for three seeds
+    def moved(kl_coef: float) -> float:
+        """KL from the reference after training, over three seeds: of one run alone the ratio was 0.23 to 0.66."""
+        runs = (learn(tiny_models(), steps=16, learning_rate=0.003, kl_coef=kl_coef, seed=seed)[1] for seed in range(3))
+        return sum(run["kl"] for run in runs)
+
+    free, held = moved(0.0), moved(2.0)
+    assert free > 12 and held < 0.6 * free
 
 
 def test_a_reply_without_end_is_penalised(tiny_models):
