@@ -12,7 +12,8 @@ if [ ! -x .venv/bin/python ]; then
   "$python" -m venv $site .venv || { echo "Python's venv module is missing (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 2; }
 fi
 .venv/bin/python -m pip install -q --disable-pip-version-check uv 2>&1 | { grep -v 'is ignored' || true; }
-uv=".venv/bin/uv pip install -q --python .venv/bin/python"
+# Bytecode at installation, as pip does: else the first import of every process compiles for ten seconds.
+uv=".venv/bin/uv pip install -q --compile-bytecode --python .venv/bin/python"
 if [ -n "${PIP_FIND_LINKS:-}" ] && [ -d "${PIP_FIND_LINKS}" ]; then export UV_FIND_LINKS="$PIP_FIND_LINKS"; fi
 
 if ! .venv/bin/python -c 'import torch' 2>/dev/null; then
