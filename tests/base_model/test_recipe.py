@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -109,6 +111,26 @@ def test_a_checkpoint_that_was_not_measured_is_measured_at_the_next_start(work, 
     (folder / "watch.jsonl").write_text("".join(rows.splitlines(keepends=True)[:2]))
     pretrain(SHORT, folder)
     assert (folder / "watch.jsonl").read_text() == rows and weights(folder) == weights(work)
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_steps_of_one(work, tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv-backend", "c10d"]
+    command += ["--rdzv-endpoint", "localhost:0", "-m", "base_model", "train", "--recipe", "base_model/short.yaml"]
+    result = subprocess.run(
+        [*command, "--work", str(tmp_path)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    one, two = (read_jsonl(folder / "metrics.jsonl")[0] for folder in (work, tmp_path))
+    assert [s["tokens"] for s in one] == [s["tokens"] for s in two]
+    for ours, theirs in zip(one, two, strict=True):  # bfloat16 rounds other micro-batches otherwise
+        for name in ("loss", "gradient_norm"):
+            assert ours[name] == pytest.approx(theirs[name], rel=0.01), (name, ours["step"])
 
 
 def test_it_does_not_go_on_with_something_else(work, tmp_path):

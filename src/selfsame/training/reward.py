@@ -13,12 +13,12 @@ from selfsame.model import parallel
 from selfsame.model.branches import Branches, branch, final_states, micro_batches
 from selfsame.model.heads import RewardModel
 from selfsame.model.roles import as_roles
-from selfsame.rollout.engine import RolloutEngine
+from selfsame.rollout.engine import Reply, RolloutEngine
 from selfsame.rollout.sampler import uniforms
 from selfsame.training.loop import Record, batch_indices, fit, step_count
 from selfsame.training.losses import ranking_loss
 from selfsame.training.settings import RewardSettings
-from selfsame.types import PreferencePair
+from selfsame.types import PreferencePair, Prompt
 
 EncodedPair = tuple[list[int], list[int], list[int]]
 """Token ids of prompt, chosen and rejected."""
@@ -48,12 +48,12 @@ class RewardTrainer:
     Args:
         model: a `Roles` (with the `sft` role, or the base itself is the start), or a Hugging Face causal language model.
         tokenizer: the tokenizer, where `model` is not a `Roles`.
-        pairs: preference pairs to learn from.
+        pairs: preference pairs to learn from; `settings.sampled_share` adds pairs against samples of `sft`.
         validation: held-out pairs, for the ranking accuracy.
         settings: optimiser, batch size, epochs.
         seed: of the data order.
         record: where checkpoints and metrics go; None: nowhere.
-        max_new_tokens: longest reply that is sampled to normalise on; PPO's.
+        max_new_tokens: longest reply that is sampled, as a rejected one and to normalise on; PPO's.
     """
 
     name, trained = "reward", ("reward",)
@@ -73,11 +73,14 @@ class RewardTrainer:
         if not pairs:
             raise DataError("there is no preference pair to train on")
         self.roles, self.eval_every = as_roles(model, tokenizer), settings.eval_every
-        self.pairs, self.validation, self.settings, self.seed, self.record = pairs, validation, settings, seed, record
-        self.steps = step_count(len(pairs), settings.batch_size, settings.epochs, settings.max_steps)
+        self.settings, self.seed, self.record = settings, seed, record
+        self.max_new_tokens = min(max_new_tokens, self.roles.processor.max_length // 2)
+        self.pairs, self.validation = (
+            [*part, *self._sampled_pairs(part, stream)] for stream, part in enumerate((pairs, validation), 1)
+        )
+        self.steps = step_count(len(self.pairs), settings.batch_size, settings.epochs, settings.max_steps)
         self.roles.add("reward", like="sft" if "sft" in self.roles.names else None)
         self.reward_model = RewardModel(self.roles, settings.token_budget)
-        self.max_new_tokens = max_new_tokens
 
     def train(self) -> None:
         """Trains to the end, or goes on from the newest checkpoint."""
@@ -129,11 +132,8 @@ class RewardTrainer:
     def finish(self) -> None:
         """Normalises the reward to mean 0 and standard deviation 1 on replies that the `sft` role samples."""
         count = min(self.settings.normalise_samples, len(self.pairs))
-        limit = min(self.max_new_tokens, self.roles.processor.max_length // 2)
-        prompts = [self.roles.processor.encode_prompt(self.pairs[i].prompt, limit) for i in range(count)]
-        role = "sft" if "sft" in self.roles.names else None
-        replies = RolloutEngine(self.roles).sample(role, prompts, uniforms(self.seed, 0, range(count), limit))
-        scores = self.reward_model.score_ids(prompts, [[r.ids for r in group] for group in replies])
+        prompts, replies = self._sample([pair.prompt for pair in self.pairs[:count]], range(count), 0)
+        scores = self.reward_model.score_ids(prompts, [[reply.ids] for reply in replies])
         head: Any = self.roles.heads["reward"]
         head.normalise(torch.tensor([s for group in scores for s in group]))
 
@@ -159,6 +159,28 @@ class RewardTrainer:
 
     def load_state(self, state: dict[str, Any]) -> None:
         del state
+
+    def _sampled_pairs(self, pairs: Sequence[PreferencePair], stream: int) -> list[PreferencePair]:
+        """Some of the pairs with a reply that the `sft` role samples in the place of the rejected one. Replies that were not
+        finished, or are what the person said, are left out."""
+        chosen = pairs[: round(self.settings.sampled_share * len(pairs))] if "sft" in self.roles.names else []
+        mine = parallel.share(range(len(chosen)))
+        _, replies = self._sample([chosen[i].prompt for i in mine], mine, stream)
+        texts = parallel.gather([self.roles.processor.decode_reply(r.ids) if r.ended else "" for r in replies])
+        return [
+            PreferencePair(pair.prompt, pair.chosen, text, "sampled")
+            for pair, text in zip(chosen, texts, strict=True)
+            if text.strip() and text != pair.chosen
+        ]
+
+    def _sample(
+        self, prompts: Sequence[Prompt], numbers: Sequence[int], stream: int
+    ) -> tuple[list[list[int]], list[Reply]]:
+        """Token ids of the prompts, and a reply of the `sft` role (or the base) to each; `numbers` pick the random numbers."""
+        role, length = "sft" if "sft" in self.roles.names else None, self.max_new_tokens
+        encoded = [self.roles.processor.encode_prompt(prompt, length) for prompt in prompts]
+        groups = RolloutEngine(self.roles).sample(role, encoded, uniforms(self.seed, stream, numbers, length))
+        return encoded, [reply for (reply,) in groups]
 
     def _branches(self, pairs: Sequence[EncodedPair]) -> Branches:
         return pair_branches(pairs, self.roles.processor.pad_id, self.roles.base.device)

@@ -58,6 +58,9 @@ class RewardSettings(OptimiserSettings):
     """At most so many steps."""
     batch_size: int = Field(default=16, ge=1)
     """Pairs a step."""
+    sampled_share: float = Field(default=0.5, ge=0, le=1)
+    """Pairs added whose rejected reply is a sample of the SFT role, as a share of the other pairs: without them the reward
+    never saw the replies that PPO begins with."""
     normalise_samples: int = Field(default=128, ge=2)
     """Samples of the SFT model on which the reward is normalised to mean 0, standard deviation 1."""
 
