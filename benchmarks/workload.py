@@ -45,15 +45,13 @@ def build(shape: str, data: str, amount: Amount, folder: Path) -> Path:
     """Writes `model/` and `work.json` to the folder. `data`: as `data.path` in Selfsame's configuration."""
     model = make_model(shape, folder / "model")
     roles = roles_of(model, "float32")
-    sft, reward, ppo = (stage(name, roles, data, amount) for name in ("sft", "reward", "ppo"))
     steps = range(amount.steps)
-    prompts = [
-        [
-            roles.processor.encode_prompt(ppo.prompts[i], amount.new_tokens)
-            for i in batch_indices(len(ppo.prompts), amount.prompts, step, 0)
-        ]
-        for step in steps
-    ]
+    sft, reward = stage("sft", roles, data, amount), stage("reward", roles, data, amount)
+    rows = [[{"ids": row.ids, "spans": row.spans} for row in sft.collect(step)] for step in steps]
+    pairs = [[list(map(list, pair)) for pair in reward.collect(step)] for step in steps]
+    ppo = stage("ppo", roles, data, amount)
+    chosen = [batch_indices(len(ppo.prompts), amount.prompts, step, 0) for step in steps]
+    prompts = [[roles.processor.encode_prompt(ppo.prompts[i], amount.new_tokens) for i in some] for some in chosen]
     write_json(
         folder / "work.json",
         {
@@ -64,8 +62,8 @@ def build(shape: str, data: str, amount: Amount, folder: Path) -> Path:
             "lora": LORA,
             "targets": targets(shape),
             "layers": SHAPES[shape].num_hidden_layers,
-            "sft": [[{"ids": row.ids, "spans": row.spans} for row in sft.collect(step)] for step in steps],
-            "reward": [[list(map(list, pair)) for pair in reward.collect(step)] for step in steps],
+            "sft": rows,
+            "reward": pairs,
             "prompts": prompts,
         },
     )

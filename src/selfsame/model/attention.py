@@ -51,16 +51,19 @@ def matmul_attention(
     """
     if dropout or s_aux is not None:
         raise NotImplementedError("attention as matrix products knows neither dropout nor sinks")
-    group_size = query.shape[1] // key.shape[1]
-    if group_size > 1:
-        key, value = (t.repeat_interleave(group_size, dim=1) for t in (key, value))
-    scores = torch.matmul(query * (query.shape[-1] ** -0.5 if scaling is None else scaling), key.transpose(2, 3))
+    rows, heads, width, size = query.shape
+    groups = key.shape[1]
+    query = query * (size**-0.5 if scaling is None else scaling)
+    if groups < heads:  # the queries of the heads that share keys stand below each other: no key is copied
+        query = query.reshape(rows, groups, -1, size)
+    scores = torch.matmul(query, key.transpose(2, 3)).view(rows, heads, width, -1)
     if softcap is not None:
         scores = softcap * torch.tanh(scores / softcap)
     for addend in (position_bias, attention_mask):
         if addend is not None:
             scores = scores + addend
-    return torch.matmul(scores.softmax(-1), value).transpose(1, 2).contiguous(), None
+    weights = scores.softmax(-1).view(rows, groups, -1, key.shape[2])
+    return torch.matmul(weights, value).view(rows, heads, width, -1).transpose(1, 2).contiguous(), None
 
 
 AttentionInterface.register(MATMUL, matmul_attention)

@@ -10,7 +10,7 @@ Axis letters: `_B` rows, `_T` tokens of a row, `_N` replies of the batch, `_R` t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,32 +137,35 @@ def visible(batch: Branches, window: int | None = None) -> Tensor:
 
 
 def attention_masks(model: Any, batch: Branches) -> Any:
-    """What to pass as `attention_mask`: None for plain rows (padding stands to the right of what sees it), else one mask,
-    or one per layer type where the family mixes full and sliding attention."""
+    """What to pass as `attention_mask`: None for plain rows (padding stands to the right of what sees it), else the masks."""
     if batch.branch_BT is None:
         return None
-    config = model.config
-    window = getattr(config, "sliding_window", None)
-    kinds = set(getattr(config, "layer_types", None) or ())
-    if not kinds:
-        kinds = {
-            "full_attention"
-            if window is None or not getattr(config, "use_sliding_window", True)
-            else "sliding_attention"
-        }
-    masks = {
-        kind: _as_attention_expects(model, visible(batch, window if kind == "sliding_attention" else None))
-        for kind in kinds
-    }
+    return as_masks(model, lambda window: visible(batch, window))
+
+
+def as_masks(model: Any, seen: Callable[[int | None], Tensor]) -> Any:
+    """`seen(window)`, (B, 1, T, S) keep-masks, as the model wants them: one mask, or one for each type of layer where the
+    family mixes full and sliding attention."""
+    masks = {kind: _as_attention_expects(model, seen(window)) for kind, window in layer_windows(model.config).items()}
     return masks if len(masks) > 1 else next(iter(masks.values()))
 
 
-def _as_attention_expects(model: Any, seen_B1TT: Tensor) -> Tensor:
+def layer_windows(config: Any) -> dict[str, int | None]:
+    """Type of attention layer -> its sliding window (None: sees everything), for the types that the model has."""
+    window = getattr(config, "sliding_window", None)
+    kinds = set(getattr(config, "layer_types", None) or ())
+    if not kinds:
+        full = window is None or not getattr(config, "use_sliding_window", True)
+        kinds = {"full_attention" if full else "sliding_attention"}
+    return {kind: window if kind == "sliding_attention" else None for kind in sorted(kinds)}
+
+
+def _as_attention_expects(model: Any, seen_B1TS: Tensor) -> Tensor:
     if model.config._attn_implementation == "sdpa":
-        return seen_B1TT
+        return seen_B1TS
     dtype = model.dtype
-    return torch.zeros(seen_B1TT.shape, dtype=dtype, device=seen_B1TT.device).masked_fill(
-        ~seen_B1TT, torch.finfo(dtype).min
+    return torch.zeros(seen_B1TS.shape, dtype=dtype, device=seen_B1TS.device).masked_fill(
+        ~seen_B1TS, torch.finfo(dtype).min
     )
 
 

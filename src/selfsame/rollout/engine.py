@@ -10,10 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
-from selfsame.model.branches import backbone, vocabulary_logits
 from selfsame.model.roles import Roles
+from selfsame.rollout.decoding import DecodingState
 from selfsame.rollout.sampler import choose, uniforms
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.types import Prompt
@@ -91,54 +90,24 @@ class RolloutEngine:
 def _decode(
     model: Any, prompts: list[Sequence[int]], uniform_NR: Tensor, pick: Choose, end_id: int, pad_id: int
 ) -> list[Reply]:
-    """Replies to prompts of similar length, padded on the left."""
+    """Replies to prompts of similar length."""
     device, (count, length) = model.device, uniform_NR.shape
-    n = count // len(prompts)
-    cache = DynamicCache(config=model.config)
-    logits_BV, keep_BT = _prefill(model, prompts, cache, pad_id)
-    if n > 1:
-        cache.batch_repeat_interleave(n)
-    logits_AV, keep_AT = logits_BV.repeat_interleave(n, 0), keep_BT.repeat_interleave(n, 0)
-    uniform_NR = uniform_NR.to(device)
     tokens_NR = torch.full((count, length), pad_id, device=device)
     logprobs_NR = torch.zeros(count, length, device=device)
     length_N = torch.full((count,), length, device=device)
-    row_A = torch.arange(count, device=device)  # which reply each row of the batch is
+    uniform_NR = uniform_NR.to(device)
+    state = DecodingState(model, prompts, count // len(prompts), length, pad_id)
     for r in range(length):
-        token_A, logprob_A = pick(logits_AV, uniform_NR[row_A, r])
-        alive_A = length_N[row_A] > r  # rows that ended stay until enough of them can leave at once
-        rows = row_A[alive_A]
+        token_A, logprob_A = pick(state.logits_AV, uniform_NR[state.reply_A, r])
+        alive_A = length_N[state.reply_A] > r  # replies that ended stay until enough of them can leave at once
+        rows = state.reply_A[alive_A]
         tokens_NR[rows, r], logprobs_NR[rows, r] = token_A[alive_A], logprob_A[alive_A]
         ended_A = alive_A & (token_A == end_id)
-        length_N[row_A[ended_A]] = r + 1
+        length_N[state.reply_A[ended_A]] = r + 1
         alive_A = alive_A & ~ended_A
-        alive = int(alive_A.sum())
-        if alive == 0 or r + 1 == length:
+        if r + 1 == length or not alive_A.any():
             break
-        if alive <= 0.75 * len(row_A):
-            kept = alive_A.nonzero()[:, 0]
-            cache.batch_select_indices(kept)
-            row_A, token_A, keep_AT = row_A[kept], token_A[kept], keep_AT[kept]
-        keep_AT = torch.cat([keep_AT, keep_AT.new_ones(len(row_A), 1)], 1)
-        position_A1 = keep_AT.sum(1, keepdim=True) - 1
-        logits_AV = _forward(model, token_A[:, None], keep_AT, position_A1, cache)
+        state.advance(token_A, alive_A)
     ends = (tokens_NR.gather(1, length_N[:, None] - 1)[:, 0] == end_id).tolist()
     rows = zip(tokens_NR.tolist(), logprobs_NR.tolist(), length_N.tolist(), ends, strict=True)
     return [Reply(ids[:size], logprobs[:size], ended) for ids, logprobs, size, ended in rows]
-
-
-def _prefill(model: Any, prompts: list[Sequence[int]], cache: DynamicCache, pad_id: int) -> tuple[Tensor, Tensor]:
-    """((B, V) logits after the prompts, (B, T) keep-mask); fills the cache."""
-    width = max(map(len, prompts))
-    ids_BT = torch.tensor([[pad_id] * (width - len(p)) + list(p) for p in prompts], device=model.device)
-    keep_BT = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=model.device)
-    position_BT = (keep_BT.cumsum(1) - 1).clamp_min(0)
-    return _forward(model, ids_BT, keep_BT, position_BT, cache), keep_BT
-
-
-def _forward(model: Any, ids: Tensor, keep: Tensor, position: Tensor, cache: DynamicCache) -> Tensor:
-    """(A, V) logits after the last of `ids`."""
-    out = backbone(model)(
-        input_ids=ids, attention_mask=keep, position_ids=position, past_key_values=cache, use_cache=True
-    )
-    return vocabulary_logits(model, out.last_hidden_state[:, -1])
