@@ -106,7 +106,8 @@ def test_states_are_those_of_the_right_positions(tiny_models):
     roles = load(tiny_models("llama"))
     with roles.use("sft") as model:
         batch = branch(PROMPTS, REPLIES)
-        ends, sources = final_states(model, batch), source_states(model, batch)
+        hidden = hidden_states(model, batch)
+        ends, sources = final_states(batch, hidden), source_states(batch, hidden)
         at = 0
         for n, (prompt, reply) in enumerate((p, r) for p, g in zip(PROMPTS, REPLIES, strict=True) for r in g):
             plain_TH = hidden_states(model, branch([prompt + reply[:-1]], [[reply[-1:]]]))[0]

@@ -84,6 +84,44 @@ def test_saved_roles_come_back_whole(tiny_models, tmp_path, family):
     assert RewardModel(again).score(prompts, replies)[0][0] != 0
 
 
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_adapters_in_the_upper_blocks_only(tmp_path, tiny_models, family):
+    roles = load(tiny_models(family, chat=True), lora=LoraSettings(rank=4, layers=1))
+    for role in ("sft", "policy"):  # the second is made when the first is there already
+        roles.add(role)
+        scramble(roles, role)
+        names = [n for n in roles.parameters(role) if "lora_" in n]
+        assert names and all(".1." in n and ".0." not in n for n in names)
+    every = load(tiny_models(family, chat=True), lora=LoraSettings(rank=4))
+    every.add("sft")
+    assert sum("lora_" in n for n in every.parameters("sft")) == 2 * len(names)
+    roles.save("sft", tmp_path)
+    plain = AutoModelForCausalLM.from_pretrained(tiny_models(family, chat=True), dtype=torch.float32)
+    model = PeftModel.from_pretrained(plain, str(tmp_path))
+    with torch.no_grad():
+        theirs = reply_logprobs(model.get_base_model(), branch(*BATCH))[0]
+    torch.testing.assert_close(output(roles, "sft"), theirs, atol=1e-5, rtol=1e-5)
+    with pytest.raises(ConfigError, match="the model has 2 blocks"):
+        load(tiny_models(family, chat=True), lora=LoraSettings(layers=3))
+
+
+def test_a_role_that_is_a_head_alone(tmp_path, tiny_models):
+    roles = load(tiny_models())
+    roles.add("reward")
+    scramble(roles, "reward")
+    roles.add_head("value", like="reward")
+    assert roles.names == ("reward", "value") and len(roles.parameters("value")) == 2
+    roles.save("value", tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["head.safetensors"]
+    torch.nn.init.zeros_(roles.heads["value"].linear.weight)
+    assert not torch.equal(roles.heads["value"].linear.weight, roles.heads["reward"].linear.weight)
+    roles.load("value", tmp_path)
+    for name, tensor in roles.heads["reward"].state_dict().items():
+        assert torch.equal(tensor, roles.state("value")[f"head.{name}"])
+    roles.remove("value")
+    assert roles.names == ("reward",)
+
+
 def test_peft_itself_reads_a_saved_role(tmp_path, tiny_models):
     """On a base that knows the markers, nothing of ours is needed to use an adapter."""
     roles = load(tiny_models("llama", chat=True))

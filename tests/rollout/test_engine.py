@@ -11,7 +11,7 @@ from conftest import FAMILIES
 from selfsame.model.attention import MATMUL
 from selfsame.model.branches import micro_batches
 from selfsame.model.heads import RewardModel
-from selfsame.rollout.collect import collect_rollout, token_values
+from selfsame.rollout.collect import collect_rollout, token_logprobs
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.sampler import uniforms
 from selfsame.rollout.settings import SamplingSettings
@@ -37,7 +37,7 @@ def test_sampled_logprobs_are_the_trainers(tiny_models, family, attention):
         roles.base.set_attn_implementation(attention)
     replies = RolloutEngine(roles).sample("sft", PROMPTS, uniforms(0, 0, range(9), 14), temperature=0.7)
     ids = [[r.ids for r in group] for group in replies]
-    again = token_values(roles, "sft", PROMPTS, ids, 4096, temperature=0.7)
+    again = token_logprobs(roles, "sft", PROMPTS, ids, 4096, temperature=0.7)
     for group, values in zip(replies, again, strict=True):
         assert len(group) == 3
         for reply, expected in zip(group, values, strict=True):

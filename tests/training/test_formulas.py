@@ -8,7 +8,15 @@ import pytest
 import torch
 from torchrl.objectives.value.functional import generalized_advantage_estimate
 
-from selfsame.training.advantages import KLController, explained_variance, gae, masked_mean, shaped_rewards, whiten
+from selfsame.training.advantages import (
+    KLController,
+    explained_variance,
+    gae,
+    group_advantages,
+    masked_mean,
+    shaped_rewards,
+    whiten,
+)
 from selfsame.training.losses import approximate_kl, clip_fraction, dpo_loss, policy_loss, ranking_loss, value_loss
 
 LENGTHS = [5, 3, 1, 4]
@@ -42,6 +50,13 @@ def test_rewards_by_hand():
     mask = torch.tensor([[True, True, False], [True, False, False]])
     rewards = shaped_rewards(torch.tensor([3.0, -1.0]), logprobs, reference, mask, 0.1)
     torch.testing.assert_close(rewards, torch.tensor([[-0.05, 3.1, 0.0], [-1.0, 0.0, 0.0]]))
+
+
+def test_group_advantages_by_hand():
+    mask = torch.tensor([[1, 1, 0], [1, 0, 0], [1, 1, 1], [1, 1, 0]], dtype=torch.bool)
+    found = group_advantages(torch.tensor([1.0, 3.0, 5.0, 5.0]), 2, mask)
+    one = 1 / (2**0.5 + 1e-4)  # the scores 1 and 3 lie 1 from their mean; their standard deviation is the root of 2
+    torch.testing.assert_close(found, torch.tensor([[-one, -one, 0], [one, 0, 0], [0, 0, 0], [0, 0, 0]]))
 
 
 def test_whitened_entries_have_mean_zero_and_deviation_one():

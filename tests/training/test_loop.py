@@ -30,8 +30,9 @@ def record(folder, stage, save_every=2):
 
 
 def make(stage, folder, record=None, **settings):
-    if stage == "ppo":
-        return ppo_trainer(folder, record, **({"steps": 4} | settings))
+    if stage.startswith("ppo"):
+        critic = stage.partition("-")[2] or "adapter"
+        return ppo_trainer(folder, record, **({"steps": 4, "critic": critic} | settings))
     roles = load(folder, lora=LORA.model_copy(update={"dropout": 0.1}))
     if stage == "sft":
         return SFTTrainer(
@@ -69,7 +70,7 @@ class Killed(Exception):
 
 
 @pytest.mark.parametrize("at", [1, 2, 3])
-@pytest.mark.parametrize("stage", ["sft", "reward", "ppo", "dpo"])
+@pytest.mark.parametrize("stage", ["sft", "reward", "ppo", "ppo-reward", "ppo-policy", "ppo-none", "dpo"])
 def test_a_stopped_run_goes_on_bit_for_bit(tiny_models, tmp_path, stage, at):
     whole = make(stage, tiny_models(), record(tmp_path / "whole", stage))
     whole.train()
@@ -93,7 +94,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(tiny_models, tmp_path, stage, at):
         [(r["step"], r["stage"]) for r in read_jsonl(tmp_path / run / "metrics.jsonl")[0]]
         for run in ("whole", "stopped")
     ]
-    assert logs[0] == logs[1] == [(step, stage) for step in (1, 2, 3, 4)]
+    assert logs[0] == logs[1] == [(step, whole.name) for step in (1, 2, 3, 4)]
 
 
 def test_a_finished_stage_is_loaded_not_trained(tiny_models, tmp_path):

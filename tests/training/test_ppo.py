@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from stages import ppo_trainer
 
 from selfsame.errors import RunError
-from selfsame.model.branches import reply_logprobs
+from selfsame.model.branches import hidden_states, reply_logprobs, source_states
 from selfsame.training.ppo import PPOTrainer
+from selfsame.training.settings import PPOSettings
 
 
 def gradient(trainer, parts):
@@ -73,28 +76,89 @@ def test_small_parts_give_the_gradient_of_the_whole(tiny_models):
     )
 
 
+def test_a_critic_on_the_reward_role_reads_what_it_read_in_the_rollout(tiny_models):
+    """Its hidden states are kept, not computed again: the values and the loss are those of a fresh pass."""
+    trainer = ppo_trainer(tiny_models(), critic="reward", minibatches=1)
+    assert set(trainer.roles.parameters("value")) == {"head.linear.weight", "head.linear.bias"}
+    scramble_head(trainer)
+    experience = trainer.collect(0)
+    (part,) = [p for p in next(iter(trainer.minibatches(experience, 0))) if p.role == "value"]
+    with trainer.roles.use("reward") as model, torch.no_grad():
+        states = source_states(part.batch, hidden_states(model, part.batch))
+    torch.testing.assert_close(part.states_MH, states, atol=1e-5, rtol=1e-5)
+    values = part.batch.scatter(trainer.roles.heads["value"](states))
+    torch.testing.assert_close(values, part.old_values_NR, atol=1e-5, rtol=1e-5)
+    assert values.std() > 0.01
+    before = {role: trainer.roles.state(role) for role in ("sft", "reward")}
+    trainer.train()
+    assert all(torch.equal(t, trainer.roles.state(r)[n]) for r, was in before.items() for n, t in was.items())
+
+
+def test_a_critic_on_the_policy_adds_its_loss_to_the_same_pass(tiny_models):
+    trainer = ppo_trainer(tiny_models(), critic="policy", minibatches=1, value_coef=0.5)
+    scramble_head(trainer)
+    (part,) = next(iter(trainer.minibatches(trainer.collect(0), 0)))
+    loss, numbers = trainer.loss(part)
+    assert loss.item() == pytest.approx(numbers["policy_loss"] + 0.5 * numbers["value_loss"], abs=1e-6)
+    with trainer.roles.use("policy") as model, torch.no_grad():
+        values = part.batch.scatter(
+            trainer.roles.heads["value"](source_states(part.batch, hidden_states(model, part.batch)))
+        )
+    torch.testing.assert_close(values, part.old_values_NR, atol=1e-5, rtol=1e-5)
+
+
+def test_without_a_critic_the_kl_penalty_is_a_loss(tiny_models):
+    """GRPO: no value role, advantages from the siblings, and where they are all zero the gradient is that of the KL."""
+    trainer = ppo_trainer(tiny_models(), critic="none", kl_coef=0.5, minibatches=1)
+    assert trainer.trained == ("policy",) and "value" not in trainer.roles.names
+    experience = trainer.collect(0)
+    assert (experience.rollout.values_NR == 0).all()
+    groups = experience.advantages_NR[:, 0].view(-1, 2)
+    torch.testing.assert_close(groups.sum(1), torch.zeros(len(groups)), atol=1e-5, rtol=0)
+    (part,) = next(iter(trainer.minibatches(experience, 0)))
+    still = replace(part, advantages_NR=torch.zeros_like(part.advantages_NR))
+    assert gradient(trainer, [still]).abs().max() < 1e-4  # policy and reference are the same
+    moved = replace(still, ref_logprobs_NR=part.ref_logprobs_NR - 1.0 * part.batch.reply_mask_NR)
+    loss, _ = trainer.loss(moved)
+    tokens, expected = part.tokens, torch.tensor(-1.0).exp() + 1 - 1  # exp(d) - d - 1 with d = ref - log pi = -1
+    assert loss.item() == pytest.approx(0.5 * expected.item() * int(part.batch.reply_mask_NR.sum()) / tokens, rel=1e-3)
+    with pytest.raises(ValueError, match="samples_per_prompt"):
+        PPOSettings(critic="none", samples_per_prompt=1)
+
+
+def scramble_head(trainer):
+    torch.manual_seed(3)
+    torch.nn.init.normal_(trainer.roles.heads["value"].linear.weight, std=0.2)
+
+
 def reward_alike_tokens(trainer):
     """Reward: the share of tokens among the quarter of the vocabulary that is most like token 50, times four. Tokens that
     are alike can be made likelier together; any other quarter could not by a random model."""
     embedding = trainer.roles.base.get_output_embeddings().weight.detach()[:400]
     wanted = set((embedding @ embedding[50]).argsort(descending=True)[:100].tolist())
-    trainer.reward_model.score_ids = lambda prompts, replies: [
-        [4 * sum(i in wanted for i in r) / len(r) for r in g] for g in replies
-    ]
+    score_states = trainer.reward_model.score_states
+
+    def score(prompts, replies):
+        return [[4 * sum(i in wanted for i in r) / len(r) for r in g] for g in replies]
+
+    trainer.reward_model.score_ids = score
+    trainer.reward_model.score_states = lambda p, r: (score(p, r), score_states(p, r)[1])
 
 
 def learn(folder, steps=8, **settings):
     """Metrics of rollouts before and after some steps of PPO, nine prompts with four replies each."""
     trainer = ppo_trainer(folder, steps=steps, minibatches=1, prompts_per_step=9, samples_per_prompt=4, **settings)
     reward_alike_tokens(trainer)
-    torch.nn.init.zeros_(trainer.roles.heads["value"].linear.weight)  # a random critic would only add noise
+    if "value" in trainer.roles.heads:
+        torch.nn.init.zeros_(trainer.roles.heads["value"].linear.weight)  # a random critic would only add noise
     before = trainer.metrics(trainer.collect(100))
     trainer.train()
     return before, trainer.metrics(trainer.collect(100))
 
 
-def test_training_raises_the_reward(tiny_models):
-    before, after = learn(tiny_models(), learning_rate=0.01, kl_coef=0.0)
+@pytest.mark.parametrize(("critic", "steps"), [("adapter", 8), ("reward", 8), ("policy", 8), ("none", 16)])
+def test_training_raises_the_reward(tiny_models, critic, steps):
+    before, after = learn(tiny_models(), steps, learning_rate=0.01, kl_coef=0.0, critic=critic)
     assert after["reward"] > before["reward"] + 0.4 and after["kl"] > 1
 
 

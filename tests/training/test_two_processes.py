@@ -32,7 +32,7 @@ def launch(stage, model, out, processes):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["sft", "ppo"])
+@pytest.mark.parametrize("stage", ["sft", "ppo", "ppo-reward"])
 def test_two_processes_give_the_update_of_one(tiny_models, tmp_path, stage):
     launch(stage, tiny_models(), tmp_path / "one", 1)
     launch(stage, tiny_models(), tmp_path / "two", 2)

@@ -11,7 +11,7 @@ import numpy as np
 from selfsame.data.keywords import words
 from selfsame.eval.statistics import Bootstrap, Estimate
 from selfsame.model.roles import Roles
-from selfsame.rollout.collect import token_values
+from selfsame.rollout.collect import token_logprobs
 from selfsame.types import Prompt
 
 
@@ -34,7 +34,7 @@ class BenchmarkEvaluator:
         processor = roles.processor
         encoded = [[processor.encode_reply(c)[: longest_candidate(roles)] for c in group] for group in candidates]
         ids = [processor.encode_prompt(p, max(map(len, group))) for p, group in zip(prompts, encoded, strict=True)]
-        found = token_values(roles, role, ids, encoded, token_budget)  # pyright: ignore[reportArgumentType]
+        found = token_logprobs(roles, role, ids, encoded, token_budget)  # pyright: ignore[reportArgumentType]
         return [[sum(values) / len(values) for values in group] for group in found]
 
     def hits_at_1(

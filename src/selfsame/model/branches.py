@@ -194,11 +194,16 @@ def hidden_states(model: Any, batch: Branches) -> Tensor:
 def reply_logprobs(
     model: Any, batch: Branches, temperature: float = 1.0, entropy: bool = False
 ) -> tuple[Tensor, Tensor | None]:
-    """((N, R) log-probabilities of the reply tokens, (N, R) entropies in nats if asked for), zeros on padding. The
-    vocabulary head runs on the positions that predict a reply token and on no others."""
-    hidden_BTH = hidden_states(model, batch)
-    hidden_MH = hidden_BTH[_rows_of(batch), batch.source_NR[batch.reply_mask_NR]]
-    logits_MV = vocabulary_logits(model, hidden_MH) / temperature
+    """((N, R) log-probabilities of the reply tokens, (N, R) entropies in nats if asked for), zeros on padding."""
+    return logprobs_of(model, batch, source_states(batch, hidden_states(model, batch)), temperature, entropy)
+
+
+def logprobs_of(
+    model: Any, batch: Branches, states_MH: Tensor, temperature: float = 1.0, entropy: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """As `reply_logprobs`, from `source_states`: the vocabulary head runs on the positions that predict a reply token and on
+    no others."""
+    logits_MV = vocabulary_logits(model, states_MH) / temperature
     logprobs_MV = torch.log_softmax(logits_MV, dim=-1)
     chosen_M = logprobs_MV.gather(-1, batch.reply_ids_NR[batch.reply_mask_NR][:, None])[:, 0]
     if not entropy:
@@ -206,15 +211,15 @@ def reply_logprobs(
     return batch.scatter(chosen_M), batch.scatter(-(logprobs_MV.exp() * logprobs_MV).sum(-1))
 
 
-def source_states(model: Any, batch: Branches) -> Tensor:
+def source_states(batch: Branches, hidden_BTH: Tensor) -> Tensor:
     """(M, H) hidden states from which the M reply tokens are predicted (before each action, in RL terms)."""
-    return hidden_states(model, batch)[_rows_of(batch), batch.source_NR[batch.reply_mask_NR]]
+    return hidden_BTH[_rows_of(batch), batch.source_NR[batch.reply_mask_NR]]
 
 
-def final_states(model: Any, batch: Branches) -> Tensor:
+def final_states(batch: Branches, hidden_BTH: Tensor) -> Tensor:
     """(N, H) hidden states at the last token of each reply."""
     last_N = batch.target_NR.gather(1, batch.reply_mask_NR.sum(1, keepdim=True) - 1)[:, 0]
-    return hidden_states(model, batch)[batch.row_N, last_N]
+    return hidden_BTH[batch.row_N, last_N]
 
 
 def _rows_of(batch: Branches) -> Tensor:

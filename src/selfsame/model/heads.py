@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from selfsame.errors import RunError
-from selfsame.model.branches import branch, final_states, micro_batches
+from selfsame.model.branches import branch, final_states, hidden_states, micro_batches, source_states
 from selfsame.types import Prompt
 
 if TYPE_CHECKING:
@@ -72,17 +72,31 @@ class RewardModel:
         prompt_ids = [self.processor.encode_prompt(p, max(map(len, e))) for p, e in zip(prompts, encoded, strict=True)]
         return self.score_ids(prompt_ids, encoded)
 
-    @torch.no_grad()
     def score_ids(
         self, prompts: Sequence[Sequence[int]], replies: Sequence[Sequence[Sequence[int]]]
     ) -> list[list[float]]:
         """The same for token ids (replies with their end token, where they have one)."""
+        return self.score_states(prompts, replies, states=False)[0]
+
+    @torch.no_grad()
+    def score_states(
+        self, prompts: Sequence[Sequence[int]], replies: Sequence[Sequence[Sequence[int]]], states: bool = True
+    ) -> tuple[list[list[float]], list[list[Tensor]]]:
+        """Rewards, and for each reply the (R, H) hidden states before each of its tokens (on the CPU; none if not wanted)."""
         scores: list[list[float]] = [[] for _ in prompts]
+        found: list[list[Tensor]] = [[] for _ in prompts]
         lengths = [len(p) + sum(map(len, r)) for p, r in zip(prompts, replies, strict=True)]
         with self.roles.use("reward") as model:
             for rows in micro_batches(lengths, self.token_budget):
                 batch = branch([prompts[i] for i in rows], [replies[i] for i in rows], self.processor.pad_id)
-                values_N: Any = iter(self.roles.heads["reward"](final_states(model, batch.to(model.device))).tolist())
+                batch = batch.to(model.device)
+                hidden_BTH = hidden_states(model, batch)
+                values_N: Any = iter(self.roles.heads["reward"](final_states(batch, hidden_BTH)).tolist())
                 for i in rows:
                     scores[i] = [next(values_N) for _ in replies[i]]
-        return scores
+                if states:
+                    source_MH = source_states(batch, hidden_BTH).cpu()
+                    parts: Any = iter(source_MH.split(batch.reply_mask_NR.sum(1).tolist()))
+                    for i in rows:
+                        found[i] = [next(parts).clone() for _ in replies[i]]
+        return scores, found

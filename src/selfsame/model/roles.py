@@ -16,6 +16,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from selfsame.data.processor import MARKERS, DataProcessor
 from selfsame.errors import ConfigError, RunError
@@ -53,16 +54,39 @@ class Roles:
         self.base = base
         self.peft: PeftModel | None = None
         self._active: str | None = None
+        self._targets: Any = "all-linear" if settings.targets is None else list(settings.targets)
+        if settings.layers is not None:
+            self._targets = _upper_layers(base, settings.layers, settings.targets)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The roles that exist, in the order they were made."""
+        """The roles that exist; those that are a head alone come last."""
+        adapters = self._adapters
+        return (*adapters, *(role for role in self.heads if role not in adapters))
+
+    @property
+    def _adapters(self) -> tuple[str, ...]:
         return tuple(self.peft.peft_config) if self.peft is not None else ()
 
     def add(self, role: str, like: str | None = None) -> None:
         """Makes a role. It starts as a copy of role `like` (its head too), or as the base itself (LoRA's B is zero).
         A role of that name that exists already is replaced."""
         self.remove(role)
+        self._add_adapter(role)
+        if role in HEADED_ROLES:
+            self.add_head(role, like)
+        if like is not None:
+            self._load_adapter(role, self._adapter_state(like))
+        self._active = None
+
+    def add_head(self, role: str, like: str | None = None) -> None:
+        """Gives a role its head, or makes a role that is a head alone (it reads another role's hidden states). The head is a
+        copy of that of `like`, if it has one, or gives zero."""
+        known = like is not None and like in self.heads
+        head = copy.deepcopy(self.heads[like]) if known else ScalarHead(self.base.config.hidden_size)  # pyright: ignore
+        self.heads[role] = head.to(self.base.device)
+
+    def _add_adapter(self, role: str) -> None:
         config = self._adapter_config()
         with warnings.catch_warnings(), torch.random.fork_rng():
             torch.manual_seed(self.seed)
@@ -81,29 +105,19 @@ class Roles:
             if "lora_dropout" in name:
                 layer.eval()
         fuse_lora(self.peft)
-        if role in HEADED_ROLES:
-            head = (
-                copy.deepcopy(self.heads[like])
-                if like is not None and like in self.heads
-                else ScalarHead(self.base.config.hidden_size)
-            )
-            self.heads[role] = head.to(self.base.device)
-        if like is not None:
-            self._load_adapter(role, self._adapter_state(like))
-        self._active = None
 
     def remove(self, role: str) -> None:
         """Deletes a role, if it is there."""
-        if self.peft is None or role not in self.names:
+        if role in self.heads:
+            del self.heads[role]
+        if self.peft is None or role not in self._adapters:
             return
-        if len(self.names) == 1:
+        if len(self._adapters) == 1:
             self.base, self.peft = self.peft.unload(), None
         else:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # that another adapter becomes the active one
                 self.peft.delete_adapter(role)
-        if role in self.heads:
-            del self.heads[role]
         self._active = None
 
     @contextmanager
@@ -140,6 +154,8 @@ class Roles:
     def parameters(self, role: str) -> dict[str, nn.Parameter]:
         """The role's parameters by name, its head's too, made trainable."""
         self._require(role)
+        if role not in self._adapters:
+            return {f"head.{n}": p for n, p in self.heads[role].named_parameters()}
         assert self.peft is not None
         self.peft.set_adapter(role)
         self._active = role
@@ -175,7 +191,8 @@ class Roles:
                 f"the saved role {role!r} is from another model or other adapter settings ({len(wrong)} tensors do not fit,"
                 f" the first is {wrong[0]}): use the base model and model.lora settings it was trained with"
             )
-        self._load_adapter(role, {n: t for n, t in tensors.items() if not n.startswith("head.")})
+        if role in self._adapters:
+            self._load_adapter(role, {n: t for n, t in tensors.items() if not n.startswith("head.")})
         if role in self.heads:
             self.heads[role].load_state_dict(
                 {n.removeprefix("head."): t for n, t in tensors.items() if n.startswith("head.")}
@@ -183,8 +200,14 @@ class Roles:
 
     def save(self, role: str, folder: Path) -> None:
         """Writes the role in PEFT's own format (adapter_config.json, adapter_model.safetensors), its head beside it."""
-        assert self.peft is not None
         folder.mkdir(parents=True, exist_ok=True)
+        if role in self._adapters:
+            self._save_adapter(role, folder)
+        if role in self.heads:
+            save_file(self.heads[role].state_dict(), folder / HEAD_FILE)
+
+    def _save_adapter(self, role: str, folder: Path) -> None:
+        assert self.peft is not None
         config: Any = copy.deepcopy(self.peft.peft_config[role])
         config.inference_mode = True
         config.target_modules = sorted(config.target_modules or ())  # a set: the file would differ in every process
@@ -192,8 +215,6 @@ class Roles:
         config.save_pretrained(str(folder))
         tensors = {n: t for n, t in self.state(role).items() if not n.startswith("head.")}
         save_file(tensors, folder / "adapter_model.safetensors")
-        if role in self.heads:
-            save_file(self.heads[role].state_dict(), folder / HEAD_FILE)
 
     def load(self, role: str, folder: Path) -> None:
         """Makes a role from what `save` wrote.
@@ -201,30 +222,33 @@ class Roles:
         Raises:
             RunError: the folder is incomplete or of another model.
         """
+        alone = (folder / HEAD_FILE).exists() and not (folder / "adapter_config.json").exists()
         try:
-            tensors = load_file(folder / "adapter_model.safetensors")
+            tensors = {} if alone else load_file(folder / "adapter_model.safetensors")
             if role in HEADED_ROLES:
                 tensors |= {f"head.{n}": t for n, t in load_file(folder / HEAD_FILE).items()}
         except Exception as error:  # safetensors raises its own error class for a damaged file
             raise RunError(f"the saved role in {folder} is incomplete or damaged: {error}") from error
-        self.add(role)
+        self.remove(role)
+        (self.add_head if alone else self.add)(role)
         self.load_state(role, tensors)
 
     def _adapter_config(self) -> LoraConfig:
         s = self.settings
-        targets: Any = "all-linear" if s.targets is None else list(s.targets)
         tokens = list(self.new_tokens) or None
         return LoraConfig(
             r=s.rank,
             lora_alpha=s.alpha,
             lora_dropout=s.dropout,
-            target_modules=targets,
+            target_modules=self._targets,
             task_type="CAUSAL_LM",
             trainable_token_indices=tokens,
         )  # pyright: ignore
 
     def _adapter_state(self, role: str) -> dict[str, Tensor]:
         self._require(role)
+        if role not in self._adapters:
+            return {}
         return get_peft_model_state_dict(self.peft, adapter_name=role, save_embedding_layers=False)
 
     def _load_adapter(self, role: str, tensors: Mapping[str, Tensor]) -> None:
@@ -236,6 +260,17 @@ class Roles:
                 f"there is no role {role!r} on this model (there are: {', '.join(self.names) or 'none'}):"
                 " train that stage first"
             )
+
+
+def _upper_layers(base: Any, count: int, targets: tuple[str, ...] | None) -> list[str]:
+    """Full names of the linear layers (`targets`: with these names) in the last `count` blocks."""
+    total = base.config.num_hidden_layers
+    blocks = (n for n, m in base.named_modules() if isinstance(m, nn.ModuleList) and len(m) == total)
+    if count > total or (prefix := next(blocks, None)) is None:
+        raise ConfigError(f"model.lora.layers is {count}, but the model has {total} blocks: choose fewer")
+    upper = tuple(f"{prefix}.{k}." for k in range(total - count, total))
+    linear = [n for n, m in base.named_modules() if n.startswith(upper) and isinstance(m, (nn.Linear, Conv1D))]
+    return [n for n in linear if targets is None or n.rpartition(".")[2] in targets]
 
 
 def load_roles(settings: ModelSettings, seed: int = 0) -> Roles:

@@ -23,6 +23,8 @@ class LoraSettings(Settings):
     """Dropout in front of the update, while training."""
     targets: tuple[str, ...] | None = None
     """Names of the linear layers that get an adapter; None: all linear layers of the blocks."""
+    layers: int | None = Field(default=None, ge=1)
+    """Adapters in the last so many blocks only: less to compute on the way back, and less that can be learned."""
 
 
 class ModelSettings(Settings):

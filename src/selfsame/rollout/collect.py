@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from selfsame.model import parallel
-from selfsame.model.branches import Branches, branch, micro_batches, reply_logprobs, source_states
+from selfsame.model.branches import Branches, branch, hidden_states, micro_batches, reply_logprobs, source_states
 from selfsame.model.heads import RewardModel
 from selfsame.model.roles import Roles
 from selfsame.rollout.engine import Reply, RolloutEngine
@@ -19,7 +20,8 @@ from selfsame.rollout.sampler import uniforms
 @dataclass(frozen=True)
 class Rollout:
     """P prompts with n replies each (N = P * n, in the prompts' order), as token ids, and what was measured before the
-    update. (N, R) tensors are zero outside `reply_mask_NR` (True: a token of the reply)."""
+    update. (N, R) tensors are zero outside `reply_mask_NR` (True: a token of the reply). `states`: per reply the hidden
+    states (R, H) of the reward role before each token, where the critic reads those."""
 
     prompts: list[list[int]]
     replies: list[Reply]
@@ -29,6 +31,7 @@ class Rollout:
     values_NR: Tensor
     scores_N: Tensor
     ended_N: Tensor
+    states: list[Tensor] | None = None
 
     @property
     def samples_per_prompt(self) -> int:
@@ -58,20 +61,26 @@ def collect_rollout(
     seed: int,
     step: int,
     token_budget: int,
+    critic: str | None = "value",
 ) -> Rollout:
     """Samples replies with the `policy` role and measures them: log-probabilities under the policy (as sampled) and the
-    frozen `sft` role, values, reward scores. With several processes each does every world-th prompt, and all of them end
-    up with the whole rollout."""
+    frozen `sft` role, values, reward scores. `critic`: the role whose hidden states the value head reads (None: all values
+    are zero). With several processes each does every world-th prompt, and all of them end up with the whole rollout."""
     n, roles = samples_per_prompt, engine.roles
     mine = parallel.share(range(len(prompts)))
     my_prompts = [list(prompts[i]) for i in mine]
     numbers_NR = uniforms(seed, step, [i * n + k for i in mine for k in range(n)], max_new_tokens)
     groups = engine.sample("policy", my_prompts, numbers_NR, temperature)
     ids = [[reply.ids for reply in group] for group in groups]
-    scores = reward_model.score_ids(my_prompts, ids)
-    reference = token_values(roles, "sft", my_prompts, ids, token_budget, temperature)
-    values = token_values(roles, "value", my_prompts, ids, token_budget)
-    rows = parallel.gather(list(zip(my_prompts, groups, scores, reference, values, strict=True)))
+    states: list[list[Tensor]] = [[] for _ in ids]
+    if critic == "reward":
+        scores, states = reward_model.score_states(my_prompts, ids)
+        values = [[_read(roles.heads["value"], state) for state in siblings] for siblings in states]
+    else:
+        scores = reward_model.score_ids(my_prompts, ids)
+        values = critic_values(roles, critic, my_prompts, ids, token_budget)
+    reference = token_logprobs(roles, "sft", my_prompts, ids, token_budget, temperature)
+    rows = parallel.gather(list(zip(my_prompts, groups, scores, reference, values, states, strict=True)))
     replies = [reply for row in rows for reply in row[1]]
     width = max(len(reply.ids) for reply in replies)
     return Rollout(
@@ -83,11 +92,11 @@ def collect_rollout(
         values_NR=_padded([v for row in rows for v in row[4]], width),
         scores_N=torch.tensor([s for row in rows for s in row[2]]),
         ended_N=torch.tensor([r.ended for r in replies]),
+        states=[state for row in rows for state in row[5]] if critic == "reward" else None,
     )
 
 
-@torch.no_grad()
-def token_values(
+def token_logprobs(
     roles: Roles,
     role: str | None,
     prompts: Sequence[Sequence[int]],
@@ -95,23 +104,55 @@ def token_values(
     token_budget: int,
     temperature: float = 1.0,
 ) -> list[list[list[float]]]:
-    """A number for every token of every reply to every prompt: the value before it under the `value` role, else its
-    log-probability under `role` (None: under the base)."""
+    """The log-probability of every token of every reply to every prompt under `role` (None: under the base)."""
+    return _per_token(roles, role, prompts, replies, token_budget, lambda m, b: reply_logprobs(m, b, temperature)[0])
+
+
+def critic_values(
+    roles: Roles,
+    critic: str | None,
+    prompts: Sequence[Sequence[int]],
+    replies: Sequence[Sequence[Sequence[int]]],
+    token_budget: int,
+) -> list[list[list[float]]]:
+    """The value before every token, read by the value head from the hidden states of the role `critic`; None: zeros."""
+    if critic is None:
+        return [[[0.0] * len(reply) for reply in siblings] for siblings in replies]
+    head = roles.heads["value"]
+    return _per_token(
+        roles,
+        critic,
+        prompts,
+        replies,
+        token_budget,
+        lambda m, b: b.scatter(head(source_states(b, hidden_states(m, b)))),
+    )
+
+
+@torch.no_grad()
+def _per_token(
+    roles: Roles,
+    role: str | None,
+    prompts: Sequence[Sequence[int]],
+    replies: Sequence[Sequence[Sequence[int]]],
+    token_budget: int,
+    measure: Callable[[Any, Branches], Tensor],
+) -> list[list[list[float]]]:
+    """`measure` gives (N, R) numbers of a batch of the rows."""
     found: list[list[list[float]]] = [[] for _ in prompts]
     lengths = [len(p) + sum(map(len, r)) for p, r in zip(prompts, replies, strict=True)]
     with roles.use(role) as model:
         for rows in micro_batches(lengths, token_budget):
-            batch = branch([prompts[i] for i in rows], [replies[i] for i in rows], roles.processor.pad_id).to(
-                model.device
-            )
-            if role == "value":
-                numbers_NR = batch.scatter(roles.heads[role](source_states(model, batch)))
-            else:
-                numbers_NR = reply_logprobs(model, batch, temperature)[0]
-            lists = iter(numbers_NR.tolist())
+            batch = branch([prompts[i] for i in rows], [replies[i] for i in rows], roles.processor.pad_id)
+            lists = iter(measure(model, batch.to(model.device)).tolist())
             for i in rows:
                 found[i] = [next(lists)[: len(reply)] for reply in replies[i]]
     return found
+
+
+@torch.no_grad()
+def _read(head: Any, states_RH: Tensor) -> list[float]:
+    return head(states_RH.to(head.bias.device)).tolist()
 
 
 def _padded(rows: Sequence[Sequence[float]], width: int) -> Tensor:

@@ -13,7 +13,7 @@ from selfsame.errors import DataError, RunError
 from selfsame.model import parallel
 from selfsame.model.branches import Branches, micro_batches, reply_logprobs
 from selfsame.model.roles import Roles
-from selfsame.rollout.collect import token_values
+from selfsame.rollout.collect import token_logprobs
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.training.loop import Record, batch_indices, fit, step_count
@@ -125,7 +125,7 @@ class DPOTrainer:
 
     def _parts(self, pairs: Sequence[EncodedPair], total: int) -> list[Part]:
         budget, device = self.settings.token_budget, self.roles.base.device
-        reference = token_values(self.roles, "sft", [p for p, _, _ in pairs], [[c, r] for _, c, r in pairs], budget)
+        reference = token_logprobs(self.roles, "sft", [p for p, _, _ in pairs], [[c, r] for _, c, r in pairs], budget)
         sums_N2 = torch.tensor([[sum(reply) for reply in row] for row in reference], device=device)
         parts = micro_batches([sum(map(len, pair)) for pair in pairs], budget)
         return [

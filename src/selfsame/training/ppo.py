@@ -3,7 +3,7 @@
 One step: sample replies to some prompts with the `policy` role; score them with the frozen `reward` role; take off the KL
 to the frozen `sft` role, token by token; estimate advantages with the `value` role; then pass over the same replies several
 times, each time moving the policy uphill within the clip range and the value towards the returns. All four roles are
-adapters on one frozen base.
+adapters on one frozen base; `PPOSettings.critic` names cheaper ways to a value, or none (GRPO, Shao et al. 2024).
 """
 
 from __future__ import annotations
@@ -18,12 +18,20 @@ from torch import Tensor
 
 from selfsame.errors import DataError, RunError
 from selfsame.model import parallel
-from selfsame.model.branches import Branches, micro_batches, reply_logprobs, source_states
+from selfsame.model.branches import Branches, hidden_states, logprobs_of, micro_batches, source_states
 from selfsame.model.heads import RewardModel
 from selfsame.model.roles import Roles
 from selfsame.rollout.collect import Rollout, collect_rollout
 from selfsame.rollout.engine import RolloutEngine
-from selfsame.training.advantages import KLController, explained_variance, gae, masked_mean, shaped_rewards, whiten
+from selfsame.training.advantages import (
+    KLController,
+    explained_variance,
+    gae,
+    group_advantages,
+    masked_mean,
+    shaped_rewards,
+    whiten,
+)
 from selfsame.training.loop import MINIBATCH_ORDER, Record, batch_indices, fit
 from selfsame.training.losses import approximate_kl, clip_fraction, policy_loss, value_loss
 from selfsame.training.settings import PPOSettings
@@ -46,15 +54,19 @@ class Experience:
 
 @dataclass(frozen=True)
 class Part:
-    """Some rows of a minibatch, for one role. `tokens`: reply tokens of the whole minibatch, over all processes."""
+    """Some rows of a minibatch, for one role. `tokens`: reply tokens of the whole minibatch, over all processes. `states_MH`:
+    what the value head reads, where that does not change while training."""
 
     role: str
     batch: Branches
     old_logprobs_NR: Tensor
+    ref_logprobs_NR: Tensor
     old_values_NR: Tensor
     advantages_NR: Tensor
     returns_NR: Tensor
+    kl_coef: float
     tokens: int
+    states_MH: Tensor | None
 
 
 class PPOTrainer:
@@ -68,7 +80,7 @@ class PPOTrainer:
         record: where checkpoints, metrics and samples go; None: nowhere.
     """
 
-    name, trained = "ppo", ("policy", "value")
+    name = "ppo"
 
     def __init__(
         self,
@@ -88,7 +100,7 @@ class PPOTrainer:
         self.prompts, self.settings, self.seed, self.record = prompts, settings, seed, record
         self.steps, self.eval_every = settings.steps, None
         self.roles.add("policy", like="sft")
-        self.roles.add("value", like="reward")
+        self._add_critic(settings.critic)
         self.reward_model = RewardModel(self.roles, settings.token_budget)
         self.engine = RolloutEngine(self.roles)
         self.kl = KLController(settings.kl_coef, settings.kl_target, settings.kl_horizon)
@@ -121,25 +133,43 @@ class PPOTrainer:
             self.seed,
             step,
             s.token_budget,
+            self.critic,
         )
+
+    def _add_critic(self, kind: str) -> None:
+        """`trained`: roles with parameters of their own; `passes`: roles that take forward passes in an update; `critic`: the
+        role whose hidden states the value head reads."""
+        self.trained: tuple[str, ...] = ("policy",) if kind == "none" else ("policy", "value")
+        self.passes: tuple[str, ...] = self.trained if kind in ("adapter", "reward") else ("policy",)
+        self.critic = {"adapter": "value", "none": None}.get(kind, kind)
+        if kind == "adapter":
+            self.roles.add("value", like="reward")
+        else:
+            self.roles.remove("value")
+        if kind in ("reward", "policy"):
+            self.roles.add_head("value", like="reward")
+
+    def scores(self, rollout: Rollout) -> Tensor:
+        """(N,) rewards of whole replies, less the penalty for a missing end."""
+        return rollout.scores_N - self.settings.missing_end_penalty * ~rollout.ended_N
 
     def compute_rewards(self, rollout: Rollout) -> Tensor:
         """(N, R) rewards: the KL penalty on every token, the score on the last, less the penalty for a missing end."""
-        score_N = rollout.scores_N - self.settings.missing_end_penalty * ~rollout.ended_N
-        return shaped_rewards(
-            score_N, rollout.logprobs_NR, rollout.ref_logprobs_NR, rollout.reply_mask_NR, self.kl.coef
-        )
+        tensors = (rollout.logprobs_NR, rollout.ref_logprobs_NR, rollout.reply_mask_NR)
+        return shaped_rewards(self.scores(rollout), *tensors, self.kl.coef)
 
     def evaluate_rollout(self, prompts: Sequence[Prompt], rollout: Rollout) -> Experience:
-        """Rewards, whitened advantages and returns of a rollout."""
+        """Rewards, normalised advantages and returns of a rollout."""
+        s, mask_NR = self.settings, rollout.reply_mask_NR
         rewards_NR = self.compute_rewards(rollout)
-        advantages_NR, returns_NR = gae(
-            rewards_NR, rollout.values_NR, rollout.reply_mask_NR, self.settings.gamma, self.settings.lam
-        )
-        whitened_NR = whiten(advantages_NR, rollout.reply_mask_NR)
-        kl_NR = (rollout.logprobs_NR - rollout.ref_logprobs_NR) * rollout.reply_mask_NR
+        advantages_NR, returns_NR = gae(rewards_NR, rollout.values_NR, mask_NR, s.gamma, s.lam)
+        if self.critic is None:
+            advantages_NR = group_advantages(self.scores(rollout), rollout.samples_per_prompt, mask_NR)
+        else:
+            advantages_NR = whiten(advantages_NR, mask_NR)
+        kl_NR = (rollout.logprobs_NR - rollout.ref_logprobs_NR) * mask_NR
         kl = float(kl_NR.sum(1).mean())
-        return Experience(prompts, rollout, rewards_NR, whitened_NR, returns_NR, kl, self.kl.coef)
+        return Experience(prompts, rollout, rewards_NR, advantages_NR, returns_NR, kl, self.kl.coef)
 
     def minibatches(self, batch: Experience, step: int) -> Iterator[list[Part]]:
         """`epochs` passes over the rollout in shuffled minibatches. A prompt and all its replies stay together; the policy's
@@ -151,30 +181,41 @@ class PPOTrainer:
                 prompts = [int(p) for p in chosen]
                 tokens = sum(len(batch.rollout.replies[i].ids) for p in prompts for i in batch.rollout.episodes(p))
                 yield [
-                    part for role in self.trained for part in self._parts(batch, parallel.share(prompts), role, tokens)
+                    part for role in self.passes for part in self._parts(batch, parallel.share(prompts), role, tokens)
                 ]
 
     def loss(self, part: Part) -> tuple[Tensor, dict[str, float]]:
-        """The clipped policy loss (less an entropy bonus) or the clipped value loss, per reply token."""
-        return self._policy_loss(part) if part.role == "policy" else self._value_loss(part)
+        """The clipped policy loss (less an entropy bonus), the clipped value loss, or both, per reply token."""
+        if part.role == "value" and part.states_MH is not None:
+            return self._value_loss(part, part.states_MH)
+        with self.roles.use(part.role) as model:
+            states_MH = source_states(part.batch, hidden_states(model, part.batch))
+            if part.role == "value":
+                return self._value_loss(part, states_MH)
+            loss, statistics = self._policy_loss(part, model, states_MH)
+        if self.critic == "policy":
+            value, more = self._value_loss(part, states_MH)
+            loss, statistics = loss + value, statistics | more
+        return loss, statistics
 
-    def _policy_loss(self, part: Part) -> tuple[Tensor, dict[str, float]]:
+    def _policy_loss(self, part: Part, model: Any, states_MH: Tensor) -> tuple[Tensor, dict[str, float]]:
         s, mask_NR = self.settings, part.batch.reply_mask_NR
-        with self.roles.use("policy") as model:
-            logprobs_NR, entropy_NR = reply_logprobs(model, part.batch, s.temperature, entropy=True)
+        logprobs_NR, entropy_NR = logprobs_of(model, part.batch, states_MH, s.temperature, entropy=True)
         assert entropy_NR is not None
         surrogate = policy_loss(logprobs_NR, part.old_logprobs_NR, part.advantages_NR, mask_NR, s.clip) / part.tokens
         entropy = (entropy_NR if s.entropy_coef else entropy_NR.detach()).sum() / part.tokens
+        loss = surrogate - s.entropy_coef * entropy
+        if self.critic is None:  # GRPO: the KL penalty is no reward but a loss (its equation 4)
+            loss = loss + part.kl_coef * approximate_kl(part.ref_logprobs_NR, logprobs_NR, mask_NR) / part.tokens
         with torch.no_grad():
             clipped = clip_fraction(logprobs_NR, part.old_logprobs_NR, mask_NR, s.clip) / part.tokens
             approx_kl = approximate_kl(logprobs_NR, part.old_logprobs_NR, mask_NR) / part.tokens
         statistics = {"policy_loss": surrogate, "entropy": entropy, "clip_fraction": clipped, "approx_kl": approx_kl}
-        return surrogate - s.entropy_coef * entropy, {name: value.item() for name, value in statistics.items()}
+        return loss, {name: value.item() for name, value in statistics.items()}
 
-    def _value_loss(self, part: Part) -> tuple[Tensor, dict[str, float]]:
+    def _value_loss(self, part: Part, states_MH: Tensor) -> tuple[Tensor, dict[str, float]]:
         s, batch = self.settings, part.batch
-        with self.roles.use("value") as model:
-            values_NR = batch.scatter(self.roles.heads["value"](source_states(model, batch)))
+        values_NR = batch.scatter(self.roles.heads["value"](states_MH))
         loss = (
             value_loss(values_NR, part.old_values_NR, part.returns_NR, batch.reply_mask_NR, s.value_clip) / part.tokens
         )
@@ -234,7 +275,18 @@ class PPOTrainer:
             branches = rollout.branches(chosen, self.roles.processor.pad_id).to(device)
             episodes = torch.tensor([i for p in chosen for i in rollout.episodes(p)])
             width = branches.reply_mask_NR.shape[1]
-            tensors = (rollout.logprobs_NR, rollout.values_NR, batch.advantages_NR, batch.returns_NR)
-            old_logprobs, old_values, advantages, returns = (t[episodes, :width].to(device) for t in tensors)
-            parts.append(Part(role, branches, old_logprobs, old_values, advantages, returns, tokens))
+            tensors = (
+                rollout.logprobs_NR,
+                rollout.ref_logprobs_NR,
+                rollout.values_NR,
+                batch.advantages_NR,
+                batch.returns_NR,
+            )
+            states_MH = None
+            if role == "value" and rollout.states is not None:
+                states_MH = torch.cat([rollout.states[i] for i in episodes.tolist()]).to(device)
+            old, reference, values, advantages, returns = (t[episodes, :width].to(device) for t in tensors)
+            parts.append(
+                Part(role, branches, old, reference, values, advantages, returns, batch.kl_coef, tokens, states_MH)
+            )
         return parts

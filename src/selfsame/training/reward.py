@@ -10,7 +10,7 @@ from torch import Tensor
 
 from selfsame.errors import DataError
 from selfsame.model import parallel
-from selfsame.model.branches import Branches, branch, final_states, micro_batches
+from selfsame.model.branches import Branches, branch, final_states, hidden_states, micro_batches
 from selfsame.model.heads import RewardModel
 from selfsame.model.roles import as_roles
 from selfsame.rollout.engine import Reply, RolloutEngine
@@ -100,7 +100,7 @@ class RewardTrainer:
         """Bradley-Terry loss per pair."""
         batch, pairs = part
         with self.roles.training("reward") as model:
-            reward_N = self.roles.heads["reward"](final_states(model, batch))
+            reward_N = self.roles.heads["reward"](final_states(batch, hidden_states(model, batch)))
         chosen_N, rejected_N = reward_N[0::2], reward_N[1::2]
         loss = ranking_loss(chosen_N, rejected_N) / pairs
         margin_N = (chosen_N - rejected_N).detach()

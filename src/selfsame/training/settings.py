@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from selfsame.settings import Settings
 
@@ -100,6 +100,10 @@ class PPOSettings(OptimiserSettings):
     """Lambda of the advantage estimate."""
     clip: float = Field(default=0.2, gt=0, lt=1)
     """Clip range of the probability ratio."""
+    critic: Literal["adapter", "reward", "policy", "none"] = "adapter"
+    """What the value head reads: a role with an adapter of its own; the hidden states of the frozen reward role; those of
+    the policy, which then serves both losses. `none`: GRPO, where the other replies to a prompt are the baseline and the KL
+    penalty is part of the loss."""
     value_clip: float = Field(default=0.2, gt=0)
     """Clip range of the value."""
     value_coef: float = Field(default=1.0, gt=0)
@@ -109,6 +113,12 @@ class PPOSettings(OptimiserSettings):
     """Weight of an entropy bonus."""
     missing_end_penalty: float = Field(default=1.0, ge=0)
     """Taken off the score of a reply that did not end within `max_new_tokens`."""
+
+    @model_validator(mode="after")
+    def _has_a_baseline(self) -> PPOSettings:
+        if self.critic == "none" and self.samples_per_prompt < 2:
+            raise ValueError("critic none needs samples_per_prompt of 2 or more: the other replies are the baseline")
+        return self
 
 
 class DPOSettings(OptimiserSettings):
