@@ -1,0 +1,246 @@
+"""Selfsame beside its peers: the same work in turns, medians, ratios with their spread, peak memory.
+
+    python -m benchmarks.compare run --shape 10m --data synthetic-persona-chat --json benchmarks/results/cpu-10m.json
+    python -m benchmarks.compare table benchmarks/results/cpu-10m.json --readme README.md --marker benchmarks
+
+Every measurement is a process of its own, with the same number of threads, and none runs beside another. A round measures
+every engine of every case once. What the JSON file holds already is not measured again, so a run that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.workload import Amount, build
+from selfsame.report.tables import update_readme
+from selfsame.run.directory import read_json, write_json
+from selfsame.run.environment import describe_environment
+
+HERE = Path(__file__).resolve().parent
+TRL = (HERE / ".venv-trl/bin/python", HERE / "peers/trl_current.py")
+TRL_PPO = (HERE / ".venv-trl-ppo/bin/python", HERE / "peers/trl_ppo.py")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One line of the table. `samples`: replies to a prompt; `ours`, `theirs`: options of the scripts. `unit`: work of a
+    step, by name."""
+
+    name: str
+    stage: str
+    ours: tuple[str, ...] = ()
+    theirs: tuple[str, ...] = ()
+    samples: int = 4
+    peer: tuple[Path, Path] = TRL_PPO
+    peer_stage: str = "ppo"
+    settings: tuple[str, ...] = ("default", "best")
+    unit: str = "episodes"
+    against: str | None = None
+    """The case whose peer this one is held against, too."""
+
+
+CASES = (
+    Case("SFT", "sft", peer=TRL, peer_stage="sft", unit="tokens"),
+    Case("reward model", "reward", peer=TRL, peer_stage="reward", unit="pairs"),
+    Case("generation, 4 replies to a prompt", "generate", peer=TRL, peer_stage="generate"),
+    Case("PPO, 4 replies to a prompt", "ppo"),
+    Case("PPO, 1 reply to a prompt", "ppo", samples=1),
+    Case("GRPO, 4 replies to a prompt", "ppo", ("--critic", "none"), peer=TRL, peer_stage="grpo"),
+    Case("PPO, adapters in the upper half", "ppo", ("--adapters", "upper"), ("--adapters", "upper")),
+    Case(
+        "PPO, upper half, critic on the policy*",
+        "ppo",
+        ("--adapters", "upper", "--critic", "policy"),
+        settings=(),
+        against="PPO, 4 replies to a prompt",
+    ),
+    Case("PPO, LoRA for full fine-tuning*", "ppo", theirs=("--adapters", "none"), settings=("default",)),
+)
+NOTE = (
+    "Ratios above 1: Selfsame is faster. `default`: the peer as it comes; `best`: its fastest settings found here. "
+    "In brackets: smallest and largest ratio of the rounds. * not the same algorithm on both sides."
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=__doc__.split("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("run")
+    command.add_argument("--shape", default="10m")
+    command.add_argument("--data", default="demo", help="as data.path in Selfsame's configuration")
+    command.add_argument("--json", type=Path, required=True)
+    command.add_argument("--rounds", type=int, default=2)
+    command.add_argument("--steps", type=int, default=2, help="of each measurement; the first is not counted")
+    command.add_argument("--prompts", type=int, default=32, help="replies in a step of PPO")
+    command.add_argument("--batch", type=int, default=8)
+    command.add_argument("--threads", type=int, default=os.cpu_count())
+    command.add_argument("--cases", nargs="+", help="names begin with one of these; default: all")
+    command = commands.add_parser("table")
+    command.add_argument("json", type=Path, nargs="+")
+    command.add_argument("--readme", type=Path)
+    command.add_argument("--marker", default="benchmarks")
+    options = parser.parse_args()
+    if options.command == "run":
+        _run(options)
+    text = "\n\n".join(
+        table(read_json(path)) for path in ([options.json] if options.command == "run" else options.json)
+    )
+    print(text)
+    if options.command == "table" and options.readme:
+        update_readme(options.readme, options.marker, f"{text}\n\n{NOTE}")
+
+
+def _run(options: argparse.Namespace) -> None:
+    cases = [c for c in CASES if not options.cases or c.name.startswith(tuple(options.cases))]
+    record: dict[str, Any] = {"shape": options.shape, "threads": options.threads, "measurements": []}
+    if options.json.exists():
+        record = read_json(options.json)
+    record |= {"environment": describe_environment()}
+    if "gemm" not in record:
+        torch.set_num_threads(options.threads)
+        record["gemm"] = gemm_peak()
+    done = {(m["case"], m["engine"], m["round"]) for m in record["measurements"]}
+    with tempfile.TemporaryDirectory() as folder:
+        works = {n: _work(options, n, Path(folder) / str(n)) for n in {case.samples for case in cases}}
+        for number in range(options.rounds):
+            for case in cases:
+                for engine in ("ours", *case.settings):
+                    if (case.name, engine, number) in done:
+                        continue
+                    print(f"round {number + 1}: {case.name}, {engine}", file=sys.stderr, flush=True)
+                    made = _measure(case, engine, works[case.samples], options.threads)
+                    record["measurements"].append({"case": case.name, "engine": engine, "round": number, **made})
+                    write_json(options.json, record)
+        for case in cases:
+            record.setdefault("flops", {})[case.name] = _flops(case, works[case.samples], options.threads)
+            record.setdefault("work", {})[case.name] = _amount(case, works[case.samples])
+        write_json(options.json, record)
+
+
+def _work(options: argparse.Namespace, samples: int, folder: Path) -> Path:
+    amount = Amount(options.steps, options.batch, options.prompts // samples, samples)
+    return build(options.shape, options.data, amount, folder)
+
+
+def _measure(case: Case, engine: str, work: Path, threads: int) -> dict[str, Any]:
+    """A record of `benchmarks.ours` or of a peer, without the first step."""
+    out = work / "record.json"
+    out.unlink(missing_ok=True)
+    if engine == "ours":
+        command = [sys.executable, "-m", "benchmarks.ours", case.stage, *case.ours]
+    else:
+        command = [*map(str, case.peer), case.peer_stage, *case.theirs, "--settings", engine]
+    result = _process([*command, "--work", str(work), "--json", str(out)], threads)
+    if not out.exists():
+        return {"failed": (result.stderr.strip() or "no message").splitlines()[-1]}
+    made = read_json(out)
+    made["first"], made["seconds"] = made["seconds"][0], made["seconds"][1:]
+    return {k: v for k, v in made.items() if k not in ("environment", "metrics")}
+
+
+def _flops(case: Case, work: Path, threads: int) -> float:
+    """Floating-point operations of a step of ours."""
+    out = work / "flops.json"
+    command = [sys.executable, "-m", "benchmarks.ours", case.stage, *case.ours, "--flops"]
+    _process([*command, "--work", str(work), "--json", str(out)], threads)
+    return read_json(out)["flops"]
+
+
+def _process(command: list[str], threads: int) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1"}
+    environment["PYTHONPATH"] = str(HERE.parent)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=HERE.parent)
+
+
+def _amount(case: Case, work: Path) -> float:
+    """Tokens, pairs or replies of a step that is counted (mean)."""
+    content = read_json(work / "work.json")
+    amount = Amount(**content["amount"])
+    if case.stage == "sft":
+        return statistics.fmean(sum(len(row["ids"]) for row in step) for step in content["sft"][1:])
+    return amount.batch if case.stage == "reward" else amount.prompts * amount.samples
+
+
+def gemm_peak(size: int = 2048, repeats: int = 8) -> dict[str, float]:
+    """Floating-point operations a second of a large matrix product, by dtype: what a share of the peak refers to."""
+    found = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        a, b = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
+        times = []
+        for _ in range(repeats):
+            began = time.perf_counter()
+            a @ b
+            times.append(time.perf_counter() - began)
+        found[str(dtype).removeprefix("torch.")] = 2 * size**3 / min(times)
+    return found
+
+
+def table(record: dict[str, Any]) -> str:
+    """Markdown of a record."""
+    lines = [
+        "| work | Selfsame | of the GEMM peak | memory | times faster than default | than best | memory of the peer |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for case in CASES:
+        ours = _of(record, case, "ours")
+        if not ours:
+            continue
+        seconds = statistics.median(s for m in ours.values() for s in m["seconds"])
+        amount, flops = record["work"][case.name], record["flops"][case.name]
+        share = flops / seconds / record["gemm"][next(iter(ours.values()))["dtype"]]
+        peers = [m for s in ("default", "best") for m in _of(record, case, s).values() if "peak_memory" in m]
+        cells = [
+            case.name,
+            f"{amount / seconds:.3g} {case.unit}/s",
+            f"{share:.0%}",
+            _gib(ours.values()),
+            _ratio(record, case, "default"),
+            _ratio(record, case, "best"),
+            _gib(peers),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    rounds = 1 + max(m["round"] for m in record["measurements"])
+    head = f"Model shape {record['shape']}, {record['threads']} thread(s), rounds: {rounds}."
+    return "\n".join([head, "", *lines])
+
+
+def _of(record: dict[str, Any], case: Case, engine: str) -> dict[int, dict[str, Any]]:
+    return {
+        m["round"]: m
+        for m in record["measurements"]
+        if m["case"] == ((case.against or case.name) if engine != "ours" else case.name)
+        and m["engine"] == engine
+        and "seconds" in m
+    }
+
+
+def _ratio(record: dict[str, Any], case: Case, engine: str) -> str:
+    """The peer's time over ours: median over the rounds, smallest and largest."""
+    ours, theirs = _of(record, case, "ours"), _of(record, case, engine)
+    ratios = [
+        statistics.median(theirs[k]["seconds"]) / statistics.median(ours[k]["seconds"])
+        for k in sorted(ours.keys() & theirs.keys())
+    ]
+    if not ratios:
+        return "–"
+    return f"{statistics.median(ratios):.1f} [{min(ratios):.1f}, {max(ratios):.1f}]"
+
+
+def _gib(measurements: Any) -> str:
+    peaks = [m["peak_memory"] for m in measurements]
+    return f"{min(peaks) / 2**30:.2f} GiB" if peaks else "–"
+
+
+if __name__ == "__main__":
+    main()
