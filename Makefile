@@ -1,4 +1,4 @@
-.PHONY: setup demo test lint types quick clean
+.PHONY: setup demo test lint types quick bench-setup bench clean
 export HF_HUB_OFFLINE ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
@@ -25,5 +25,15 @@ lint: setup
 types: setup
 	.venv/bin/pyright
 
+# The environments of the peers (a gigabyte each), then the same work by them and by us: an hour on two quiet cores.
+bench-setup: setup
+	benchmarks/setup.sh
+
+DATA ?= demo
+bench: bench-setup
+	.venv/bin/python -m benchmarks.compare run --shape 10m --data $(DATA) --json runs/bench/cpu-10m.json
+	.venv/bin/python -m benchmarks.compare run --shape 124m --data $(DATA) --json runs/bench/cpu-124m.json \
+	  --replies 8 --batch 4 --rounds 1 --cases "PPO, 4" SFT
+
 clean:
-	rm -rf .venv runs .pytest_cache .ruff_cache
+	rm -rf .venv benchmarks/.venv-* runs .pytest_cache .ruff_cache

@@ -46,14 +46,16 @@ class Case:
     peer_stage: str = "ppo"
     settings: tuple[str, ...] = ("default", "best")
     unit: str = "episodes"
+    steps: int | None = None
+    """Where not as the others."""
     against: str | None = None
     """The case whose peer this one is held against, too."""
 
 
 CASES = (
-    Case("SFT", "sft", peer=TRL, peer_stage="sft", unit="tokens"),
-    Case("reward model", "reward", peer=TRL, peer_stage="reward", unit="pairs"),
-    Case("generation, 4 replies to a prompt", "generate", peer=TRL, peer_stage="generate"),
+    Case("SFT", "sft", peer=TRL, peer_stage="sft", unit="tokens", steps=6),
+    Case("reward model", "reward", peer=TRL, peer_stage="reward", unit="pairs", steps=6),
+    Case("generation, 4 replies to a prompt", "generate", peer=TRL, peer_stage="generate", steps=6),
     Case("PPO, 4 replies to a prompt", "ppo"),
     Case("PPO, 1 reply to a prompt", "ppo", samples=1),
     Case("GRPO, 4 replies to a prompt", "ppo", ("--critic", "none"), peer=TRL, peer_stage="grpo"),
@@ -82,9 +84,9 @@ def main() -> None:
     command.add_argument("--json", type=Path, required=True)
     command.add_argument("--rounds", type=int, default=2)
     command.add_argument("--steps", type=int, default=2, help="of each measurement; the first is not counted")
-    command.add_argument("--prompts", type=int, default=32, help="replies in a step of PPO")
+    command.add_argument("--replies", type=int, default=32, help="in a step of PPO")
     command.add_argument("--batch", type=int, default=8)
-    command.add_argument("--threads", type=int, default=os.cpu_count())
+    command.add_argument("--threads", type=int, default=1)
     command.add_argument("--cases", nargs="+", help="names begin with one of these; default: all")
     command = commands.add_parser("table")
     command.add_argument("json", type=Path, nargs="+")
@@ -112,25 +114,26 @@ def _run(options: argparse.Namespace) -> None:
         record["gemm"] = gemm_peak()
     done = {(m["case"], m["engine"], m["round"]) for m in record["measurements"]}
     with tempfile.TemporaryDirectory() as folder:
-        works = {n: _work(options, n, Path(folder) / str(n)) for n in {case.samples for case in cases}}
+        works = {case: _work(options, case, Path(folder)) for case in cases}
         for number in range(options.rounds):
             for case in cases:
                 for engine in ("ours", *case.settings):
                     if (case.name, engine, number) in done:
                         continue
                     print(f"round {number + 1}: {case.name}, {engine}", file=sys.stderr, flush=True)
-                    made = _measure(case, engine, works[case.samples], options.threads)
+                    made = _measure(case, engine, works[case], options.threads)
                     record["measurements"].append({"case": case.name, "engine": engine, "round": number, **made})
                     write_json(options.json, record)
         for case in cases:
-            record.setdefault("flops", {})[case.name] = _flops(case, works[case.samples], options.threads)
-            record.setdefault("work", {})[case.name] = _amount(case, works[case.samples])
+            record.setdefault("flops", {})[case.name] = _flops(case, works[case], options.threads)
+            record.setdefault("work", {})[case.name] = _amount(case, works[case])
         write_json(options.json, record)
 
 
-def _work(options: argparse.Namespace, samples: int, folder: Path) -> Path:
-    amount = Amount(options.steps, options.batch, options.prompts // samples, samples)
-    return build(options.shape, options.data, amount, folder)
+def _work(options: argparse.Namespace, case: Case, folder: Path) -> Path:
+    amount = Amount(case.steps or options.steps, options.batch, options.replies // case.samples, case.samples)
+    place = folder / f"{amount.steps}-{amount.samples}"
+    return place if (place / "work.json").exists() else build(options.shape, options.data, amount, place)
 
 
 def _measure(case: Case, engine: str, work: Path, threads: int) -> dict[str, Any]:

@@ -6,7 +6,6 @@ python -m benchmarks.ours ppo --work FOLDER --json out.json
 from __future__ import annotations
 
 import argparse
-import resource
 import time
 from pathlib import Path
 from typing import Any
@@ -122,10 +121,12 @@ def _clock() -> float:
 
 
 def _peak_memory() -> int:
-    """Bytes: of the GPU if there is one, else the largest resident set of the process."""
+    """Bytes: of the GPU if there is one, else the largest resident set of the process (getrusage's would be at least that
+    of the process that started it)."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split("VmHWM:")[1].split()[0])
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import resource
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -24,8 +23,12 @@ def options(stages: tuple[str, ...]) -> argparse.Namespace:
         "--settings", choices=("default", "best"), default="default", help="the peer's own, or its fastest"
     )
     parser.add_argument("--adapters", choices=("all", "upper", "none"), default="all", help="none: full fine-tuning")
+    parser.add_argument("--memory", type=float, help="GiB of GPU memory that the process may use")
     parser.add_argument("--json", type=Path, required=True)
     chosen = parser.parse_args()
+    if chosen.memory and torch.cuda.is_available():
+        whole = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, chosen.memory * 2**30 / whole))
     chosen.content = json.loads((chosen.work / "work.json").read_text())
     chosen.model = str(chosen.work / "model")
     return chosen
@@ -69,10 +72,12 @@ def now() -> float:
 
 
 def peak_memory() -> int:
-    """Bytes: of the GPU if there is one, else the largest resident set of the process."""
+    """Bytes: of the GPU if there is one, else the largest resident set of the process (getrusage's would be at least that
+    of the process that started it)."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split("VmHWM:")[1].split()[0])
 
 
 def finish(chosen: argparse.Namespace, seconds: list[float], losses: list[float]) -> None:

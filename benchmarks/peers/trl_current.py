@@ -126,10 +126,11 @@ def generate(chosen, folder: str, clock: Clock) -> tuple[list[float], list[float
     best = chosen.settings == "best"
     model = AutoModelForCausalLM.from_pretrained(chosen.model, dtype=torch.bfloat16 if best else torch.float32)
     model = get_peft_model(model, lora(chosen, "CAUSAL_LM")).eval()
+    model = model.cuda() if torch.cuda.is_available() else model
     model = model.merge_and_unload() if best else model
     clock.times.append(now())
     for prompts in chosen.content["prompts"]:
-        batch = tokenizer.pad({"input_ids": prompts}, return_tensors="pt")
+        batch = tokenizer.pad({"input_ids": prompts}, return_tensors="pt").to(model.device)
         out = model.generate(
             **batch,
             do_sample=True,
