@@ -65,13 +65,13 @@ CASES = (
         "ppo",
         ("--adapters", "upper", "--critic", "policy"),
         settings=(),
-        against="PPO, 4 replies to a prompt",
+        against="PPO, adapters in the upper half",
     ),
     Case("PPO, LoRA for full fine-tuning*", "ppo", theirs=("--adapters", "none"), settings=("default",)),
 )
 NOTE = (
-    "Ratios above 1: Selfsame is faster. `default`: the peer as it comes; `best`: its fastest settings found here. "
-    "In brackets: smallest and largest ratio of the rounds. * not the same algorithm on both sides."
+    "Ratios above 1: Selfsame is faster. `default`: the peer as it comes; `best`: with the settings in "
+    "`benchmarks/README.md`. In brackets: smallest and largest ratio of the rounds. * not the same algorithm on both sides."
 )
 
 
@@ -106,15 +106,25 @@ def main() -> None:
 def _run(options: argparse.Namespace) -> None:
     cases = [c for c in CASES if not options.cases or c.name.startswith(tuple(options.cases))]
     record: dict[str, Any] = {"shape": options.shape, "threads": options.threads, "measurements": []}
+    kept = ("shape", "data", "threads", "steps", "replies", "batch")
+    record["options"] = {name: getattr(options, name) for name in kept}
     if options.json.exists():
-        record = read_json(options.json)
-    record |= {"environment": describe_environment()}
+        known = read_json(options.json)
+        if known["options"] != record["options"]:
+            raise SystemExit(f"{options.json} holds measurements with other options: {known['options']}")
+        record = known
+    record.setdefault("environment", describe_environment())
     if "gemm" not in record:
         torch.set_num_threads(options.threads)
         record["gemm"] = gemm_peak()
+    record["measurements"] = [m for m in record["measurements"] if "failed" not in m]
     done = {(m["case"], m["engine"], m["round"]) for m in record["measurements"]}
     with tempfile.TemporaryDirectory() as folder:
         works = {case: _work(options, case, Path(folder)) for case in cases}
+        for case in cases:
+            record.setdefault("work", {})[case.name] = _amount(case, works[case])
+            if case.name not in record.setdefault("flops", {}):
+                record["flops"][case.name] = _flops(case, works[case], options.threads)
         for number in range(options.rounds):
             for case in cases:
                 for engine in ("ours", *case.settings):
@@ -124,10 +134,6 @@ def _run(options: argparse.Namespace) -> None:
                     made = _measure(case, engine, works[case], options.threads)
                     record["measurements"].append({"case": case.name, "engine": engine, "round": number, **made})
                     write_json(options.json, record)
-        for case in cases:
-            record.setdefault("flops", {})[case.name] = _flops(case, works[case], options.threads)
-            record.setdefault("work", {})[case.name] = _amount(case, works[case])
-        write_json(options.json, record)
 
 
 def _work(options: argparse.Namespace, case: Case, folder: Path) -> Path:
@@ -148,13 +154,16 @@ def _measure(case: Case, engine: str, work: Path, threads: int) -> dict[str, Any
     if not out.exists():
         return {"failed": (result.stderr.strip() or "no message").splitlines()[-1]}
     made = read_json(out)
+    if "seconds" not in made:
+        return {"failed": made["out_of_memory"]}
     made["first"], made["seconds"] = made["seconds"][0], made["seconds"][1:]
-    return {k: v for k, v in made.items() if k not in ("environment", "metrics")}
+    return {k: v for k, v in made.items() if k != "environment"}
 
 
 def _flops(case: Case, work: Path, threads: int) -> float:
     """Floating-point operations of a step of ours."""
     out = work / "flops.json"
+    out.unlink(missing_ok=True)
     command = [sys.executable, "-m", "benchmarks.ours", case.stage, *case.ours, "--flops"]
     _process([*command, "--work", str(work), "--json", str(out)], threads)
     return read_json(out)["flops"]
@@ -192,17 +201,17 @@ def gemm_peak(size: int = 2048, repeats: int = 8) -> dict[str, float]:
 def table(record: dict[str, Any]) -> str:
     """Markdown of a record."""
     lines = [
-        "| work | Selfsame | of the GEMM peak | memory | times faster than default | than best | memory of the peer |",
+        "| work | Selfsame | of the GEMM peak | memory | times faster than default | than best | peer's memory: default, best |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for case in CASES:
         ours = _of(record, case, "ours")
         if not ours:
             continue
-        seconds = statistics.median(s for m in ours.values() for s in m["seconds"])
+        seconds = statistics.fmean(s for m in ours.values() for s in m["seconds"])
         amount, flops = record["work"][case.name], record["flops"][case.name]
         share = flops / seconds / record["gemm"][next(iter(ours.values()))["dtype"]]
-        peers = [m for s in ("default", "best") for m in _of(record, case, s).values() if "peak_memory" in m]
+        peers = [_gib(_of(record, case, s).values()) for s in ("default", "best")]
         cells = [
             case.name,
             f"{amount / seconds:.3g} {case.unit}/s",
@@ -210,7 +219,7 @@ def table(record: dict[str, Any]) -> str:
             _gib(ours.values()),
             _ratio(record, case, "default"),
             _ratio(record, case, "best"),
-            _gib(peers),
+            ", ".join(peers),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     rounds = 1 + max(m["round"] for m in record["measurements"])
@@ -231,10 +240,7 @@ def _of(record: dict[str, Any], case: Case, engine: str) -> dict[int, dict[str, 
 def _ratio(record: dict[str, Any], case: Case, engine: str) -> str:
     """The peer's time over ours: median over the rounds, smallest and largest."""
     ours, theirs = _of(record, case, "ours"), _of(record, case, engine)
-    ratios = [
-        statistics.median(theirs[k]["seconds"]) / statistics.median(ours[k]["seconds"])
-        for k in sorted(ours.keys() & theirs.keys())
-    ]
+    ratios = [sum(theirs[k]["seconds"]) / sum(ours[k]["seconds"]) for k in sorted(ours.keys() & theirs.keys())]
     if not ratios:
         return "–"
     return f"{statistics.median(ratios):.1f} [{min(ratios):.1f}, {max(ratios):.1f}]"

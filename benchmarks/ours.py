@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.workload import Amount, roles_of, stage
+from benchmarks.workload import Amount, batch_as_json, roles_of, stage
 from selfsame.model.roles import Roles
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.sampler import uniforms
 from selfsame.run.directory import read_json, write_json
 from selfsame.run.environment import describe_environment
-from selfsame.training.loop import Optimiser, Totals
+from selfsame.training.loop import Optimiser, Totals, deterministic
 
 STAGES = ("sft", "reward", "ppo", "generate")
 
@@ -61,19 +61,21 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
         torch.cuda.reset_peak_memory_stats()
     if options.flops:
         with FlopCounterMode(display=False) as counter:
-            step(0)
-        return {"flops": counter.get_total_flops()}
-    seconds, metrics = [], {}
-    for number in range(amount.steps):
-        began = _clock()
-        metrics = step(number)
-        seconds.append(_clock() - began)
+            for number in range(1, amount.steps):
+                step(number)
+        return {"flops": counter.get_total_flops() / (amount.steps - 1)}
+    seconds, metrics = [], []
+    with deterministic():  # as every run is
+        for number in range(amount.steps):
+            began = _clock()
+            metrics.append(step(number))
+            seconds.append(_clock() - began)
     return {
         "seconds": seconds,
         "peak_memory": _peak_memory(),
         "dtype": str(roles.base.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
-        "metrics": metrics,
+        "losses": [m.get("loss", m.get("policy_loss")) for m in metrics],
         "environment": describe_environment(),
     }
 
@@ -86,6 +88,8 @@ def _training(roles: Roles, content: dict[str, Any], amount: Amount, options: ar
 
     def step(number: int) -> dict[str, float]:
         batch = trainer.collect(number)
+        if options.stage in content:
+            assert batch_as_json(options.stage, batch) == content[options.stage][number], "not the peers' tokens"
         totals = Totals()
         for minibatch in trainer.minibatches(batch, number):
             for part in minibatch:

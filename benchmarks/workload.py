@@ -38,7 +38,7 @@ class Amount:
     samples: int = 4
     new_tokens: int = 32
     epochs: int = 4
-    token_budget: int = 2048
+    token_budget: int = 4096
 
 
 def build(shape: str, data: str, amount: Amount, folder: Path) -> Path:
@@ -47,8 +47,8 @@ def build(shape: str, data: str, amount: Amount, folder: Path) -> Path:
     roles = roles_of(model, "float32")
     steps = range(amount.steps)
     sft, reward = stage("sft", roles, data, amount), stage("reward", roles, data, amount)
-    rows = [[{"ids": row.ids, "spans": row.spans} for row in sft.collect(step)] for step in steps]
-    pairs = [[list(map(list, pair)) for pair in reward.collect(step)] for step in steps]
+    rows = [batch_as_json("sft", sft.collect(step)) for step in steps]
+    pairs = [batch_as_json("reward", reward.collect(step)) for step in steps]
     ppo = stage("ppo", roles, data, amount)
     chosen = [batch_indices(len(ppo.prompts), amount.prompts, step, 0) for step in steps]
     prompts = [[roles.processor.encode_prompt(ppo.prompts[i], amount.new_tokens) for i in some] for some in chosen]
@@ -68,6 +68,13 @@ def build(shape: str, data: str, amount: Amount, folder: Path) -> Path:
         },
     )
     return folder
+
+
+def batch_as_json(name: str, batch: Any) -> list[Any]:
+    """A batch of SFT (ids, spans of own turns) or of the reward model (prompt, chosen, rejected)."""
+    if name == "sft":
+        return [{"ids": list(row.ids), "spans": [list(span) for span in row.spans]} for row in batch]
+    return [list(map(list, pair)) for pair in batch]
 
 
 def targets(shape: str) -> list[str]:
@@ -93,7 +100,8 @@ def stage(name: str, roles: Roles, data: str, amount: Amount, **changes: Any) ->
         return SFTTrainer(roles, train=dialogues.train, settings=SFTSettings(**supervised, **changes))
     roles.add("sft")
     if name == "reward":
-        return RewardTrainer(roles, pairs=pairs.generate_pairs(64), settings=RewardSettings(**supervised, **changes))
+        settings = RewardSettings(sampled_share=0, **supervised, **changes)
+        return RewardTrainer(roles, pairs=pairs.generate_pairs(64), settings=settings)
     roles.add("reward")
     settings = PPOSettings(
         steps=amount.steps,

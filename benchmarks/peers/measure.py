@@ -34,6 +34,11 @@ def options(stages: tuple[str, ...]) -> argparse.Namespace:
     return chosen
 
 
+def base_dtype(chosen: argparse.Namespace) -> torch.dtype:
+    """Of the weights as loaded: float32 as trl's own scripts do, or, where that is faster, bfloat16."""
+    return torch.bfloat16 if chosen.settings == "best" else torch.float32
+
+
 def lora(chosen: argparse.Namespace, task: str) -> LoraConfig | None:
     """The adapters that every engine has."""
     if chosen.adapters == "none":

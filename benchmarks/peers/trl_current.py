@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 from datasets import Dataset
-from measure import Clock, finish, logged, lora, now, options
+from measure import Clock, base_dtype, finish, logged, lora, now, options
 from peft import get_peft_model
 from torch.utils.data import SequentialSampler
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
@@ -59,7 +59,7 @@ def sft(chosen, folder: str, clock: Clock) -> tuple[list[float], list[float]]:
     rows = [row for step in steps for row in step]
     masks = [[int(any(s <= i < e for s, e in row["spans"])) for i in range(len(row["ids"]))] for row in rows]
     trainer = Supervised(
-        model=AutoModelForCausalLM.from_pretrained(chosen.model),
+        model=AutoModelForCausalLM.from_pretrained(chosen.model, dtype=base_dtype(chosen)),
         args=SFTConfig(per_device_train_batch_size=batch, max_length=512, **common(chosen, folder, len(steps))),
         train_dataset=Dataset.from_dict({"input_ids": [r["ids"] for r in rows], "assistant_masks": masks}),
         processing_class=AutoTokenizer.from_pretrained(chosen.model),
@@ -74,7 +74,7 @@ def reward(chosen, folder: str, clock: Clock) -> tuple[list[float], list[float]]
     steps, batch = chosen.content["reward"], chosen.content["amount"]["batch"]
     pairs = [pair for step in steps for pair in step]
     trainer = Reward(
-        model=AutoModelForSequenceClassification.from_pretrained(chosen.model, num_labels=1),
+        model=AutoModelForSequenceClassification.from_pretrained(chosen.model, num_labels=1, dtype=base_dtype(chosen)),
         args=RewardConfig(per_device_train_batch_size=batch, max_length=512, **common(chosen, folder, len(steps))),
         train_dataset=Dataset.from_dict(
             {"chosen_ids": [p + c for p, c, _ in pairs], "rejected_ids": [p + r for p, _, r in pairs]}
@@ -91,14 +91,25 @@ def grpo(chosen, folder: str, clock: Clock) -> tuple[list[float], list[float]]:
     content, amount = chosen.content, chosen.content["amount"]
     episodes = amount["prompts"] * amount["samples"]
     Group.known = [ids for step in content["prompts"] for ids in step]
-    model = AutoModelForCausalLM.from_pretrained(chosen.model)
+    model = AutoModelForCausalLM.from_pretrained(chosen.model, dtype=base_dtype(chosen))
     tokenizer = AutoTokenizer.from_pretrained(chosen.model, padding_side="left")
-    scorer = AutoModelForSequenceClassification.from_pretrained(chosen.model, num_labels=1)
-    scorer.config.pad_token_id = tokenizer.pad_token_id
+    scorer = AutoModelForSequenceClassification.from_pretrained(chosen.model, num_labels=1, dtype=base_dtype(chosen))
+    scorer.eval()
+
+    @torch.no_grad()
+    def score(prompts, completion_ids, **_) -> list[float]:
+        """The score of prompt and reply, read at the last token, ROWS at a time."""
+        scores: list[float] = []
+        rows = [[*Group.known[int(p)], *ids] for p, ids in zip(prompts, completion_ids, strict=True)]
+        for at in range(0, len(rows), ROWS):
+            batch = tokenizer.pad({"input_ids": rows[at : at + ROWS]}, return_tensors="pt").to(scorer.device)
+            hidden = scorer.model(**batch).last_hidden_state[:, -1]  # padding stands on the left
+            scores += scorer.score(hidden)[:, 0].float().tolist()
+        return scores
+
     trainer = Group(
         model=model,
-        reward_funcs=scorer,
-        reward_processing_classes=tokenizer,
+        reward_funcs=score,
         args=GRPOConfig(
             per_device_train_batch_size=min(ROWS, episodes),
             gradient_accumulation_steps=max(1, episodes // ROWS),
@@ -107,6 +118,7 @@ def grpo(chosen, folder: str, clock: Clock) -> tuple[list[float], list[float]]:
             max_completion_length=amount["new_tokens"],
             generation_kwargs={"min_new_tokens": amount["new_tokens"]},
             beta=0.05,
+            shuffle_dataset=False,
             temperature=1.0,
             **common(chosen, folder, len(content["prompts"]) * amount["epochs"]),
         ),
@@ -124,7 +136,7 @@ def generate(chosen, folder: str, clock: Clock) -> tuple[list[float], list[float
     """Replies to the prompts of each step, all in one batch. Best: adapter merged, base in bfloat16."""
     amount, tokenizer = chosen.content["amount"], AutoTokenizer.from_pretrained(chosen.model, padding_side="left")
     best = chosen.settings == "best"
-    model = AutoModelForCausalLM.from_pretrained(chosen.model, dtype=torch.bfloat16 if best else torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(chosen.model, dtype=base_dtype(chosen))
     model = get_peft_model(model, lora(chosen, "CAUSAL_LM")).eval()
     model = model.cuda() if torch.cuda.is_available() else model
     model = model.merge_and_unload() if best else model

@@ -6,8 +6,9 @@ import tempfile
 
 import torch
 from datasets import Dataset
-from measure import Clock, finish, logged, lora, options
+from measure import Clock, base_dtype, finish, logged, lora, options
 from peft import get_peft_model
+from torch.utils.data import DataLoader
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 from trl.experimental.ppo import PPOConfig, PPOTrainer
 
@@ -18,8 +19,7 @@ ROWS = 8
 def main() -> None:
     chosen = options(("ppo",))
     amount = chosen.content["amount"]
-    # The trainer ignores its own bf16 setting (on CPUs at least); its fastest is a base that is stored so.
-    dtype = torch.bfloat16 if chosen.settings == "best" else torch.float32
+    dtype = base_dtype(chosen)  # the trainer ignores its own bf16 setting (on CPUs at least)
     tokenizer = AutoTokenizer.from_pretrained(chosen.model, padding_side="left")
     policy = AutoModelForCausalLM.from_pretrained(chosen.model, dtype=dtype)
     reference = AutoModelForCausalLM.from_pretrained(chosen.model, dtype=dtype) if chosen.adapters == "none" else None
@@ -40,7 +40,7 @@ def main() -> None:
                 gradient_accumulation_steps=max(1, episodes // ROWS),
                 num_mini_batches=1,
                 num_ppo_epochs=amount["epochs"],
-                local_rollout_forward_batch_size=min(ROWS, episodes),
+                local_rollout_forward_batch_size=episodes,
                 total_episodes=episodes * amount["steps"],
                 response_length=amount["new_tokens"],
                 temperature=1.0,
@@ -60,6 +60,8 @@ def main() -> None:
             peft_config=lora(chosen, "CAUSAL_LM"),
             callbacks=[clock],
         )
+        in_order = DataLoader(trainer.train_dataset, batch_size=episodes, collate_fn=trainer.data_collator)
+        trainer.dataloader = trainer.accelerator.prepare(in_order)  # the trainer's own shuffles
         trainer.train()
     finish(chosen, clock.seconds(1), logged(trainer, "loss/policy_avg"))
 

@@ -113,6 +113,10 @@ def test_a_role_that_is_a_head_alone(tmp_path, tiny_models):
     assert roles.names == ("reward", "value") and len(roles.parameters("value")) == 2
     roles.save("value", tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["head.safetensors"]
+    with pytest.raises(RunError, match="is a head alone"), roles.use("value"):
+        pass
+    with pytest.raises(RunError, match="incomplete"):
+        roles.load("reward", tmp_path)  # a reward role has an adapter
     torch.nn.init.zeros_(roles.heads["value"].linear.weight)
     assert not torch.equal(roles.heads["value"].linear.weight, roles.heads["reward"].linear.weight)
     roles.load("value", tmp_path)

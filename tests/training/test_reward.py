@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from stages import LORA, pairs
 from test_roles import load, scramble
 
+from selfsame.errors import RunError
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.training.reward import RewardTrainer
 from selfsame.training.settings import RewardSettings
@@ -46,3 +48,11 @@ def test_no_pairs_against_samples(tiny_models, monkeypatch):
     ends_often(monkeypatch, load(tiny_models(), lora=LORA))
     assert trainer(tiny_models(), 0.0).pairs == pairs() * 8
     assert trainer(tiny_models(), 1.0, sft=False).pairs == pairs() * 8
+
+
+def test_a_training_does_not_go_on_with_other_samples(tiny_models, monkeypatch):
+    ends_often(monkeypatch, load(tiny_models(), lora=LORA))
+    begun, other = trainer(tiny_models(), 0.5), trainer(tiny_models(), 0.5, seed=1)
+    trainer(tiny_models(), 0.5).load_state(begun.state())
+    with pytest.raises(RunError, match="not those that its training began with"):
+        other.load_state(begun.state())

@@ -131,7 +131,8 @@ class Roles:
                     yield self.peft.get_base_model()
             return
         self._require(role)
-        assert self.peft is not None
+        if self.peft is None or role not in self._adapters:
+            raise RunError(f"the role {role!r} is a head alone: it reads the hidden states of another role")
         if self._active != role:
             self.peft.set_adapter(role)
             self._active = role
@@ -222,7 +223,7 @@ class Roles:
         Raises:
             RunError: the folder is incomplete or of another model.
         """
-        alone = (folder / HEAD_FILE).exists() and not (folder / "adapter_config.json").exists()
+        alone = role == "value" and (folder / HEAD_FILE).exists() and not (folder / "adapter_config.json").exists()
         try:
             tensors = {} if alone else load_file(folder / "adapter_model.safetensors")
             if role in HEADED_ROLES:

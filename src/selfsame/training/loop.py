@@ -26,7 +26,8 @@ from selfsame.run.logger import Progress, RunLogger
 from selfsame.training.settings import OptimiserSettings
 
 DATA_ORDER, MINIBATCH_ORDER = 1, 3
-"""What random numbers are for; replies have 2 (`rollout/sampler.py`). No two uses share a stream."""
+"""What random numbers are for; replies have 2 (`rollout/sampler.py`). No two uses share a stream, except that the replies which
+the reward stage samples and those of PPO's first steps do, to other prompts and of another role."""
 SHOWN = ("loss", "accuracy", "reward", "kl")
 """Metrics shown beside the progress bar."""
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from selfsame.errors import DataError
+from selfsame.errors import DataError, RunError
 from selfsame.model import parallel
 from selfsame.model.branches import Branches, branch, final_states, hidden_states, micro_batches
 from selfsame.model.heads import RewardModel
@@ -155,10 +156,17 @@ class RewardTrainer:
         ]
 
     def state(self) -> dict[str, Any]:
-        return {}
+        return {"pairs": self._digest()}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        del state
+        if state["pairs"] != self._digest():
+            raise RunError(
+                "the replies sampled for the reward model's pairs are not those that its training began with: resume with"
+                " the device, the dtype and the number of processes it was started with, or train the stage again"
+            )
+
+    def _digest(self) -> str:
+        return hashlib.sha256(repr(self.pairs).encode("utf-8", "backslashreplace")).hexdigest()
 
     def _sampled_pairs(self, pairs: Sequence[PreferencePair], stream: int) -> list[PreferencePair]:
         """Some of the pairs with a reply that the `sft` role samples in the place of the rejected one. Replies that were not

@@ -103,12 +103,12 @@ class PPOSettings(OptimiserSettings):
     critic: Literal["adapter", "reward", "policy", "none"] = "adapter"
     """What the value head reads: a role with an adapter of its own; the hidden states of the frozen reward role; those of
     the policy, which then serves both losses. `none`: GRPO, where the other replies to a prompt are the baseline and the KL
-    penalty is part of the loss."""
+    penalty is part of the loss (a mean over all tokens, as in DAPO, Yu et al. 2025)."""
     value_clip: float = Field(default=0.2, gt=0)
     """Clip range of the value."""
     value_coef: float = Field(default=1.0, gt=0)
-    """Weight of the value loss. The value role has parameters of its own, so this matters beside `adam_epsilon` and
-    `max_grad_norm` only."""
+    """Weight of the value loss. Where the value has parameters of its own this matters beside `adam_epsilon` and
+    `max_grad_norm` only; with critic `policy` both losses move the policy's adapter: 0.1 is usual there."""
     entropy_coef: float = Field(default=0.0, ge=0)
     """Weight of an entropy bonus."""
     missing_end_penalty: float = Field(default=1.0, ge=0)
