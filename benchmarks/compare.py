@@ -201,7 +201,7 @@ def gemm_peak(size: int = 2048, repeats: int = 8) -> dict[str, float]:
 def table(record: dict[str, Any]) -> str:
     """Markdown of a record."""
     lines = [
-        "| work | Selfsame | of the GEMM peak | memory | times faster than default | than best | peer's memory: default, best |",
+        "| work | Selfsame | of the GEMM peak | memory | times faster than default | than best | peer memory: default, best |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for case in CASES:
