@@ -19,7 +19,7 @@ from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.sampler import uniforms
 from selfsame.run.directory import read_json, write_json
 from selfsame.run.environment import describe_environment
-from selfsame.training.loop import Optimiser, Totals, deterministic
+from selfsame.training.loop import Optimiser, deterministic, update
 
 STAGES = ("sft", "reward", "ppo", "generate")
 
@@ -90,14 +90,7 @@ def _training(roles: Roles, content: dict[str, Any], amount: Amount, options: ar
         batch = trainer.collect(number)
         if options.stage in content:
             assert batch_as_json(options.stage, batch) == content[options.stage][number], "not the peers' tokens"
-        totals = Totals()
-        for minibatch in trainer.minibatches(batch, number):
-            for part in minibatch:
-                loss, numbers = trainer.loss(part)
-                optimiser.backward(loss)
-                totals.add(numbers)
-            totals.close(optimiser.step(number))
-        return trainer.metrics(batch) | totals.means()
+        return update(trainer, optimiser, batch, number)
 
     return step
 

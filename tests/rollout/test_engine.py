@@ -71,9 +71,10 @@ def test_replies_do_not_depend_on_the_batch(tiny_models):
     assert [[r.ids for r in g] for g in together] == [[r.ids for r in g] for g in apart]
 
 
-def test_finished_replies_stop_and_the_others_go_on(tiny_models):
+@pytest.mark.parametrize("family", ["llama", "mistral", "gemma2"])  # the last two with sliding windows
+def test_finished_replies_stop_and_the_others_go_on(tiny_models, family):
     """With the likely tokens as end token, replies end at different times; each is cut right behind its first one."""
-    roles = roles_of(tiny_models("llama"))
+    roles = roles_of(tiny_models(family))
     numbers = uniforms(2, 0, range(24), 20)
     free = [r for g in RolloutEngine(roles).sample("sft", PROMPTS, numbers, 2.0) for r in g]
     common = torch.tensor([i for r in free for i in r.ids]).bincount().argmax().item()

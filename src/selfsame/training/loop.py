@@ -83,15 +83,8 @@ def fit(stage: Stage, record: Record | None = None) -> None:
         for step in range(done, stage.steps):
             torch.manual_seed(stage.seed * 1_000_003 + step)  # dropout of the adapters
             batch = stage.collect(step)
-            totals = Totals()
-            for minibatch in stage.minibatches(batch, step):
-                for part in minibatch:
-                    loss, numbers = stage.loss(part)
-                    optimiser.backward(loss)
-                    totals.add(numbers)
-                totals.close(optimiser.step(step))
+            metrics = update(stage, optimiser, batch, step)
             last = step + 1 == stage.steps
-            metrics = stage.metrics(batch) | totals.means()
             if last or (stage.eval_every and (step + 1) % stage.eval_every == 0):
                 metrics |= stage.evaluate()
             if last:
@@ -101,6 +94,18 @@ def fit(stage: Stage, record: Record | None = None) -> None:
             progress.advance(1, ", ".join(f"{name} {metrics[name]:.3f}" for name in SHOWN if name in metrics))
             if stop:
                 raise KeyboardInterrupt
+
+
+def update(stage: Stage, optimiser: Optimiser, batch: Any, step: int) -> dict[str, float]:
+    """Passes over the batch of a step, an optimiser step for each minibatch; returns the step's metrics."""
+    totals = Totals()
+    for minibatch in stage.minibatches(batch, step):
+        for part in minibatch:
+            loss, numbers = stage.loss(part)
+            optimiser.backward(loss)
+            totals.add(numbers)
+        totals.close(optimiser.step(step))
+    return stage.metrics(batch) | totals.means()
 
 
 def restore(stage: Stage, optimiser: Optimiser, record: Record | None) -> tuple[int, bool]:
