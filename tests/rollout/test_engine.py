@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations, pairwise
+
 import pytest
 import torch
 from test_roles import load, scramble
@@ -9,7 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from conftest import FAMILIES
 from selfsame.model.attention import MATMUL
-from selfsame.model.branches import micro_batches
+from selfsame.model.branches import PASS_PRICE, micro_batches
 from selfsame.model.heads import RewardModel
 from selfsame.rollout.collect import collect_rollout, token_logprobs
 from selfsame.rollout.engine import RolloutEngine
@@ -116,3 +118,19 @@ def test_micro_batches_keep_to_the_budget_and_lose_nothing():
     assert sorted(i for b in batches for i in b) == list(range(7))
     assert all(len(b) == 1 or len(b) * max(lengths[i] for i in b) <= 100 for b in batches)
     assert micro_batches([], 100) == []
+
+
+def test_micro_batches_cost_least_of_all_ways_to_group_by_length():
+    lengths = [7, 300, 9, 280, 40, 150, 160]
+    ordered = sorted(lengths)
+    for budget in (310, 620, 5000):
+        for device, price in PASS_PRICE.items():
+            found = micro_batches(lengths, budget, torch.device(device))
+            ways = [
+                [ordered[a:b] for a, b in pairwise((0, *cuts, len(ordered)))]
+                for size in range(len(ordered))
+                for cuts in combinations(range(1, len(ordered)), size)
+            ]
+            allowed = [way for way in ways if all(len(b) == 1 or max(b) * len(b) <= budget for b in way)]
+            cost = [sum(max(b) * len(b) + price for b in way) for way in allowed]
+            assert sum(max(lengths[i] for i in b) * len(b) + price for b in found) == min(cost)

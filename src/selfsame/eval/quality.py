@@ -154,7 +154,7 @@ def _score_replies(
     rows = [(e.id.rpartition("/")[0] or e.id, row, texts) for e in examples for row, texts in _rows(roles.processor, e)]
     scored: list[_ScoredReply] = []
     with roles.use(role) as model:
-        for part in micro_batches([len(row.ids) for _, row, _ in rows], token_budget):
+        for part in micro_batches([len(row.ids) for _, row, _ in rows], token_budget, model.device):
             batch = chain([rows[k][1] for k in part], roles.processor.pad_id).to(model.device)
             replies = [(rows[k][0], text) for k in part for text in rows[k][2]]
             tokens_N, losses_N = batch.reply_mask_NR.sum(1), -reply_logprobs(model, batch)[0].sum(1)

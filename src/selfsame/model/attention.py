@@ -61,7 +61,7 @@ def matmul_attention(
         scores = softcap * torch.tanh(scores / softcap)
     for addend in (position_bias, attention_mask):
         if addend is not None:
-            scores = scores + addend
+            scores += addend
     weights = scores.softmax(-1).view(rows, groups, -1, key.shape[2])
     return torch.matmul(weights, value).view(rows, heads, width, -1).transpose(1, 2).contiguous(), None
 

@@ -19,6 +19,12 @@ from torch import Tensor
 
 from selfsame.data.processor import EncodedDialogue
 from selfsame.errors import ConfigError
+from selfsame.model.vocabulary import token_logprobs
+
+
+PASS_PRICE = {"cpu": 128, "cuda": 4096}
+"""What a pass through the model costs apart from its tokens, in tokens: on a GPU, where small batches wait for the launching of
+kernels, a few thousand; on a CPU so few that batches of little padding, which stay in its cache, win."""
 
 
 @dataclass(frozen=True)
@@ -109,15 +115,23 @@ def _padded(rows: list[list[int]], fill: int) -> Tensor:
     return torch.tensor([r + [fill] * (width - len(r)) for r in rows])
 
 
-def micro_batches(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
-    """Indices grouped into batches of similar length, each of at most `token_budget` tokens with padding (or one row)."""
-    batches: list[list[int]] = []
-    for i in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
-        if batches and lengths[i] * (len(batches[-1]) + 1) <= token_budget:
-            batches[-1].append(i)
-        else:
-            batches.append([i])
-    return batches
+def micro_batches(lengths: Sequence[int], token_budget: int, device: torch.device | None = None) -> list[list[int]]:
+    """Indices grouped into batches of similar length, each of at most `token_budget` tokens with padding (or one row), so that
+    padding and the fixed price of a pass together are least."""
+    price = PASS_PRICE["cpu" if device is None else device.type]
+    order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
+    best, begin = [0.0], [0]  # of the first k rows: the least price, and where their last batch begins
+    for end in range(1, len(order) + 1):
+        width = lengths[order[end - 1]]
+        starts = range(min(end - 1, max(0, end - token_budget // width)), end)
+        prices = [best[k] + width * (end - k) + price for k in starts]
+        best.append(min(prices))
+        begin.append(starts[prices.index(best[end])])
+    batches, end = [], len(order)
+    while end:
+        batches.append(order[begin[end] : end])
+        end = begin[end]
+    return batches[::-1]
 
 
 # --- who sees whom ------------------------------------------------------------------------------------------------------
@@ -177,13 +191,6 @@ def backbone(model: Any) -> Any:
     return getattr(model, model.base_model_prefix)
 
 
-def vocabulary_logits(model: Any, hidden: Tensor) -> Tensor:
-    """(..., V) float32 logits of hidden states (..., H), with the soft cap of the families that have one."""
-    logits = model.get_output_embeddings()(hidden.to(model.dtype)).float()
-    cap = getattr(model.config, "final_logit_softcapping", None)
-    return logits if cap is None else cap * torch.tanh(logits / cap)
-
-
 def hidden_states(model: Any, batch: Branches) -> Tensor:
     """(B, T, H) last hidden states of a causal language model (adapters, if any, as they are switched)."""
     masks = attention_masks(model, batch)
@@ -199,16 +206,18 @@ def reply_logprobs(
 
 
 def logprobs_of(
-    model: Any, batch: Branches, states_MH: Tensor, temperature: float = 1.0, entropy: bool = False
+    model: Any,
+    batch: Branches,
+    states_MH: Tensor,
+    temperature: float = 1.0,
+    entropy: bool = False,
+    entropy_gradient: bool = True,
 ) -> tuple[Tensor, Tensor | None]:
     """As `reply_logprobs`, from `source_states`: the vocabulary head runs on the positions that predict a reply token and on
     no others."""
-    logits_MV = vocabulary_logits(model, states_MH) / temperature
-    logprobs_MV = torch.log_softmax(logits_MV, dim=-1)
-    chosen_M = logprobs_MV.gather(-1, batch.reply_ids_NR[batch.reply_mask_NR][:, None])[:, 0]
-    if not entropy:
-        return batch.scatter(chosen_M), None
-    return batch.scatter(chosen_M), batch.scatter(-(logprobs_MV.exp() * logprobs_MV).sum(-1))
+    token_M = batch.reply_ids_NR[batch.reply_mask_NR]
+    logprob_M, entropy_M = token_logprobs(model, states_MH, token_M, temperature, entropy, entropy_gradient)
+    return batch.scatter(logprob_M), None if entropy_M is None else batch.scatter(entropy_M)
 
 
 def source_states(batch: Branches, hidden_BTH: Tensor) -> Tensor:

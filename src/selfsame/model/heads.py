@@ -87,7 +87,7 @@ class RewardModel:
         found: list[list[Tensor]] = [[] for _ in prompts]
         lengths = [len(p) + sum(map(len, r)) for p, r in zip(prompts, replies, strict=True)]
         with self.roles.use("reward") as model:
-            for rows in micro_batches(lengths, self.token_budget):
+            for rows in micro_batches(lengths, self.token_budget, model.device):
                 batch = branch([prompts[i] for i in rows], [replies[i] for i in rows], self.processor.pad_id)
                 batch = batch.to(model.device)
                 hidden_BTH = hidden_states(model, batch)

@@ -142,7 +142,7 @@ def _per_token(
     found: list[list[list[float]]] = [[] for _ in prompts]
     lengths = [len(p) + sum(map(len, r)) for p, r in zip(prompts, replies, strict=True)]
     with roles.use(role) as model:
-        for rows in micro_batches(lengths, token_budget):
+        for rows in micro_batches(lengths, token_budget, model.device):
             batch = branch([prompts[i] for i in rows], [replies[i] for i in rows], roles.processor.pad_id)
             lists = iter(measure(model, batch.to(model.device)).tolist())
             for i in rows:

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
-from selfsame.model.branches import as_masks, backbone, layer_windows, vocabulary_logits
+from selfsame.model.branches import as_masks, backbone, layer_windows
+from selfsame.model.vocabulary import vocabulary_logits
 
 _PADDING, _PROMPT = -2, -1
 """Owners of columns that are no reply's."""

@@ -127,7 +127,7 @@ class DPOTrainer:
         budget, device = self.settings.token_budget, self.roles.base.device
         reference = token_logprobs(self.roles, "sft", [p for p, _, _ in pairs], [[c, r] for _, c, r in pairs], budget)
         sums_N2 = torch.tensor([[sum(reply) for reply in row] for row in reference], device=device)
-        parts = micro_batches([sum(map(len, pair)) for pair in pairs], budget)
+        parts = micro_batches([sum(map(len, pair)) for pair in pairs], budget, device)
         return [
             Part(pair_branches([pairs[i] for i in part], self.roles.processor.pad_id, device), sums_N2[part], total)
             for part in parts

@@ -200,10 +200,10 @@ class PPOTrainer:
 
     def _policy_loss(self, part: Part, model: Any, states_MH: Tensor) -> tuple[Tensor, dict[str, float]]:
         s, mask_NR = self.settings, part.batch.reply_mask_NR
-        logprobs_NR, entropy_NR = logprobs_of(model, part.batch, states_MH, s.temperature, entropy=True)
+        logprobs_NR, entropy_NR = logprobs_of(model, part.batch, states_MH, s.temperature, True, bool(s.entropy_coef))
         assert entropy_NR is not None
         surrogate = policy_loss(logprobs_NR, part.old_logprobs_NR, part.advantages_NR, mask_NR, s.clip) / part.tokens
-        entropy = (entropy_NR if s.entropy_coef else entropy_NR.detach()).sum() / part.tokens
+        entropy = entropy_NR.sum() / part.tokens
         loss = surrogate - s.entropy_coef * entropy
         if self.critic is None:  # GRPO: the KL penalty is no reward but a loss (its equation 4)
             loss = loss + part.kl_coef * approximate_kl(part.ref_logprobs_NR, logprobs_NR, mask_NR) / part.tokens
@@ -270,7 +270,7 @@ class PPOTrainer:
             len(rollout.prompts[p]) + sum(len(rollout.replies[i].ids) for i in rollout.episodes(p)) for p in prompts
         ]
         parts = []
-        for rows in micro_batches(lengths, self.settings.token_budget):
+        for rows in micro_batches(lengths, self.settings.token_budget, device):
             chosen = [prompts[r] for r in rows]
             branches = rollout.branches(chosen, self.roles.processor.pad_id).to(device)
             episodes = torch.tensor([i for p in chosen for i in rollout.episodes(p)])

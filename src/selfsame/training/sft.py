@@ -81,7 +81,7 @@ class SFTTrainer:
         del step
         weights = [self._weights(row) for row in batch]
         rows = parallel.share(list(zip(batch, weights, strict=True)))
-        parts = micro_batches([len(row.ids) for row, _ in rows], self.settings.token_budget)
+        parts = micro_batches([len(row.ids) for row, _ in rows], self.settings.token_budget, self.roles.base.device)
         yield [self._part([rows[i] for i in part], sum(map(sum, weights))) for part in parts]
 
     def loss(self, part: Part) -> tuple[Tensor, dict[str, float]]:
@@ -103,7 +103,7 @@ class SFTTrainer:
         total = 0.0
         mine = parallel.share(rows)
         with self.roles.use("sft") as model:
-            for part in micro_batches([len(r.ids) for r in mine], self.settings.token_budget):
+            for part in micro_batches([len(r.ids) for r in mine], self.settings.token_budget, model.device):
                 total -= float(reply_logprobs(model, self._branches([mine[i] for i in part]))[0].sum())
         total = parallel.sum_numbers({"total": total})["total"]
         return {"validation_loss": total / _reply_tokens(rows)}
