@@ -37,9 +37,11 @@ def prompts() -> list[Prompt]:
     return [e.prompt(k) for e in examples() for k in range(3)]
 
 
-def ppo_trainer(folder: Any, record: Any = None, seed: int = 0, **settings: Any) -> PPOTrainer:
+def ppo_trainer(
+    folder: Any, record: Any = None, seed: int = 0, lora: LoraSettings = LORA, **settings: Any
+) -> PPOTrainer:
     """PPO on random `sft` and `reward` roles (the same every time)."""
-    roles = load(folder, lora=LORA)
+    roles = load(folder, lora=lora)
     roles.add("sft")
     scramble(roles, "sft")
     roles.add("reward", like="sft")

@@ -138,11 +138,11 @@ def reward_alike_tokens(trainer):
     wanted = set((embedding @ embedding[50]).argsort(descending=True)[:100].tolist())
     score_states = trainer.reward_model.score_states
 
-    def score(prompts, replies):
+    def score(prompts, replies, trunk=None):
         return [[4 * sum(i in wanted for i in r) / len(r) for r in g] for g in replies]
 
     trainer.reward_model.score_ids = score
-    trainer.reward_model.score_states = lambda p, r: (score(p, r), score_states(p, r)[1])
+    trainer.reward_model.score_states = lambda p, r, t: (score(p, r), score_states(p, r, t)[1])
 
 
 def learn(folder, steps=8, **settings):
@@ -210,7 +210,7 @@ def test_explained_variance_grows_when_the_value_learns(tiny_models):
         value_clip=5.0,
         minibatches=1,
     )
-    trainer.reward_model.score_ids = lambda prompts, replies: [
+    trainer.reward_model.score_ids = lambda prompts, replies, trunk: [
         [float(len(p) % 3) for _ in g] for p, g in zip(prompts, replies, strict=True)
     ]
     before = trainer.metrics(trainer.collect(0))["explained_variance"]

@@ -10,9 +10,10 @@ Axis letters: `_B` rows, `_T` tokens of a row, `_N` replies of the batch, `_R` t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -21,6 +22,8 @@ from selfsame.data.processor import EncodedDialogue
 from selfsame.errors import ConfigError
 from selfsame.model.vocabulary import token_logprobs
 
+if TYPE_CHECKING:
+    from selfsame.model.trunk import TrunkStates
 
 PASS_PRICE = {"cpu": 128, "cuda": 4096}
 """What a pass through the model costs apart from its tokens, in tokens: on a GPU, where small batches wait for the launching of
@@ -30,7 +33,8 @@ kernels, a few thousand; on a CPU so few that batches of little padding, which s
 @dataclass(frozen=True)
 class Branches:
     """A batch. `branch_BT` is 0 on what every token after it sees, k > 0 on reply k, -1 on padding; None: every row is a
-    plain sequence. Token `target_NR[n, r]` of row `row_N[n]` is predicted from the hidden state at `source_NR[n, r]`."""
+    plain sequence. Token `target_NR[n, r]` of row `row_N[n]` is predicted from the hidden state at `source_NR[n, r]`. `trunk`:
+    hidden states of the lower blocks, where they are known."""
 
     ids_BT: Tensor
     position_BT: Tensor
@@ -39,13 +43,14 @@ class Branches:
     source_NR: Tensor
     target_NR: Tensor
     reply_mask_NR: Tensor
+    trunk: TrunkStates | None = None
 
     @property
     def reply_ids_NR(self) -> Tensor:
         return self.ids_BT[self.row_N[:, None], self.target_NR]
 
     def to(self, device: torch.device) -> Branches:
-        return Branches(*(None if t is None else t.to(device) for t in vars(self).values()))  # pyright: ignore
+        return replace(self, **{name: t.to(device) for name, t in vars(self).items() if isinstance(t, Tensor)})
 
     def scatter(self, values_M: Tensor) -> Tensor:
         """One value per reply token, in the order of `reply_mask_NR.nonzero()`, as (N, R) with zeros as padding."""
@@ -53,8 +58,13 @@ class Branches:
         return out_NR.masked_scatter(self.reply_mask_NR, values_M)
 
 
-def branch(prompts: Sequence[Sequence[int]], replies: Sequence[Sequence[Sequence[int]]], pad_id: int = 0) -> Branches:
-    """Rows of a prompt and its replies (token ids); replies are numbered row by row."""
+def branch(
+    prompts: Sequence[Sequence[int]],
+    replies: Sequence[Sequence[Sequence[int]]],
+    pad_id: int = 0,
+    trunk: TrunkStates | None = None,
+) -> Branches:
+    """Rows of a prompt and its replies (token ids); replies are numbered row by row. `trunk`: of these rows."""
     rows, positions, branches = [], [], []
     row, starts, lengths, prompt_ends = [], [], [], []
     for b, (prompt, siblings) in enumerate(zip(prompts, replies, strict=True)):
@@ -71,7 +81,8 @@ def branch(prompts: Sequence[Sequence[int]], replies: Sequence[Sequence[Sequence
         positions.append(position)
         branches.append(kind)
     single = all(len(siblings) <= 1 for siblings in replies)
-    return _assemble(rows, positions, None if single else branches, row, starts, lengths, prompt_ends, pad_id)
+    batch = _assemble(rows, positions, None if single else branches, row, starts, lengths, prompt_ends, pad_id)
+    return batch if trunk is None else replace(batch, trunk=trunk)
 
 
 def chain(dialogues: Sequence[EncodedDialogue], pad_id: int = 0) -> Branches:
@@ -132,6 +143,21 @@ def micro_batches(lengths: Sequence[int], token_budget: int, device: torch.devic
         batches.append(order[begin[end] : end])
         end = begin[end]
     return batches[::-1]
+
+
+def branch_batches(
+    prompts: Sequence[Sequence[int]],
+    replies: Sequence[Sequence[Sequence[int]]],
+    token_budget: int,
+    pad_id: int,
+    device: torch.device,
+    trunk: TrunkStates | None = None,
+) -> Iterator[tuple[list[int], Branches]]:
+    """The rows in micro-batches: (indices of its rows, batch) each. `trunk`: of all rows."""
+    lengths = [len(p) + sum(map(len, r)) for p, r in zip(prompts, replies, strict=True)]
+    for rows in micro_batches(lengths, token_budget, device):
+        known = None if trunk is None else trunk.take(rows)
+        yield rows, branch([prompts[i] for i in rows], [replies[i] for i in rows], pad_id, known).to(device)
 
 
 # --- who sees whom ------------------------------------------------------------------------------------------------------
@@ -195,7 +221,9 @@ def hidden_states(model: Any, batch: Branches) -> Tensor:
     """(B, T, H) last hidden states of a causal language model (adapters, if any, as they are switched)."""
     masks = attention_masks(model, batch)
     positions = {} if batch.branch_BT is None else {"position_ids": batch.position_BT}
-    return backbone(model)(input_ids=batch.ids_BT, attention_mask=masks, use_cache=False, **positions).last_hidden_state
+    with nullcontext() if batch.trunk is None else batch.trunk.in_force():
+        made = backbone(model)(input_ids=batch.ids_BT, attention_mask=masks, use_cache=False, **positions)
+    return made.last_hidden_state
 
 
 def reply_logprobs(

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from selfsame.errors import RunError
-from selfsame.model.branches import branch, final_states, hidden_states, micro_batches, source_states
+from selfsame.model.branches import branch_batches, final_states, hidden_states, source_states
 from selfsame.types import Prompt
 
 if TYPE_CHECKING:
     from selfsame.model.roles import Roles
+    from selfsame.model.trunk import TrunkStates
 
 
 class ScalarHead(nn.Module):
@@ -73,23 +74,28 @@ class RewardModel:
         return self.score_ids(prompt_ids, encoded)
 
     def score_ids(
-        self, prompts: Sequence[Sequence[int]], replies: Sequence[Sequence[Sequence[int]]]
+        self,
+        prompts: Sequence[Sequence[int]],
+        replies: Sequence[Sequence[Sequence[int]]],
+        trunk: TrunkStates | None = None,
     ) -> list[list[float]]:
-        """The same for token ids (replies with their end token, where they have one)."""
-        return self.score_states(prompts, replies, states=False)[0]
+        """The same for token ids (replies with their end token, where they have one). `trunk`: of these rows, if known."""
+        return self.score_states(prompts, replies, trunk, states=False)[0]
 
     @torch.no_grad()
     def score_states(
-        self, prompts: Sequence[Sequence[int]], replies: Sequence[Sequence[Sequence[int]]], states: bool = True
+        self,
+        prompts: Sequence[Sequence[int]],
+        replies: Sequence[Sequence[Sequence[int]]],
+        trunk: TrunkStates | None = None,
+        states: bool = True,
     ) -> tuple[list[list[float]], list[list[Tensor]]]:
         """Rewards, and for each reply the (R, H) hidden states before each of its tokens (on the CPU; none if not wanted)."""
         scores: list[list[float]] = [[] for _ in prompts]
         found: list[list[Tensor]] = [[] for _ in prompts]
-        lengths = [len(p) + sum(map(len, r)) for p, r in zip(prompts, replies, strict=True)]
         with self.roles.use("reward") as model:
-            for rows in micro_batches(lengths, self.token_budget, model.device):
-                batch = branch([prompts[i] for i in rows], [replies[i] for i in rows], self.processor.pad_id)
-                batch = batch.to(model.device)
+            batches = branch_batches(prompts, replies, self.token_budget, self.processor.pad_id, model.device, trunk)
+            for rows, batch in batches:
                 hidden_BTH = hidden_states(model, batch)
                 values_N: Any = iter(self.roles.heads["reward"](final_states(batch, hidden_BTH)).tolist())
                 for i in rows:

@@ -25,6 +25,7 @@ from selfsame.model.branches import check_exactness
 from selfsame.model.fused import fuse_lora
 from selfsame.model.heads import ScalarHead
 from selfsame.model.settings import LoraSettings, ModelSettings
+from selfsame.model.trunk import Trunk, blocks_of, trunk_of
 
 HEADED_ROLES = ("reward", "value")
 HEAD_FILE = "head.safetensors"
@@ -55,8 +56,10 @@ class Roles:
         self.peft: PeftModel | None = None
         self._active: str | None = None
         self._targets: Any = "all-linear" if settings.targets is None else list(settings.targets)
+        self.trunk: Trunk | None = None
         if settings.layers is not None:
             self._targets = _upper_layers(base, settings.layers, settings.targets)
+            self.trunk = None if new_tokens else trunk_of(base, settings.layers)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -265,11 +268,10 @@ class Roles:
 
 def _upper_layers(base: Any, count: int, targets: tuple[str, ...] | None) -> list[str]:
     """Full names of the linear layers (`targets`: with these names) in the last `count` blocks."""
-    total = base.config.num_hidden_layers
-    blocks = (n for n, m in base.named_modules() if isinstance(m, nn.ModuleList) and len(m) == total)
-    if count > total or (prefix := next(blocks, None)) is None:
-        raise ConfigError(f"model.lora.layers is {count}, but the model has {total} blocks: choose fewer")
-    upper = tuple(f"{prefix}.{k}." for k in range(total - count, total))
+    prefix, blocks = blocks_of(base)
+    if count > len(blocks):
+        raise ConfigError(f"model.lora.layers is {count}, but the model has {len(blocks)} blocks: choose fewer")
+    upper = tuple(f"{prefix}.{k}." for k in range(len(blocks) - count, len(blocks)))
     linear = [n for n, m in base.named_modules() if n.startswith(upper) and isinstance(m, (nn.Linear, Conv1D))]
     return [n for n in linear if targets is None or n.rpartition(".")[2] in targets]
 

@@ -24,7 +24,8 @@ class LoraSettings(Settings):
     targets: tuple[str, ...] | None = None
     """Names of the linear layers that get an adapter; None: all linear layers of the blocks."""
     layers: int | None = Field(default=None, ge=1)
-    """Adapters in the last so many blocks only: less to compute on the way back, and less that can be learned."""
+    """Adapters in the last so many blocks only: the blocks below are computed once for a rollout, and less can be learned.
+    (Every time where the base has no tokens for the turns' markers: their embeddings are then trained, differently by role.)"""
 
 
 class ModelSettings(Settings):

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from selfsame.model import parallel
-from selfsame.model.branches import Branches, branch, hidden_states, micro_batches, reply_logprobs, source_states
+from selfsame.model.branches import Branches, branch, branch_batches, hidden_states, reply_logprobs, source_states
 from selfsame.model.heads import RewardModel
 from selfsame.model.roles import Roles
+from selfsame.model.trunk import TrunkStates
 from selfsame.rollout.engine import Reply, RolloutEngine
 from selfsame.rollout.sampler import uniforms
 
@@ -21,7 +22,8 @@ from selfsame.rollout.sampler import uniforms
 class Rollout:
     """P prompts with n replies each (N = P * n, in the prompts' order), as token ids, and what was measured before the
     update. (N, R) tensors are zero outside `reply_mask_NR` (True: a token of the reply). `states`: per reply the hidden
-    states (R, H) of the reward role before each token, where the critic reads those."""
+    states (R, H) of the reward role before each token, where the critic reads those. `trunk`: of the rows, where the model has
+    one."""
 
     prompts: list[list[int]]
     replies: list[Reply]
@@ -32,6 +34,7 @@ class Rollout:
     scores_N: Tensor
     ended_N: Tensor
     states: list[Tensor] | None = None
+    trunk: TrunkStates | None = None
 
     @property
     def samples_per_prompt(self) -> int:
@@ -43,6 +46,7 @@ class Rollout:
             [self.prompts[p] for p in prompts],
             [[self.replies[i].ids for i in self.episodes(p)] for p in prompts],
             pad_id,
+            None if self.trunk is None else self.trunk.take(prompts),
         )
 
     def episodes(self, prompt: int) -> range:
@@ -72,16 +76,19 @@ def collect_rollout(
     numbers_NR = uniforms(seed, step, [i * n + k for i in mine for k in range(n)], max_new_tokens)
     groups = engine.sample("policy", my_prompts, numbers_NR, temperature)
     ids = [[reply.ids for reply in group] for group in groups]
+    trunk = trunk_states(roles, my_prompts, ids, token_budget)
     states: list[list[Tensor]] = [[] for _ in ids]
     if critic == "reward":
-        scores, states = reward_model.score_states(my_prompts, ids)
+        scores, states = reward_model.score_states(my_prompts, ids, trunk)
         values = [[_read(roles.heads["value"], state) for state in siblings] for siblings in states]
     else:
-        scores = reward_model.score_ids(my_prompts, ids)
-        values = critic_values(roles, critic, my_prompts, ids, token_budget)
-    reference = token_logprobs(roles, "sft", my_prompts, ids, token_budget, temperature)
+        scores = reward_model.score_ids(my_prompts, ids, trunk)
+        values = critic_values(roles, critic, my_prompts, ids, token_budget, trunk)
+    reference = token_logprobs(roles, "sft", my_prompts, ids, token_budget, temperature, trunk)
     rows = parallel.gather(list(zip(my_prompts, groups, scores, reference, values, states, strict=True)))
     replies = [reply for row in rows for reply in row[1]]
+    if parallel.world() > 1:  # an update shuffles the rows among the processes: each needs the states of all
+        trunk = trunk_states(roles, [row[0] for row in rows], [[r.ids for r in row[1]] for row in rows], token_budget)
     width = max(len(reply.ids) for reply in replies)
     return Rollout(
         prompts=[row[0] for row in rows],
@@ -93,7 +100,18 @@ def collect_rollout(
         scores_N=torch.tensor([s for row in rows for s in row[2]]),
         ended_N=torch.tensor([r.ended for r in replies]),
         states=[state for row in rows for state in row[5]] if critic == "reward" else None,
+        trunk=trunk,
     )
+
+
+def trunk_states(
+    roles: Roles, prompts: Sequence[Sequence[int]], replies: Sequence[Sequence[Sequence[int]]], token_budget: int
+) -> TrunkStates | None:
+    """What the blocks below the first adapter give for these rows; None where there are none."""
+    if roles.trunk is None:
+        return None
+    with roles.use(None) as model:
+        return roles.trunk.states(model, prompts, replies, token_budget, roles.processor.pad_id)
 
 
 def token_logprobs(
@@ -103,9 +121,15 @@ def token_logprobs(
     replies: Sequence[Sequence[Sequence[int]]],
     token_budget: int,
     temperature: float = 1.0,
+    trunk: TrunkStates | None = None,
 ) -> list[list[list[float]]]:
-    """The log-probability of every token of every reply to every prompt under `role` (None: under the base)."""
-    return _per_token(roles, role, prompts, replies, token_budget, lambda m, b: reply_logprobs(m, b, temperature)[0])
+    """The log-probability of every token of every reply to every prompt under `role` (None: under the base). `trunk`: of
+    these rows, if known."""
+
+    def measure(model: Any, batch: Branches) -> Tensor:
+        return reply_logprobs(model, batch, temperature)[0]
+
+    return _per_token(roles, role, prompts, replies, token_budget, trunk, measure)
 
 
 def critic_values(
@@ -114,6 +138,7 @@ def critic_values(
     prompts: Sequence[Sequence[int]],
     replies: Sequence[Sequence[Sequence[int]]],
     token_budget: int,
+    trunk: TrunkStates | None = None,
 ) -> list[list[list[float]]]:
     """The value before every token, read by the value head from the hidden states of the role `critic`; None: zeros."""
     if critic is None:
@@ -125,6 +150,7 @@ def critic_values(
         prompts,
         replies,
         token_budget,
+        trunk,
         lambda m, b: b.scatter(head(source_states(b, hidden_states(m, b)))),
     )
 
@@ -136,15 +162,15 @@ def _per_token(
     prompts: Sequence[Sequence[int]],
     replies: Sequence[Sequence[Sequence[int]]],
     token_budget: int,
+    trunk: TrunkStates | None,
     measure: Callable[[Any, Branches], Tensor],
 ) -> list[list[list[float]]]:
     """`measure` gives (N, R) numbers of a batch of the rows."""
     found: list[list[list[float]]] = [[] for _ in prompts]
-    lengths = [len(p) + sum(map(len, r)) for p, r in zip(prompts, replies, strict=True)]
     with roles.use(role) as model:
-        for rows in micro_batches(lengths, token_budget, model.device):
-            batch = branch([prompts[i] for i in rows], [replies[i] for i in rows], roles.processor.pad_id)
-            lists = iter(measure(model, batch.to(model.device)).tolist())
+        pad_id = roles.processor.pad_id
+        for rows, batch in branch_batches(prompts, replies, token_budget, pad_id, model.device, trunk):
+            lists = iter(measure(model, batch).tolist())
             for i in rows:
                 found[i] = [next(lists)[: len(reply)] for reply in replies[i]]
     return found

@@ -1,0 +1,144 @@
+"""The trunk: the blocks below the first adapter. They are frozen and the same for every role, so their hidden states are
+computed once for a rollout and used by every role, in every pass over it.
+
+Nothing of the model is written anew: while states are given, the lower blocks hand them through instead of computing. Whatever
+a family does before, between and after its blocks stays its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from selfsame.errors import ConfigError
+from selfsame.model.branches import Branches, branch, branch_batches, hidden_states
+
+
+class Trunk:
+    """The lower blocks of a model.
+
+    Args:
+        model: a causal language model; its lower blocks' `forward` is replaced.
+        upper: number of blocks above the trunk.
+    """
+
+    def __init__(self, model: Any, upper: int) -> None:
+        self._given: Tensor | None = None
+        self._listening = False
+        self.depth = model.config.num_hidden_layers - upper
+        for k, block in enumerate(blocks_of(model)[1][: self.depth]):
+            block.forward = partial(self._forward, k, block.forward)
+
+    @torch.no_grad()
+    def states(
+        self,
+        model: Any,
+        prompts: Sequence[Sequence[int]],
+        replies: Sequence[Sequence[Sequence[int]]],
+        token_budget: int,
+        pad_id: int = 0,
+    ) -> TrunkStates:
+        """Hidden states after the trunk, of each prompt with its replies."""
+        found: list[Tensor] = [torch.empty(0)] * len(prompts)
+        for rows, batch in branch_batches(prompts, replies, token_budget, pad_id, model.device):
+            for i, states_TH in zip(rows, self._below(model, batch), strict=True):
+                found[i] = states_TH[: len(prompts[i]) + sum(map(len, replies[i]))].clone()
+        return TrunkStates(self, found)
+
+    def _below(self, model: Any, batch: Branches) -> Tensor:
+        self._listening = True
+        try:
+            hidden_states(model, batch)
+        except _Reached as reached:
+            return reached.states_BTH
+        finally:
+            self._listening = False
+        raise AssertionError("a pass through the model ended without its lower blocks")
+
+    @contextmanager
+    def given(self, states_BTH: Tensor) -> Iterator[None]:
+        """Passes through the model begin with these states."""
+        self._given = states_BTH
+        try:
+            yield
+        finally:
+            self._given = None
+
+    def _forward(self, number: int, forward: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if self._given is not None:
+            return self._given if number == 0 else hidden_states
+        made = forward(hidden_states, *args, **kwargs)
+        if self._listening and number + 1 == self.depth:
+            raise _Reached(made)
+        return made
+
+    @torch.no_grad()
+    def is_exact(self, model: Any) -> bool:
+        """Compares two short passes of the whole model, without and with given states. The blocks of some families pass on
+        more than hidden states; those have to be computed every time."""
+        generator = torch.Generator().manual_seed(0)
+        prompt, one, other = (
+            torch.randint(model.config.vocab_size, (n,), generator=generator).tolist() for n in (7, 4, 5)
+        )
+        batch = branch([prompt], [[one, other]]).to(model.device)
+        plain = hidden_states(model, batch)
+        try:
+            with self.states(model, [prompt], [[one, other]], len(prompt) + 9).in_force():
+                error = float((hidden_states(model, batch) - plain).abs().max() / plain.abs().max())
+        except (AttributeError, TypeError, IndexError, ValueError, RuntimeError):
+            return False
+        return error < (1e-4 if model.dtype == torch.float32 else 0.05)
+
+
+@dataclass(frozen=True)
+class TrunkStates:
+    """What the trunk gave for some rows: (T, H) each, with the row's own T."""
+
+    trunk: Trunk
+    rows: list[Tensor]
+
+    def take(self, indices: Sequence[int]) -> TrunkStates:
+        return TrunkStates(self.trunk, [self.rows[i] for i in indices])
+
+    @contextmanager
+    def in_force(self) -> Iterator[None]:
+        """Passes through the model, of a batch of these rows, begin with these states."""
+        with self.trunk.given(pad_sequence(self.rows, batch_first=True)):
+            yield
+
+
+class _Reached(Exception):
+    """The end of the trunk; the rest of the pass is not needed."""
+
+    def __init__(self, states_BTH: Tensor) -> None:
+        self.states_BTH = states_BTH
+
+
+def trunk_of(model: Any, upper: int) -> Trunk | None:
+    """The trunk below the last `upper` blocks; None where there is no block below them or the family cannot do without."""
+    if upper >= model.config.num_hidden_layers:
+        return None
+    trunk = Trunk(model, upper)
+    return trunk if trunk.is_exact(model) else None
+
+
+def blocks_of(model: Any) -> tuple[str, Any]:
+    """(full name, list) of a model's blocks.
+
+    Raises:
+        ConfigError: the model has none that could be found.
+    """
+    total = model.config.num_hidden_layers
+    for name, module in model.named_modules():
+        if isinstance(module, nn.ModuleList) and len(module) == total:
+            return name, module
+    raise ConfigError(
+        f"the blocks of models of the family {model.config.model_type} were not found: leave model.lora.layers out"
+    )
