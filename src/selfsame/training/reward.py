@@ -191,4 +191,4 @@ class RewardTrainer:
         return encoded, [reply for (reply,) in groups]
 
     def _branches(self, pairs: Sequence[EncodedPair]) -> Branches:
-        return pair_branches(pairs, self.roles.processor.pad_id, self.roles.base.device)
+        return pair_branches(pairs, self.roles.processor.pad_id, self.roles.device)

@@ -143,7 +143,7 @@ class SFTTrainer:
         return [weight if token in named else 1.0 for token in tokens]
 
     def _branches(self, rows: Sequence[EncodedDialogue]) -> Branches:
-        return chain(rows, self.roles.processor.pad_id).to(self.roles.base.device)
+        return chain(rows, self.roles.processor.pad_id).to(self.roles.device)
 
 
 def _reply_tokens(rows: Sequence[EncodedDialogue]) -> int:
