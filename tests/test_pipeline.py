@@ -171,12 +171,11 @@ def test_a_run_does_not_go_on_with_other_dialogues(whole, tmp_path, capsys):
     assert "holds a run on other dialogues" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-def test_full_tuning_stopped_again_and_again_it_ends_the_same(tmp_path, monkeypatch):
+def test_full_tuning_stopped_again_and_again_it_ends_the_same(tiny_models, tmp_path, monkeypatch):
     """A whole run with a model for each role: through all stages, evaluated, spoken with."""
     command, update, steps = arguments(tmp_path / "whole"), loop.update, []
     rank = command.index("--model.lora.rank")
-    command[rank : rank + 2] = ["--model.tuning", "full"]
+    command[rank : rank + 2] = ["--model.tuning", "full", "--model.base", str(tiny_models()), "--model.max-length", "256"]
     for name in ("sft.max-steps", "reward.max-steps", "ppo.steps", "dpo.max-steps"):
         command += [f"--training.{name}", "3"]
     assert main(command) == 0
