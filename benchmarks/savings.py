@@ -252,7 +252,7 @@ def _resource_line(run: Mapping[str, Any], memory: str) -> list[str]:
 def _saved_line(saved: Mapping[str, Any], several: bool) -> list[str]:
     cells = [saved[f"{name}_saved_percent"] for name in _RESOURCES]
     name = f"saved, seed {saved['seed']}" if several else "saved"
-    return [f"**{name}**", *(UNKNOWN if cell is None else f"**{cell:.0f}%**" for cell in cells)]
+    return [f"**{name}**", *(UNKNOWN if cell is None else f"**{round(cell)}%**" for cell in cells)]
 
 
 def _notes(record: Mapping[str, Any]) -> list[str]:

@@ -175,7 +175,14 @@ def test_full_tuning_stopped_again_and_again_it_ends_the_same(tiny_models, tmp_p
     """A whole run with a model for each role: through all stages, evaluated, spoken with."""
     command, update, steps = arguments(tmp_path / "whole"), loop.update, []
     rank = command.index("--model.lora.rank")
-    command[rank : rank + 2] = ["--model.tuning", "full", "--model.base", str(tiny_models()), "--model.max-length", "256"]
+    command[rank : rank + 2] = [
+        "--model.tuning",
+        "full",
+        "--model.base",
+        str(tiny_models()),
+        "--model.max-length",
+        "256",
+    ]
     for name in ("sft.max-steps", "reward.max-steps", "ppo.steps", "dpo.max-steps"):
         command += [f"--training.{name}", "3"]
     assert main(command) == 0
