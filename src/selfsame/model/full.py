@@ -107,7 +107,8 @@ class FullRoles(Roles):
         if not (folder / "config.json").is_file():
             raise FileNotFoundError("there is no config.json")
         options: dict[str, Any] = {"dtype": torch.float32, "output_loading_info": True}
-        model, told = AutoModelForCausalLM.from_pretrained(folder, **options)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(folder, **options)
+        model, told = loaded
         if told["missing_keys"]:
             raise ValueError(f"{len(told['missing_keys'])} tensors are missing")
         model.config.use_cache = False
