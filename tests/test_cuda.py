@@ -25,8 +25,9 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 DTYPES = ("float16", "bfloat16", "float32")
 
 
-def load(folder, dtype, device="cuda"):
-    return load_roles(ModelSettings(base=str(folder), device=device, dtype=dtype, max_length=128, lora=LORA))
+def load(folder, dtype, device="cuda", tuning="lora"):
+    own = {"lora": LORA} if tuning == "lora" else {}
+    return load_roles(ModelSettings(base=str(folder), device=device, dtype=dtype, max_length=128, tuning=tuning, **own))
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "qwen2", "gemma3"])
@@ -43,9 +44,10 @@ def test_log_probabilities_are_those_of_the_cpu(tiny_models, family):
     torch.testing.assert_close(found[0], found[1], atol=2e-3, rtol=1e-3)
 
 
+@pytest.mark.parametrize("tuning", ["lora", "full"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_sft_and_reward_learn(tiny_models, dtype):
-    roles = load(tiny_models(), dtype)
+def test_sft_and_reward_learn(tiny_models, dtype, tuning):
+    roles = load(tiny_models(), dtype, tuning=tuning)
     trainer = SFTTrainer(roles, train=examples(), validation=examples(), settings=SFTSettings(max_steps=40, epochs=99))
     before = trainer.evaluate()["validation_loss"]
     trainer.train()
@@ -57,9 +59,10 @@ def test_sft_and_reward_learn(tiny_models, dtype):
     assert reward.evaluate()["validation_accuracy"] == 1.0
 
 
+@pytest.mark.parametrize("tuning", ["lora", "full"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_ppo_steps_are_finite_and_what_is_sampled_is_what_is_trained(tiny_models, dtype):
-    roles = load(tiny_models(), dtype)
+def test_ppo_steps_are_finite_and_what_is_sampled_is_what_is_trained(tiny_models, dtype, tuning):
+    roles = load(tiny_models(), dtype, tuning=tuning)
     roles.add("sft")
     scramble(roles, "sft")
     roles.add("reward", like="sft")

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from selfsame.cli import main
@@ -20,6 +21,7 @@ from selfsame.errors import ConfigError
 from selfsame.pipeline import finished, load_chatbot
 from selfsame.run.directory import RunDirectory, read_jsonl
 from selfsame.serve.chat import Conversation
+from selfsame.training import loop
 from selfsame.types import clean_persona
 
 STAGES = ("sft", "reward", "ppo", "dpo")
@@ -167,3 +169,43 @@ def test_a_run_does_not_go_on_with_other_dialogues(whole, tmp_path, capsys):
     data.write_text("\n".join(rows[40:80]))
     assert main([*arguments(directory), *command]) == 2
     assert "holds a run on other dialogues" in capsys.readouterr().err
+
+
+def test_full_tuning_stopped_again_and_again_it_ends_the_same(tiny_models, tmp_path, monkeypatch):
+    """A whole run with a model for each role: through all stages, evaluated, spoken with."""
+    command, update, steps = arguments(tmp_path / "whole"), loop.update, []
+    rank = command.index("--model.lora.rank")
+    command[rank : rank + 2] = [
+        "--model.tuning",
+        "full",
+        "--model.base",
+        str(tiny_models()),
+        "--model.max-length",
+        "256",
+    ]
+    for name in ("sft.max-steps", "reward.max-steps", "ppo.steps", "dpo.max-steps"):
+        command += [f"--training.{name}", "3"]
+    assert main(command) == 0
+    command[command.index("--run.directory") + 1] = str(tmp_path / "stopped")
+
+    def stopping(*given):
+        steps.append(given[0].name)
+        if len(steps) % 3 == 0:  # a checkpoint is due every two steps: some steps are lost, and done again
+            raise KeyboardInterrupt
+        return update(*given)
+
+    monkeypatch.setattr(loop, "update", stopping)
+    codes = [main(command)]
+    while codes[-1] == 130 and len(codes) < 20:
+        codes.append(main(command))
+    assert codes.count(130) > 3 and codes[-1] == 0
+    expected, found = adapters(tmp_path / "whole"), adapters(tmp_path / "stopped")
+    assert expected.keys() == found.keys() and [name for name, value in expected.items() if found[name] != value] == []
+    bot = load_chatbot(str(tmp_path / "whole"))
+    assert Conversation(bot.roles, bot.role, clean_persona(["I have two dogs."]), bot.config.sampling).say("Hi!")
+    checkpoint = finished(RunDirectory.open(tmp_path / "whole"), "ppo")
+    assert checkpoint is not None
+    same = load_chatbot(str(checkpoint / "policy"))  # a model like any other
+    ours, theirs = bot.roles.state("policy"), same.roles.base.state_dict()
+    assert all(torch.equal(ours[name], theirs[name].float()) for name in ours if same.roles.dtype == torch.float32)
+    assert main(["chat", "--model", str(checkpoint / "value"), "--persona", "I sing."]) == 2

@@ -157,11 +157,12 @@ def failing_after(count: int, code: int, original):
 
 
 @pytest.mark.parametrize("count", range(1, 9))
-@pytest.mark.parametrize("where", ["fsync", "write_bytes", "write_text", "replace", "mkdir"])
+@pytest.mark.parametrize("where", ["fsync", "save_file", "write_text", "replace", "mkdir"])
 def test_a_full_disk_at_any_moment_keeps_the_older_one(tmp_path: Path, monkeypatch, where: str, count: int) -> None:
     manager = CheckpointManager(tmp_path, keep=1)
     manager.save(10, tensors(10), {"step": 10})
-    owner = checkpoint.os if where in ("fsync", "replace") else Path
+    owners = {"fsync": checkpoint.os, "replace": checkpoint.os, "save_file": checkpoint.safetensors.torch}
+    owner = owners.get(where, Path)
     with monkeypatch.context() as broken:
         broken.setattr(owner, where, failing_after(count, errno.ENOSPC, getattr(owner, where)))
         try:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from selfsame.run import metrics
-from selfsame.run.metrics import MetricsTracker
+from selfsame.run.metrics import MetricsTracker, estimate_gpus, savings_between
 
 
 class Clock:
@@ -86,6 +88,28 @@ def test_peak_memory_is_that_of_the_process() -> None:
     assert 50_000_000 < peak <= now
 
 
+def test_peak_memory_is_not_that_of_the_parent() -> None:
+    ballast = b"x" * 400_000_000  # what ru_maxrss of the child would show
+    code = "from selfsame.run.metrics import MetricsTracker as T; print(T(gpus=0).track_cost()['peak_memory_bytes'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 5_000_000 < int(done.stdout) < len(ballast)
+
+
+@pytest.mark.parametrize(
+    ("peak", "gpus"), [(None, None), (float("nan"), None), (0, None), (1, 1), (16e9, 1), (16e9 + 1, 2), (65e9, 5)]
+)
+def test_gpus_that_would_hold_a_peak(peak: float | None, gpus: int | None) -> None:
+    assert estimate_gpus(peak) == gpus
+    assert estimate_gpus(65e9, gpu_memory_gb=80) == 1
+
+
+def test_savings_in_gpus_are_of_the_same_kind_of_memory() -> None:
+    adapters, full = ({"peak_gpu_memory_bytes": peak, "peak_memory_bytes": 1e12} for peak in (15e9, 50e9))
+    assert savings_between(adapters, full)["estimated_gpus_saved_percent"] == 75
+    assert savings_between(adapters, full, 80)["estimated_gpus_saved_percent"] == 0
+    assert savings_between(adapters, {"peak_memory_bytes": 1e12})["estimated_gpus_saved_percent"] is None
+
+
 def test_a_resumed_run_adds_to_the_first_part(tmp_path: Path) -> None:
     clock = Clock()
     first = measured(3600, gpus=2, clock=clock)
@@ -127,6 +151,7 @@ def test_savings_compare_two_measured_runs(tmp_path: Path, monkeypatch) -> None:
         "time_saved_percent": 75.0,
         "cost_saved_percent": pytest.approx(75.0),
         "memory_saved_percent": 25.0,
+        "estimated_gpus_saved_percent": 0.0,
     }
     slower = measured(2700, gpus=1)
     assert slower.calculate_savings(ours)["time_saved_percent"] == pytest.approx(-50)

@@ -70,9 +70,9 @@ AttentionInterface.register(MATMUL, matmul_attention)
 AttentionMaskInterface.register(MATMUL, eager_mask)
 
 
-def use_matmul(model: Any) -> None:
-    """Switches a model to this attention where it is the fastest: in bfloat16 on a CPU, for families that transformers runs
-    with PyTorch's own by default and that take their attention from its registry."""
-    fitting = model.device.type == "cpu" and model.dtype == torch.bfloat16
+def use_matmul(model: Any, dtype: torch.dtype) -> None:
+    """Switches a model that computes in `dtype` to this attention where it is the fastest: in bfloat16 on a CPU, for families
+    that transformers runs with PyTorch's own by default and that take their attention from its registry."""
+    fitting = model.device.type == "cpu" and dtype == torch.bfloat16
     if fitting and model.config._attn_implementation == "sdpa" and model._can_set_attn_implementation():
         model.set_attn_implementation(MATMUL)

@@ -122,7 +122,7 @@ def load_base_model(settings: ModelSettings, tokenizer: Any) -> Any:
     model.eval()
     if not settings.four_bit:
         model.to(device)
-        use_matmul(model)
+        use_matmul(model, dtype)
         return model
     for layer in model.modules():
         if type(layer).__name__ == "Linear4bit":

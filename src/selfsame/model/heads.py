@@ -13,7 +13,7 @@ from selfsame.model.branches import branch_batches, final_states, hidden_states,
 from selfsame.types import Prompt
 
 if TYPE_CHECKING:
-    from selfsame.model.roles import Roles
+    from selfsame.model.role_set import Roles
     from selfsame.model.trunk import TrunkStates
 
 
@@ -34,7 +34,8 @@ class ScalarHead(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(...,) scalars of hidden states (..., H)."""
-        return self.gain * self.linear(hidden.float())[..., 0] + self.bias
+        with torch.autocast(hidden.device.type, enabled=False):
+            return self.gain * self.linear(hidden.float())[..., 0] + self.bias
 
     @torch.no_grad()
     def normalise(self, scores: Tensor) -> None:

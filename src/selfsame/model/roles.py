@@ -1,5 +1,5 @@
-"""One frozen base, several roles: `sft`, `policy`, `reward` and `value` are named PEFT adapters on it, the last two with a
-scalar head. The KL reference is the frozen `sft` role, never "adapters off" - that is the base itself.
+"""Roles as named PEFT adapters on one frozen base: `sft`, `policy`, `reward` and `value`, the last two with a scalar head. The
+KL reference is the frozen `sft` role, never "adapters off" - that is the base itself. `load_roles` makes them, or full copies.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,23 @@ from transformers.pytorch_utils import Conv1D
 
 from selfsame.data.processor import MARKERS, DataProcessor
 from selfsame.errors import ConfigError, RunError
-from selfsame.model.base import context_length, grow_embeddings, load_base_model, load_tokenizer
+from selfsame.model.base import (
+    choose_device,
+    choose_dtype,
+    context_length,
+    grow_embeddings,
+    load_base_model,
+    load_tokenizer,
+)
 from selfsame.model.branches import check_exactness
+from selfsame.model.full import FullRoles
 from selfsame.model.fused import fuse_lora
-from selfsame.model.heads import ScalarHead
+from selfsame.model.role_set import HEAD_FILE, HEADED_ROLES, Roles
 from selfsame.model.settings import LoraSettings, ModelSettings
-from selfsame.model.trunk import Trunk, blocks_of, trunk_of
-
-HEADED_ROLES = ("reward", "value")
-HEAD_FILE = "head.safetensors"
+from selfsame.model.trunk import blocks_of, trunk_of
 
 
-class Roles:
+class LoraRoles(Roles):
     """The adapters of all roles on one base.
 
     Args:
@@ -50,44 +56,32 @@ class Roles:
         new_tokens: tuple[int, ...] = (),
         seed: int = 0,
     ) -> None:
-        self.processor, self.settings, self.new_tokens, self.seed = processor, settings, new_tokens, seed
-        self.heads = nn.ModuleDict()
-        self.base = base
+        super().__init__(base.config, processor, new_tokens, seed)
+        self.settings, self.base = settings, base
         self.peft: PeftModel | None = None
         self._active: str | None = None
         self._targets: Any = "all-linear" if settings.targets is None else list(settings.targets)
-        self.trunk: Trunk | None = None
         if settings.layers is not None:
             self._targets = _upper_layers(base, settings.layers, settings.targets)
             self.trunk = None if new_tokens else trunk_of(base, settings.layers)
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """The roles that exist; those that are a head alone come last."""
-        adapters = self._adapters
-        return (*adapters, *(role for role in self.heads if role not in adapters))
+    def device(self) -> torch.device:
+        return self.base.device
 
     @property
-    def _adapters(self) -> tuple[str, ...]:
+    def dtype(self) -> torch.dtype:
+        return self.base.dtype
+
+    @property
+    def weighted(self) -> tuple[str, ...]:
         return tuple(self.peft.peft_config) if self.peft is not None else ()
 
-    def add(self, role: str, like: str | None = None) -> None:
-        """Makes a role. It starts as a copy of role `like` (its head too), or as the base itself (LoRA's B is zero).
-        A role of that name that exists already is replaced."""
-        self.remove(role)
+    def _add_weights(self, role: str, like: str | None) -> None:
         self._add_adapter(role)
-        if role in HEADED_ROLES:
-            self.add_head(role, like)
         if like is not None:
-            self._load_adapter(role, self._adapter_state(like))
+            self._load_weights(role, self._weights(like))
         self._active = None
-
-    def add_head(self, role: str, like: str | None = None) -> None:
-        """Gives a role its head, or makes a role that is a head alone (it reads another role's hidden states). The head is a
-        copy of that of `like`, if it has one, or gives zero."""
-        known = like is not None and like in self.heads
-        head = copy.deepcopy(self.heads[like]) if known else ScalarHead(self.base.config.hidden_size)  # pyright: ignore
-        self.heads[role] = head.to(self.base.device)
 
     def _add_adapter(self, role: str) -> None:
         config = self._adapter_config()
@@ -109,13 +103,9 @@ class Roles:
                 layer.eval()
         fuse_lora(self.peft)
 
-    def remove(self, role: str) -> None:
-        """Deletes a role, if it is there."""
-        if role in self.heads:
-            del self.heads[role]
-        if self.peft is None or role not in self._adapters:
-            return
-        if len(self._adapters) == 1:
+    def _remove_weights(self, role: str) -> None:
+        assert self.peft is not None
+        if len(self.weighted) == 1:
             self.base, self.peft = self.peft.unload(), None
         else:
             with warnings.catch_warnings():
@@ -133,9 +123,8 @@ class Roles:
                 with self.peft.disable_adapter():
                     yield self.peft.get_base_model()
             return
-        self._require(role)
-        if self.peft is None or role not in self._adapters:
-            raise RunError(f"the role {role!r} is a head alone: it reads the hidden states of another role")
+        self._require_weights(role)
+        assert self.peft is not None
         if self._active != role:
             self.peft.set_adapter(role)
             self._active = role
@@ -155,62 +144,15 @@ class Roles:
                 for layer in layers:
                     layer.eval()
 
-    def parameters(self, role: str) -> dict[str, nn.Parameter]:
-        """The role's parameters by name, its head's too, made trainable."""
-        self._require(role)
-        if role not in self._adapters:
-            return {f"head.{n}": p for n, p in self.heads[role].named_parameters()}
+    def _trainable(self, role: str) -> dict[str, nn.Parameter]:
         assert self.peft is not None
         self.peft.set_adapter(role)
         self._active = role
         ours = re.compile(rf"(?:lora_|trainable_tokens).*\.{re.escape(role)}(?:\.|$)")  # not a layer of the same name
-        found: dict[str, nn.Parameter] = {n: p for n, p in self.peft.named_parameters() if ours.search(n)}
-        if role in self.heads:
-            found |= {f"head.{n}": p for n, p in self.heads[role].named_parameters()}
-        for parameter in found.values():
-            parameter.requires_grad_(True)
-        return found
+        return {n: p for n, p in self.peft.named_parameters() if ours.search(n)}
 
-    def state(self, role: str) -> dict[str, Tensor]:
-        """A copy of the role's tensors on the CPU, its head's under `head.`."""
-        tensors = self._adapter_state(role)
-        if role in self.heads:
-            tensors |= {f"head.{n}": t for n, t in self.heads[role].state_dict().items()}
-        return {n: t.detach().to("cpu", copy=True).contiguous() for n, t in tensors.items()}
-
-    def load_state(self, role: str, tensors: Mapping[str, Tensor]) -> None:
-        """Puts tensors from `state` into an existing role.
-
-        Raises:
-            RunError: they are of another model or other adapter settings.
-        """
-        own = self.state(role)
-        wrong = sorted(
-            n
-            for n in own.keys() | tensors.keys()
-            if n not in own or n not in tensors or own[n].shape != tensors[n].shape
-        )
-        if wrong:
-            raise RunError(
-                f"the saved role {role!r} is from another model or other adapter settings ({len(wrong)} tensors do not fit,"
-                f" the first is {wrong[0]}): use the base model and model.lora settings it was trained with"
-            )
-        if role in self._adapters:
-            self._load_adapter(role, {n: t for n, t in tensors.items() if not n.startswith("head.")})
-        if role in self.heads:
-            self.heads[role].load_state_dict(
-                {n.removeprefix("head."): t for n, t in tensors.items() if n.startswith("head.")}
-            )
-
-    def save(self, role: str, folder: Path) -> None:
-        """Writes the role in PEFT's own format (adapter_config.json, adapter_model.safetensors), its head beside it."""
-        folder.mkdir(parents=True, exist_ok=True)
-        if role in self._adapters:
-            self._save_adapter(role, folder)
-        if role in self.heads:
-            save_file(self.heads[role].state_dict(), folder / HEAD_FILE)
-
-    def _save_adapter(self, role: str, folder: Path) -> None:
+    def _save_weights(self, role: str, folder: Path) -> None:
+        """In PEFT's own format (adapter_config.json, adapter_model.safetensors)."""
         assert self.peft is not None
         config: Any = copy.deepcopy(self.peft.peft_config[role])
         config.inference_mode = True
@@ -249,21 +191,12 @@ class Roles:
             trainable_token_indices=tokens,
         )  # pyright: ignore
 
-    def _adapter_state(self, role: str) -> dict[str, Tensor]:
-        self._require(role)
-        if role not in self._adapters:
-            return {}
+    def _weights(self, role: str) -> dict[str, Tensor]:
+        self._require_weights(role)
         return get_peft_model_state_dict(self.peft, adapter_name=role, save_embedding_layers=False)
 
-    def _load_adapter(self, role: str, tensors: Mapping[str, Tensor]) -> None:
+    def _load_weights(self, role: str, tensors: Mapping[str, Tensor]) -> None:
         set_peft_model_state_dict(self.peft, dict(tensors), adapter_name=role)
-
-    def _require(self, role: str) -> None:
-        if role not in self.names:
-            raise RunError(
-                f"there is no role {role!r} on this model (there are: {', '.join(self.names) or 'none'}):"
-                " train that stage first"
-            )
 
 
 def _upper_layers(base: Any, count: int, targets: tuple[str, ...] | None) -> list[str]:
@@ -285,22 +218,36 @@ def load_roles(settings: ModelSettings, seed: int = 0) -> Roles:
     tokenizer = load_tokenizer(settings.base, settings.revision)
     known = set(tokenizer.get_vocab())
     processor = DataProcessor(tokenizer, settings.max_length)
-    base = load_base_model(settings, tokenizer)
-    context = context_length(base.config)
+    new_tokens = tuple(
+        tokenizer.convert_tokens_to_ids(m) for m in MARKERS if m in tokenizer.get_vocab() and m not in known
+    )
+    if settings.tuning == "full":
+        dtype = choose_dtype(settings.dtype, choose_device(settings.device))
+        load_base = partial(load_base_model, settings.model_copy(update={"dtype": "float32"}), tokenizer)
+        roles: Roles = FullRoles(load_base, processor, settings, new_tokens, seed, dtype)
+    else:
+        base = load_base_model(settings, tokenizer)
+        _check_rank(settings, base.config)
+        roles = LoraRoles(base, processor, settings.lora, new_tokens, seed)
+    _check_context(settings, roles.config)
+    check_exactness(roles.base)
+    return roles
+
+
+def _check_context(settings: ModelSettings, config: Any) -> None:
+    context = context_length(config)
     if context is not None and settings.max_length > context:
         raise ConfigError(
             f"model.max_length is {settings.max_length}, but {settings.base} reads at most {context} tokens:"
             f" set it to {context} or less"
         )
-    if settings.lora.rank > base.config.hidden_size:
+
+
+def _check_rank(settings: ModelSettings, config: Any) -> None:
+    if settings.lora.rank > config.hidden_size:
         raise ConfigError(
-            f"model.lora.rank is {settings.lora.rank}, more than the model's hidden size {base.config.hidden_size}"
+            f"model.lora.rank is {settings.lora.rank}, more than the model's hidden size {config.hidden_size}"
         )
-    check_exactness(base)
-    new_tokens = tuple(
-        tokenizer.convert_tokens_to_ids(m) for m in MARKERS if m in tokenizer.get_vocab() and m not in known
-    )
-    return Roles(base, processor, settings.lora, new_tokens, seed)
 
 
 def as_roles(model: Any, tokenizer: Any = None) -> Roles:
@@ -315,7 +262,7 @@ def as_roles(model: Any, tokenizer: Any = None) -> Roles:
     grow_embeddings(model, tokenizer)
     model.requires_grad_(False).eval()
     check_exactness(model)
-    return Roles(
+    return LoraRoles(
         model,
         processor,
         settings.lora,

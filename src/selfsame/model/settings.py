@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from selfsame.settings import Settings
 
@@ -40,8 +40,26 @@ class ModelSettings(Settings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: a GPU where there is one."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Of the frozen base and of the products of adapters, which are stored and updated in float32. `auto`: bfloat16 where
-    the hardware has it, float16 on older GPUs, float32 else."""
+    """Of the frozen base and of the products of what is trained, which is stored and updated in float32. `auto`: bfloat16
+    where the hardware has it, float16 on older GPUs, float32 else."""
     four_bit: bool = False
     """Load the base in 4-bit NF4 (needs `selfsame[quant]`)."""
+    tuning: Literal["lora", "full"] = "lora"
+    """`lora`: adapters on one frozen base. `full`: every role is a copy of the model and trained in all its parameters, which
+    wants smaller learning rates and takes many times the memory."""
     lora: LoraSettings = LoraSettings()
+
+    @model_validator(mode="after")
+    def _is_one_kind_of_tuning(self) -> ModelSettings:
+        if self.tuning == "full":
+            changed = [
+                f"model.lora.{n}"
+                for n in LoraSettings.model_fields
+                if getattr(self.lora, n) != getattr(LoraSettings(), n)
+            ]
+            wrong = [*(["model.four_bit"] if self.four_bit else []), *changed]
+            if wrong:
+                raise ValueError(
+                    f"tuning full trains every parameter and has no adapters: leave out {', '.join(wrong)}"
+                )
+        return self

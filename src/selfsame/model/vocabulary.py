@@ -15,6 +15,8 @@ from torch.autograd.function import once_differentiable
 
 _CHUNK = {"cpu": 2**20, "cuda": 2**26}
 """Logits at a time: on a CPU they stay in its cache."""
+_LEAST_ROWS = 128
+"""But so many rows at least: each chunk reads all of the vocabulary's weights."""
 
 
 def vocabulary_logits(model: Any, hidden: Tensor) -> Tensor:
@@ -78,7 +80,7 @@ class _TokenLogprobs(torch.autograd.Function):
         logprob_M = hidden_MH.new_empty(len(hidden_MH), dtype=torch.float32)
         entropy_M = torch.zeros_like(logprob_M)
         slopes, entropy_slopes = (torch.empty_like(hidden_MH) if wanted else None for wanted in needed)
-        rows = max(1, _CHUNK.get(hidden_MH.device.type, 2**26) // len(weight_VH))
+        rows = max(_LEAST_ROWS, _CHUNK.get(hidden_MH.device.type, 2**26) // len(weight_VH))
         for at in range(0, len(hidden_MH), rows):
             some, place = slice(at, at + rows), torch.arange(len(token_M[at : at + rows]), device=token_M.device)
             logits = nn.functional.linear(hidden_MH[some], weight_VH, bias_V).float()

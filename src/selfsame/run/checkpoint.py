@@ -154,9 +154,7 @@ def _write_content(
     writers: Sequence[Callable[[Path], None]],
 ) -> None:
     for name, named in tensors.items():
-        # Clones: safetensors refuses tensors that share memory, and a view may not be contiguous.
-        copies = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in named.items()}
-        (folder / f"{name}.safetensors").write_bytes(safetensors.torch.save(copies))
+        safetensors.torch.save_file(_apart(named), folder / f"{name}.safetensors")
     (folder / STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
     for write in writers:
         write(folder)
@@ -166,6 +164,19 @@ def _write_content(
     _sync_and_describe(folder / MARKER)
     for inner in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
         sync_folder(inner)
+
+
+def _apart(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors on the CPU as safetensors takes them: contiguous, and none in the memory of another. No copy is made that
+    is not needed: the state of an optimiser can be twice the model."""
+    found: dict[str, Tensor] = {}
+    places: set[int] = set()
+    for key, tensor in named.items():
+        tensor = tensor.detach().cpu().contiguous()
+        place = tensor.untyped_storage().data_ptr()
+        found[key] = tensor.clone() if place in places else tensor
+        places.add(place)
+    return found
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -18,6 +18,8 @@ except ImportError:  # Windows: peak memory of the process is then unknown
 
 _SECONDS_PER_HOUR = 3600
 _BYTES_PER_GB = 10**9
+T4_MEMORY_GB = 16.0
+"""Of the GPU whose number is estimated where no other size is given."""
 
 
 class MetricsTracker:
@@ -94,6 +96,7 @@ class MetricsTracker:
             "total_cost": None if gpu_cost is None or storage_cost is None else gpu_cost + storage_cost,
             "peak_memory_bytes": self._peaks["rss"],
             "peak_gpu_memory_bytes": self._peaks["cuda"],
+            "estimated_gpus": estimate_gpus(self._peaks["cuda"] or self._peaks["rss"]),
             "notes": self._notes(),
         }
 
@@ -101,13 +104,9 @@ class MetricsTracker:
         """Percent of the time, cost and memory of the measured run `other` that this run saved (negative: took more).
 
         other: a tracker, or what `track_cost` gave. None where either side was not measured; memory is compared
-        GPU with GPU, or process with process where neither used a GPU.
+        GPU with GPU, or process with process where neither used a GPU. GPUs are estimates (`estimate_gpus`).
         """
-        mine, theirs = self.track_cost(), other.track_cost() if isinstance(other, MetricsTracker) else other
-        on_gpu = [bill.get("peak_gpu_memory_bytes") is not None for bill in (mine, theirs)]
-        memory = "peak_gpu_memory_bytes" if any(on_gpu) else "peak_memory_bytes"
-        keys = {"time": "total_seconds", "cost": "total_cost", "memory": memory}
-        return {f"{name}_saved_percent": _saved(mine.get(key), theirs.get(key)) for name, key in keys.items()}
+        return savings_between(self.track_cost(), other.track_cost() if isinstance(other, MetricsTracker) else other)
 
     def to_dict(self) -> dict[str, Any]:
         """What a resumed run needs to go on counting; stopwatches that still run count up to now."""
@@ -146,7 +145,32 @@ class MetricsTracker:
         return notes
 
 
-def _saved(mine: float | None, theirs: float | None) -> float | None:
+def savings_between(
+    mine: Mapping[str, Any], theirs: Mapping[str, Any], gpu_memory_gb: float = T4_MEMORY_GB
+) -> dict[str, float | None]:
+    """What `MetricsTracker.calculate_savings` says, of two bills that `track_cost` gave, in any process."""
+    memory = memory_key(mine, theirs)
+    keys = {"time": "total_seconds", "cost": "total_cost", "memory": memory}
+    saved = {f"{name}_saved_percent": percent_saved(mine.get(key), theirs.get(key)) for name, key in keys.items()}
+    gpus = [estimate_gpus(bill.get(memory), gpu_memory_gb) for bill in (mine, theirs)]
+    return saved | {"estimated_gpus_saved_percent": percent_saved(*gpus)}
+
+
+def memory_key(*bills: Mapping[str, Any]) -> str:
+    """By which memory runs are compared: a GPU's if any of them used one, else that of the process."""
+    on_gpu = any(bill.get("peak_gpu_memory_bytes") is not None for bill in bills)
+    return "peak_gpu_memory_bytes" if on_gpu else "peak_memory_bytes"
+
+
+def estimate_gpus(peak_bytes: float | None, gpu_memory_gb: float = T4_MEMORY_GB) -> int | None:
+    """GPUs of so much memory (in 10^9 bytes) that would hold a measured peak: an estimate, which supposes that the memory
+    can be divided evenly. None where the peak was not measured."""
+    if peak_bytes is None or not math.isfinite(peak_bytes) or peak_bytes <= 0:
+        return None
+    return math.ceil(peak_bytes / (gpu_memory_gb * _BYTES_PER_GB))
+
+
+def percent_saved(mine: float | None, theirs: float | None) -> float | None:
     """100 * (1 - mine / theirs), or None where that says nothing."""
     if mine is None or theirs is None or not math.isfinite(mine) or not math.isfinite(theirs) or theirs <= 0:
         return None
@@ -163,6 +187,12 @@ def _bytes_of(folder: Path) -> int:
 
 
 def _peak_rss() -> int | None:
+    """Bytes. Linux also counts the peak of the process that started this one into `ru_maxrss`, but not into VmHWM."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        pass
     if resource is None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -54,6 +54,8 @@ def load_chatbot(name: str, system: str | None = None) -> Chatbot:
         return _from_run(RunDirectory.open(path), system)
     if system is not None:
         raise ConfigError(f"{name} is not a run: leave out the system {system!r}")
+    if (path / HEAD_FILE).exists():
+        raise ConfigError(f"{path} is a reward or value role, which cannot speak: give a policy or sft folder")
     if (path / "adapter_config.json").is_file():
         return _from_adapter(path)
     config = load_config(values={"model": {"base": name}})
@@ -83,8 +85,6 @@ def _from_adapter(path: Path) -> Chatbot:
         raise ConfigError(
             f"{path} is not a plain LoRA adapter{f' ({odd[0]} is set)' if odd else ''}: merge it into its base first"
         )
-    if (path / HEAD_FILE).exists():
-        raise ConfigError(f"{path} is a reward or value role, which cannot speak: give a policy or sft folder")
     lora = {"rank": saved["r"], "alpha": saved["lora_alpha"], "targets": sorted(saved["target_modules"])}
     config = load_config(values={"model": {"base": saved["base_model_name_or_path"], "lora": lora}})
     roles = load_roles(_fitting(config.model))

@@ -124,7 +124,7 @@ class DPOTrainer:
         del state
 
     def _parts(self, pairs: Sequence[EncodedPair], total: int) -> list[Part]:
-        budget, device = self.settings.token_budget, self.roles.base.device
+        budget, device = self.settings.token_budget, self.roles.device
         reference = token_logprobs(self.roles, "sft", [p for p, _, _ in pairs], [[c, r] for _, c, r in pairs], budget)
         sums_N2 = torch.tensor([[sum(reply) for reply in row] for row in reference], device=device)
         parts = micro_batches([sum(map(len, pair)) for pair in pairs], budget, device)

@@ -116,6 +116,7 @@ def restore(stage: Stage, optimiser: Optimiser, record: Record | None) -> tuple[
         record.logger.truncate(stage.name, 0)
         return 0, False
     checkpoint = record.checkpoints.load()
+    optimiser.detach()
     for role in stage.trained:
         stage.roles.load(role, checkpoint.path / role)
     optimiser.attach()
@@ -161,8 +162,7 @@ class Optimiser:
         self.roles, self.trained, self.settings, self.steps = roles, tuple(trained), settings, steps
         self.skipped = self.skipped_in_a_row = 0
         self.attach()
-        base = roles.base
-        self.scaler = torch.amp.GradScaler(base.device.type, init_scale=2.0**14, enabled=base.dtype == torch.float16)
+        self.scaler = torch.amp.GradScaler(roles.device.type, init_scale=2.0**14, enabled=roles.dtype == torch.float16)
 
     def attach(self) -> None:
         """(Re)makes the optimiser for the roles' present parameters."""
@@ -173,6 +173,12 @@ class Optimiser:
         self.adam = torch.optim.AdamW(
             self.parameters.values(), lr=s.learning_rate, eps=s.adam_epsilon, weight_decay=s.weight_decay
         )
+
+    def detach(self) -> None:
+        """Lets go of the parameters, so that those of roles which are replaced take no memory beside the new ones."""
+        self.parameters.clear()
+        self.adam.param_groups.clear()
+        self.adam.state.clear()
 
     def backward(self, loss: Tensor) -> None:
         """Adds the gradient of a part of the loss."""
@@ -221,9 +227,10 @@ class Optimiser:
             )
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """(tensors, JSON) from which `load_state` goes on."""
+        """(tensors, JSON) from which `load_state` goes on. The tensors are the optimiser's own where it is on the CPU: they
+        are to be written before the next step."""
         tensors = {
-            f"{name}/{key}": value.detach().cpu().clone()
+            f"{name}/{key}": value.detach().cpu()
             for name, p in self.parameters.items()
             for key, value in self.adam.state.get(p, {}).items()
         }

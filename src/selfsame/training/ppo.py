@@ -265,7 +265,7 @@ class PPOTrainer:
         self.kl.coef = state["kl_coef"]
 
     def _parts(self, batch: Experience, prompts: list[int], role: str, tokens: int) -> list[Part]:
-        rollout, device = batch.rollout, self.roles.base.device
+        rollout, device = batch.rollout, self.roles.device
         lengths = [
             len(rollout.prompts[p]) + sum(len(rollout.replies[i].ids) for i in rollout.episodes(p)) for p in prompts
         ]

@@ -95,7 +95,7 @@ class RewardTrainer:
         del step
         mine = parallel.share(batch)
         parts = micro_batches(
-            [sum(map(len, pair)) for pair in mine], self.settings.token_budget, self.roles.base.device
+            [sum(map(len, pair)) for pair in mine], self.settings.token_budget, self.roles.device
         )
         yield [(self._branches([mine[i] for i in part]), len(batch)) for part in parts]
 
@@ -193,4 +193,4 @@ class RewardTrainer:
         return encoded, [reply for (reply,) in groups]
 
     def _branches(self, pairs: Sequence[EncodedPair]) -> Branches:
-        return pair_branches(pairs, self.roles.processor.pad_id, self.roles.base.device)
+        return pair_branches(pairs, self.roles.processor.pad_id, self.roles.device)

@@ -81,7 +81,7 @@ class SFTTrainer:
         del step
         weights = [self._weights(row) for row in batch]
         rows = parallel.share(list(zip(batch, weights, strict=True)))
-        parts = micro_batches([len(row.ids) for row, _ in rows], self.settings.token_budget, self.roles.base.device)
+        parts = micro_batches([len(row.ids) for row, _ in rows], self.settings.token_budget, self.roles.device)
         yield [self._part([rows[i] for i in part], sum(map(sum, weights))) for part in parts]
 
     def loss(self, part: Part) -> tuple[Tensor, dict[str, float]]:
@@ -143,7 +143,7 @@ class SFTTrainer:
         return [weight if token in named else 1.0 for token in tokens]
 
     def _branches(self, rows: Sequence[EncodedDialogue]) -> Branches:
-        return chain(rows, self.roles.processor.pad_id).to(self.roles.base.device)
+        return chain(rows, self.roles.processor.pad_id).to(self.roles.device)
 
 
 def _reply_tokens(rows: Sequence[EncodedDialogue]) -> int:
