@@ -284,21 +284,26 @@ def load_roles(settings: ModelSettings, seed: int = 0) -> Roles:
     known = set(tokenizer.get_vocab())
     processor = DataProcessor(tokenizer, settings.max_length)
     base = load_base_model(settings, tokenizer)
-    context = context_length(base.config)
-    if context is not None and settings.max_length > context:
-        raise ConfigError(
-            f"model.max_length is {settings.max_length}, but {settings.base} reads at most {context} tokens:"
-            f" set it to {context} or less"
-        )
-    if settings.lora.rank > base.config.hidden_size:
-        raise ConfigError(
-            f"model.lora.rank is {settings.lora.rank}, more than the model's hidden size {base.config.hidden_size}"
-        )
+    check_fits(settings, base.config)
     check_exactness(base)
     new_tokens = tuple(
         tokenizer.convert_tokens_to_ids(m) for m in MARKERS if m in tokenizer.get_vocab() and m not in known
     )
     return Roles(base, processor, settings.lora, new_tokens, seed)
+
+
+def check_fits(settings: ModelSettings, config: Any) -> None:
+    """Raises `ConfigError` where the settings ask for more than a model of this configuration has."""
+    context = context_length(config)
+    if context is not None and settings.max_length > context:
+        raise ConfigError(
+            f"model.max_length is {settings.max_length}, but {settings.base} reads at most {context} tokens:"
+            f" set it to {context} or less"
+        )
+    if settings.lora.rank > config.hidden_size:
+        raise ConfigError(
+            f"model.lora.rank is {settings.lora.rank}, more than the model's hidden size {config.hidden_size}"
+        )
 
 
 def as_roles(model: Any, tokenizer: Any = None) -> Roles:
