@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from selfsame.config import Config, merge_configs
-from selfsame.errors import ConfigError
+from selfsame.errors import ConfigError, DataError
 from selfsame.plan.estimate import Plan, StagePlan, make_probe, plan
 from selfsame.plan.hardware import Hardware
 from selfsame.plan.stages import Probe
@@ -67,9 +67,10 @@ class _Search:
             try:
                 changed = merge_configs(config, _nested(name, value))
                 made = self.plan(changed)
-            except ConfigError:  # settings that do not fit together
+            except (ConfigError, DataError):  # settings that do not fit together, or no dialogue that fits
                 continue
-            if next(s.total for s in made.stages if s.stage == stage.stage) < 0.99 * stage.total:
+            after = next(s for s in made.stages if s.stage == stage.stage)
+            if after.total - after.runtime < 0.99 * (stage.total - stage.runtime):
                 yield changed, made
 
     def shorter(self, config: Config, current: Plan) -> tuple[Config, Plan]:

@@ -1,8 +1,8 @@
 """What a run is planned for: memory, peak speed and bandwidth of a device, and the share of the peak that our code reaches.
 
-Figures of GPUs are the vendor's, dense (no sparsity), from NVIDIA's datasheets: T4 (2019; 16 GB, 65 TFLOP/s float16, 8.1 float32,
-320 GB/s), L4 (2023; 24 GB, 121, 30.3, 300 GB/s), A100 80GB SXM (2021; 312, 19.5, 2,039 GB/s), H100 SXM (2023; 80 GB, 989, 67,
-3,350 GB/s), H200 SXM (2024; 141 GB, as the H100, 4,800 GB/s). A CPU is measured on the spot.
+Figures of GPUs are the vendor's, dense (no sparsity), from NVIDIA's datasheets: T4 (2019; 16 GB, 65 TFLOP/s float16, 8.1
+float32, 320 GB/s), L4 (2023; 24 GB, 121, 30.3, 300 GB/s), A100 80GB SXM (2021; 312, 19.5, 2,039 GB/s), H100 SXM (2023; 80 GB,
+989, 67, 3,350 GB/s), H200 SXM (2024; 141 GB, as the H100, 4,800 GB/s). A CPU is measured on the spot.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from selfsame.errors import ConfigError
 
 TRAINING_SHARE = 0.5
-"""Of the peak of a large matrix product, in passes over many tokens (SFT 0.55, reward model 0.49, PPO 0.44 in EFFICIENCY_SOURCE)."""
+"""Of the peak of a large matrix product, in passes over many tokens: between the record's stages (see EFFICIENCY_SOURCE)."""
 DECODING_SHARE = 0.2
 """The same while sampling, a token of each reply at a time."""
 EFFICIENCY_SOURCE = (

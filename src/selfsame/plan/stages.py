@@ -79,8 +79,7 @@ class Probe:
         key = (stage, shape, _selected(rows), getattr(settings, "critic", None))
         if key not in self.known:
             trainer, make = _TRAINERS[stage](self, settings)
-            with META:
-                parts = make(rows)
+            parts = make(rows)
             if self.config.model.four_bit:
                 compute_as_peft(self.roles)
             found = [
@@ -125,16 +124,14 @@ class Probe:
         return trainer, lambda rows: next(iter(trainer.minibatches(self._experience(rows, settings.critic), 0)))
 
     def _experience(self, rows: list[Any], critic: str) -> Experience:
-        cpu = torch.device("cpu")
         replies = [Reply(ids, [], True) for _, siblings in rows for ids in siblings]
         width, hidden = max(len(r.ids) for r in replies), self.roles.base.config.hidden_size
-        with cpu:
-            zeros = torch.zeros(len(replies), width)
-            states = [torch.zeros(len(r.ids), hidden, device=META) for r in replies] if critic == "reward" else None
-            scores, ended = torch.zeros(len(replies)), torch.ones(len(replies), dtype=torch.bool)
-            prompts: Any = [prompt for prompt, _ in rows]
-            rollout = Rollout(prompts, replies, zeros > -1, zeros, zeros, zeros, scores, ended, states)
-            return Experience(prompts, rollout, zeros, zeros, zeros, 0.0, 0.0)
+        zeros = torch.zeros(len(replies), width)
+        states = [torch.zeros(len(r.ids), hidden, device=META) for r in replies] if critic == "reward" else None
+        scores, ended = torch.zeros(len(replies)), torch.ones(len(replies), dtype=torch.bool)
+        prompts: Any = [prompt for prompt, _ in rows]
+        rollout = Rollout(prompts, replies, zeros > -1, zeros, zeros, zeros, scores, ended, states)
+        return Experience(prompts, rollout, zeros, zeros, zeros, 0.0, 0.0)
 
     # --- without learning --------------------------------------------------------------------------------------------
 
@@ -158,9 +155,7 @@ class Probe:
         width = _length((prompt, replies))
         count = max(1, EVALUATION_TOKENS // width)
         if "rank" not in self.known:
-            with META:
-                batch = branch([prompt] * count, [replies] * count)
-            batch = batch.to(META)
+            batch = branch([prompt] * count, [replies] * count).to(META)
 
             def read() -> Any:
                 with self.roles.use(None) as model:

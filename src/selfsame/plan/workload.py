@@ -58,7 +58,9 @@ def from_data(config: Config, processor: DataProcessor, data: Dataset) -> Worklo
     some = random.Random(config.seed).sample(data.train, min(SAMPLE, len(data.train)))
     kept = [side for side in some if _fits(processor, side)]
     if not kept:
-        raise DataError(f"no side of {config.data.path} fits into model.max_length ({config.model.max_length} tokens)")
+        raise DataError(
+            f"no side of {config.data.path} fits into model.max_length ({config.model.max_length} tokens): raise it"
+        )
     generator = PreferenceGenerator(kept, config.pairs, config.seed)
     reserve, limit = config.training.ppo.max_new_tokens, processor.max_length // 2
     pairs = []
