@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,6 @@ import torch
 from stages import examples, ppo_trainer
 from test_roles import load
 
-from commands import Command
 from selfsame.config import Config, merge_configs
 from selfsame.model.roles import load_roles
 from selfsame.model.settings import LoraSettings, ModelSettings
@@ -33,11 +30,6 @@ from selfsame.training.sft import SFTTrainer
 CPU = Hardware("cpu", 64e9, {"float32": 1e11, "bfloat16": 2e11}, 1e10, launch=0.0)
 FACTOR = 1.5
 FAMILIES = ("llama", "gpt2", "qwen3", "gemma2")
-
-
-@pytest.fixture
-def selfsame(capsys: pytest.CaptureFixture[str], tiny_models: Any) -> Command:
-    return Command(capsys, tiny_models())
 
 
 def settings_of(folder: Any, **more: Any) -> ModelSettings:
@@ -295,63 +287,6 @@ def test_assumed_lengths_fit_any_context():
         assert work.dialogues[0].spans
     assert spread([1, 2, 3, 4], 2) == [3, 4]
     assert spread([7], 3) == [7, 7, 7]
-
-
-# --- the command
-
-
-def test_the_command_prints_and_writes_a_plan(selfsame, tmp_path):
-    out = tmp_path / "plan.json"
-    options = ("--model.base", selfsame.model, "--model.max-length", 256, "--data.limit", 20, "--json", out)
-    answer = selfsame("plan", "--gpu", "t4", "--gpus", 2, "--hours", 0.001, *options)
-    assert answer.code == 0, answer.err
-    for part in (
-        "2 x t4",
-        "activations",
-        "not measured on a GPU",
-        "cpu-10m.json",
-        "it fits with:",
-        "--training.ppo.steps",
-    ):
-        assert part in answer.out
-    written = json.loads(out.read_text())
-    assert not written["fits"]
-    assert written["then"]["fits"]
-    assert written["changes"]["training.ppo.steps"][0] == 60
-    cpu = selfsame("plan", "--gpu", "cpu", "--run.stages", "sft", *options[:6])
-    assert "measured now" in cpu.out
-    assert "\nfits: " in cpu.out
-
-
-@pytest.mark.parametrize(
-    ("arguments", "part"),
-    [
-        ("--gpu v100", "invalid choice: 'v100'"),
-        ("--gpus 0", "--gpus (0) must be at least 1"),
-        ("--gpus two", "'two' is not a number"),
-        ("--hours -1", "--hours (-1.0) above 0"),
-        ("--hours nan", "--hours (nan) above 0"),
-        ("--gpu t4 --training.ppo.stepz 3", "unknown option '--training.ppo.stepz'"),
-        ("--gpu t4 --model.base /no/such/model", "there is no folder '/no/such/model'"),
-        ("--gpu t4 --data.path /no/such.jsonl", "/no/such.jsonl"),
-        ("--gpu t4 --model.max-length 2000", "model.max_length is 2000"),
-        ("--gpu t4 --json /no/folder/out.json", "the folder /no/folder does not exist"),
-    ],
-)
-def test_bad_input_is_one_line(selfsame, arguments, part):
-    answer = selfsame("plan", *arguments.split())
-    assert answer.code == 2
-    assert part in answer.told
-
-
-def test_help_imports_no_torch():
-    code = (
-        "import sys\nfrom selfsame.cli import main\n"
-        "try:\n    main(['plan', '--help'])\nexcept SystemExit:\n    print('torch' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert done.stdout.splitlines()[-1] == "False", done.stderr
-    assert "--hours" in done.stdout
 
 
 def test_ppo_settings_have_the_names_that_are_advised():

@@ -15,8 +15,9 @@ from selfsame.plan.stages import ENGINE_BATCH, NEEDS, Groups, Probe
 from selfsame.plan.workload import Workload, workload
 from selfsame.training.loop import step_count
 
-RUNTIME = {True: 0.6 * 2**30, False: 1.0 * 2**30}
-"""Bytes beside the tensors. CPU (True): PyTorch and the libraries, loaded. GPU: CUDA's context and libraries, and what the
+RUNTIME = {True: 0.55 * 2**30, False: 1.0 * 2**30}
+"""Bytes beside the tensors. CPU (True): PyTorch and the libraries, loaded
+(0.50 to 0.58 GiB in runs of tiny models). GPU: CUDA's context and libraries, and what the
 allocator cannot use for being in pieces: an allowance, not measured."""
 EVALUATED = 128
 """Held-out dialogues in the validation loss (`SFTTrainer.evaluate`)."""
@@ -115,6 +116,19 @@ def plan(
     )
 
 
+def sampling_plan(config: Config, probe: Probe, prompts: int, samples: int, length: int) -> StagePlan:
+    """One step that samples so many replies of `length` tokens to each of the prompts with the `sft` role, and does nothing
+    else."""
+    planner = _Planner(config, probe.hardware, probe)
+    probe.prepare("dpo")  # makes `sft`
+    batch = min(prompts, max(1, ENGINE_BATCH // samples))
+    decoding = probe.decoding("sft", batch * samples, samples, length)
+    seconds = planner.sampling(decoding, length) * prompts / batch
+    runtime = RUNTIME[probe.hardware.is_cpu]
+    adapters = 4.0 * role_parameters(probe.roles, "sft")
+    return StagePlan("sampling", planner.weights, adapters, 0.0, 0.0, decoding.peak, runtime, 1, seconds)
+
+
 def make_probe(config: Config, hardware: Hardware, work: Workload | None = None) -> Probe:
     """The configuration's model without weights, and the lengths of its data (if not `work`)."""
     processor = find_processor(config.model)
@@ -160,7 +174,7 @@ class _Planner:
             replies = (sampled + pairs.validation_count * settings.sampled_share) / count + settings.normalise_samples
             length = min(self.config.training.ppo.max_new_tokens, self.config.model.max_length // 2)
             decoding = self.probe.decoding("sft", ENGINE_BATCH, 1, length)
-            cache, sampling = decoding.peak, self._sampling(decoding, length) * replies / ENGINE_BATCH
+            cache, sampling = decoding.peak, self.sampling(decoding, length) * replies / ENGINE_BATCH
         trained = {"dpo": "policy"}.get(name, name)
         seconds = steps * self._learning(groups) + reading + sampling
         return self._made(made, groups, self._adapters(trained), cache, steps, seconds)
@@ -172,7 +186,7 @@ class _Planner:
         decoding = self.probe.decoding(
             "policy", min(batch, prompts) * s.samples_per_prompt, s.samples_per_prompt, s.max_new_tokens
         )
-        sampling = self._sampling(decoding, s.max_new_tokens) * prompts / min(batch, prompts)
+        sampling = self.sampling(decoding, s.max_new_tokens) * prompts / min(batch, prompts)
         passes = 2 + (s.critic in ("adapter", "policy"))  # reward, reference, value
         policy = self._reading(groups) / (2 if s.critic == "adapter" else 1)
         seconds = s.steps * (sampling + passes * policy + s.epochs * self._learning(groups))
@@ -186,7 +200,7 @@ class _Planner:
         length = sampling.max_new_tokens
         decoding = self.probe.decoding(None, sampling.batch_size, 1, length)
         ranking = self.probe.ranking()
-        seconds = self._sampling(decoding, length) * (2 * s.consistency_size + s.engagement_size) / sampling.batch_size
+        seconds = self.sampling(decoding, length) * (2 * s.consistency_size + s.engagement_size) / sampling.batch_size
         prompt, replies = self.probe.candidates()
         tokens = s.engagement_size * (len(prompt) + sum(map(len, replies))) + s.perplexity_size * len(
             self.work.dialogues[-1].ids
@@ -220,15 +234,17 @@ class _Planner:
     # --- time --------------------------------------------------------------------------------------------------------
 
     def _compute(self, operations: float, kernels: float, share: float = TRAINING_SHARE) -> float:
-        """Seconds: as fast as the products are, or as operations can be started."""
+        """Seconds: as fast as the products are, or as operations can be started, which a GPU does meanwhile."""
         peak = self.hardware.peak.get(self.dtype, self.hardware.peak["float32"])
-        return max(operations / (peak * share), kernels * self.hardware.launch)
+        products, starts = operations / (peak * share), kernels * self.hardware.launch
+        return products + starts if self.hardware.is_cpu else max(products, starts)
 
     def _learning(self, groups: Groups) -> float:
         """Seconds of a batch, forward and backward."""
         worst = groups.worst
         return self._compute(
-            (worst.forward + worst.backward) * groups.tokens / worst.tokens, worst.kernels * groups.count
+            (worst.forward + worst.backward) * groups.tokens / worst.tokens,
+            worst.kernels * groups.count + groups.optimiser,
         )
 
     def _reading(self, groups: Groups) -> float:
@@ -236,7 +252,7 @@ class _Planner:
         worst = groups.worst
         return self._compute(worst.forward * groups.tokens / worst.tokens, worst.kernels * groups.count / 3)
 
-    def _sampling(self, decoding: Decoding, length: int) -> float:
+    def sampling(self, decoding: Decoding, length: int) -> float:
         """Seconds of a batch of replies of full length; each step reads all weights and the cache."""
         share, read = DECODING_SHARE, (self.weights + decoding.cache) / self.hardware.bandwidth
         step = max(self._compute(decoding.step, decoding.kernels, share), read)
@@ -251,8 +267,8 @@ class _Planner:
             f"hardware: {hardware.source}",
             f"share of the peak: {EFFICIENCY_SOURCE}",
         ]
-        if not hardware.is_cpu:
-            notes.append(f"an operation is assumed to take {hardware.launch * 1e6:.0f} microseconds at least")
+        how = "measured" if hardware.is_cpu else "assumed"
+        notes.append(f"an operation takes {hardware.launch * 1e6:.0f} microseconds at least ({how})")
         if self.dtype not in hardware.peak:
             notes.append(f"{hardware.name} has no {self.dtype} arithmetic: it would be as slow as float32, or slower")
         return tuple(notes)

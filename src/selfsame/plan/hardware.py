@@ -96,13 +96,14 @@ def measured_cpu() -> Hardware:
     import torch
 
     from selfsame.model.base import choose_dtype
+    from selfsame.plan.probe import operation_seconds
     from selfsame.run.environment import describe_environment
 
     native = choose_dtype("auto", torch.device("cpu"))
     peak = gemm_peak(repeats=3, dtypes=tuple({torch.float32, native}))
     memory = describe_environment()["memory_bytes"] or 16e9
     source = f"measured now with {torch.get_num_threads()} thread(s)"
-    return Hardware("cpu", memory, peak, copy_bandwidth(), launch=0.0, source=source)
+    return Hardware("cpu", memory, peak, copy_bandwidth(), launch=operation_seconds(), source=source)
 
 
 def gemm_peak(size: int = 2048, repeats: int = 8, dtypes: tuple = ()) -> dict[str, float]:

@@ -5,6 +5,7 @@ No formula of any model family is needed, and none can be out of date: `Trace` w
 
 from __future__ import annotations
 
+import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from selfsame.model.roles import Roles
 from selfsame.rollout.decoding import DecodingState
@@ -78,6 +80,8 @@ class Trace(TorchDispatchMode):
 
     def _answer(self, func: Any, args: Any) -> tuple[bool, Any]:
         """What depends on the content of tensors."""
+        if not isinstance(args[0] if args else None, Tensor) or args[0].device.type != "meta":
+            return False, None
         if func is _ATEN._local_scalar_dense.default:
             return True, True if args[0].dtype == torch.bool else args[0].dtype.is_floating_point * 0.0 or self.number
         if func is _ATEN.nonzero.default:
@@ -197,3 +201,35 @@ def decoding_pass(
         step, kernels = flops.get_total_flops() - prefill, trace.kernels - before
     cache = sum(t.untyped_storage().nbytes() for layer in state.cache.layers for t in (layer.keys, layer.values))
     return Decoding(float(cache), trace.peak, prefill, step, kernels)
+
+
+def optimiser_kernels(roles: Roles, trained: Sequence[str]) -> int:
+    """Operations of an optimiser step that is not made of fused kernels, as on CPUs: clipping and AdamW."""
+    parameters = [p for role in trained for p in roles.parameters(role).values()]
+    adam = torch.optim.AdamW(parameters, foreach=False)
+    for parameter in parameters:
+        parameter.grad = torch.empty_like(parameter)
+    with Trace(0, 0) as trace:
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0, foreach=False)
+        adam.step()
+    return trace.kernels
+
+
+def operation_seconds(repeats: int = 5) -> float:
+    """Seconds that an operation takes at least on this CPU, by way of Python and transformers: those of a model so small that
+    nothing else counts."""
+    shape = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2}
+
+    def work(device: str) -> None:
+        model(input_ids=torch.zeros(1, 4, dtype=torch.long, device=device), use_cache=False).logits.sum().backward()
+
+    model: Any = LlamaForCausalLM(LlamaConfig(vocab_size=16, **shape))
+    seconds = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        work("cpu")
+        seconds.append(time.perf_counter() - began)
+    model = model.to("meta")
+    with FusedAttention(), Trace(16, 0) as trace:
+        work("meta")
+    return min(seconds) / trace.kernels

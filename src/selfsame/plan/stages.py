@@ -14,7 +14,7 @@ from selfsame.data.processor import EncodedDialogue
 from selfsame.model.branches import branch, micro_batches, reply_logprobs
 from selfsame.model.roles import Roles
 from selfsame.plan.hardware import Hardware
-from selfsame.plan.probe import Decoding, Pass, decoding_pass, reading_pass, training_pass
+from selfsame.plan.probe import Decoding, Pass, decoding_pass, optimiser_kernels, reading_pass, training_pass
 from selfsame.plan.skeleton import META, add_role, compute_as_peft
 from selfsame.plan.workload import Workload, spread
 from selfsame.rollout.collect import Rollout
@@ -36,11 +36,13 @@ NEEDS = {"sft": (), "reward": ("sft",), "ppo": ("sft", "reward"), "dpo": ("sft",
 
 @dataclass(frozen=True)
 class Groups:
-    """The passes of an optimiser step: `tokens` of all with padding, and their number; `worst`: the one that keeps most."""
+    """The passes of an optimiser step: `tokens` of all with padding, and their number; `worst`: the one that keeps most;
+    `optimiser`: operations of the step itself."""
 
     tokens: int
     count: int
     worst: Pass
+    optimiser: int
 
 
 class Probe:
@@ -65,9 +67,21 @@ class Probe:
             rows = [self._row_of(prompt, settings) for prompt in rows]
         groups = micro_batches([_length(row) for row in rows], settings.token_budget)
         widths = [(len(group), max(_length(rows[i]) for i in group)) for group in groups]
-        worst = {max(range(len(groups)), key=lambda g, p=power: widths[g][0] * widths[g][1] ** p) for power in (1, 2)}
-        passes = [self._pass(stage, settings, [rows[i] for i in groups[g]], widths[g]) for g in sorted(worst)]
-        return Groups(sum(b * t for b, t in widths), len(groups), max(passes, key=lambda p: p.peak))
+        large = {max(range(len(groups)), key=lambda g, p=power: widths[g][0] * widths[g][1] ** p) for power in (1, 2)}
+        passes = [self._pass(stage, settings, [rows[i] for i in groups[g]], widths[g]) for g in sorted(large)]
+        worst = max(passes, key=lambda p: p.peak)
+        return Groups(sum(b * t for b, t in widths), len(groups), worst, self._optimiser(stage, settings))
+
+    def _optimiser(self, stage: str, settings: Any) -> int:
+        """Operations of an optimiser step on a CPU; GPUs have fused ones."""
+        critic = getattr(settings, "critic", None)
+        trained = {"ppo": ("policy",) if critic == "none" else ("policy", "value"), "dpo": ("policy",)}.get(
+            stage, (stage,)
+        )
+        if ("optimiser", stage, critic) not in self.known:
+            made = optimiser_kernels(self.roles, trained) if self.hardware.is_cpu else 0
+            self.known["optimiser", stage, critic] = made
+        return self.known["optimiser", stage, critic]
 
     def _items(self, stage: str) -> Sequence[Any]:
         return {"sft": self.work.dialogues, "ppo": self.work.prompts}.get(stage, self.work.pairs)
