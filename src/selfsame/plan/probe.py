@@ -199,7 +199,8 @@ def decoding_pass(
         if length > 1:
             state.advance(token_A, torch.ones(count, dtype=torch.bool, device=meta))
         step, kernels = flops.get_total_flops() - prefill, trace.kernels - before
-    cache = sum(t.untyped_storage().nbytes() for layer in state.cache.layers for t in (layer.keys, layer.values))
+    layers: Any = state.cache.layers
+    cache = sum(t.untyped_storage().nbytes() for layer in layers for t in (layer.keys, layer.values))
     return Decoding(float(cache), trace.peak, prefill, step, kernels)
 
 
@@ -218,7 +219,12 @@ def optimiser_kernels(roles: Roles, trained: Sequence[str]) -> int:
 def operation_seconds(repeats: int = 5) -> float:
     """Seconds that an operation takes at least on this CPU, by way of Python and transformers: those of a model so small that
     nothing else counts."""
-    shape = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2}
+    shape: dict[str, Any] = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 2,
+    }
 
     def work(device: str) -> None:
         model(input_ids=torch.zeros(1, 4, dtype=torch.long, device=device), use_cache=False).logits.sum().backward()

@@ -72,7 +72,7 @@ def compute_as_peft(roles: Roles) -> None:
     """Adapters as on layers in four bits: by PEFT's own code."""
     for layer in roles.peft.modules() if roles.peft is not None else ():
         if type(layer) is FusedLinear:
-            layer.__class__ = LoraLinear
+            layer.__class__ = LoraLinear  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def base_parameters(roles: Roles) -> dict[str, nn.Parameter]:
