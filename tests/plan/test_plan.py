@@ -14,6 +14,7 @@ from stages import examples, ppo_trainer
 from test_roles import load
 
 from selfsame.config import Config, merge_configs
+from selfsame.data.processor import EncodedDialogue
 from selfsame.model.roles import load_roles
 from selfsame.model.settings import LoraSettings, ModelSettings
 from selfsame.plan.advise import advise
@@ -114,6 +115,24 @@ def test_sft_keeps_what_was_planned(tiny_models, family, dtype):
     assert 1 / FACTOR < groups.worst.saved / real < FACTOR, (groups.worst.saved, real)
     assert groups.worst.peak >= groups.worst.saved
     assert 0 < groups.worst.vocabulary < groups.worst.peak
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_scores_of_attention_are_counted_where_they_are_kept(tiny_models, dtype):
+    """On a long row they are most of what is kept (bfloat16 on CPUs), or are not kept at all (PyTorch's fused attention)."""
+    settings = settings_of(tiny_models(), dtype=dtype, max_length=250)
+    row = EncodedDialogue([5] * 250, [(240, 250)], (0, 1))
+    trainer = SFTTrainer(load_roles(settings), train=examples(), settings=SFTSettings())
+    if dtype == "bfloat16":
+        trainer.roles.base.set_attn_implementation("matmul")  # as `use_matmul` does wherever it is fast
+    (part,) = next(iter(trainer.minibatches([row], 0)))
+    trainer.roles.parameters("sft")
+    real = kept(trainer.roles, lambda: trainer.loss(part))
+    probe = probe_on(settings, a_workload([row], [[0] * 20]), {"sft": {"batch_size": 1}})
+    saved = probe.groups("sft", probe.config).worst.saved
+    assert 1 / FACTOR < saved / real < FACTOR, (saved, real)
+    scores = 2 * 4 * 250**2 * (4 if dtype == "float32" else 2)  # layers, heads
+    assert (saved > scores) == (dtype == "bfloat16")
 
 
 @pytest.mark.parametrize("critic", ["adapter", "reward", "policy"])
