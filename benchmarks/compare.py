@@ -15,7 +15,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from typing import Any
 import torch
 
 from benchmarks.workload import Amount, build
+from selfsame.plan.hardware import gemm_peak
 from selfsame.report.tables import update_readme
 from selfsame.run.directory import read_json, write_json
 from selfsame.run.environment import describe_environment
@@ -182,20 +182,6 @@ def _amount(case: Case, work: Path) -> float:
     if case.stage == "sft":
         return statistics.fmean(sum(len(row["ids"]) for row in step) for step in content["sft"][1:])
     return amount.batch if case.stage == "reward" else amount.prompts * amount.samples
-
-
-def gemm_peak(size: int = 2048, repeats: int = 8) -> dict[str, float]:
-    """Floating-point operations a second of a large matrix product, by dtype: what a share of the peak refers to."""
-    found = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        a, b = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
-        times = []
-        for _ in range(repeats):
-            began = time.perf_counter()
-            a @ b
-            times.append(time.perf_counter() - began)
-        found[str(dtype).removeprefix("torch.")] = 2 * size**3 / min(times)
-    return found
 
 
 def table(record: dict[str, Any]) -> str:

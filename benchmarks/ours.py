@@ -6,6 +6,7 @@ python -m benchmarks.ours ppo --work FOLDER --json out.json
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.workload import Amount, batch_as_json, roles_of, stage
+from selfsame.model import parallel
 from selfsame.model.roles import Roles
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.sampler import uniforms
@@ -40,11 +42,16 @@ def main() -> None:
     if options.memory and torch.cuda.is_available():
         whole = torch.cuda.get_device_properties(0).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, options.memory * 2**30 / whole))
+    parallel.start()
+    if threads := os.environ.get("OMP_NUM_THREADS"):
+        torch.set_num_threads(int(threads))  # several processes would share out all cores
     try:
         record = _measure(options)
     except torch.OutOfMemoryError as error:  # a result too
         record = {"out_of_memory": str(error).split("\n")[0]}
-    write_json(options.json, record)
+    if parallel.is_main():
+        write_json(options.json, record)
+    parallel.stop()
 
 
 def _measure(options: argparse.Namespace) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 """The rooms of `docs/design` and who may import whom: `types, errors, settings <- config <- data, run <- model <- rollout
-<- training, eval, serve <- pipeline, cli`; `report` reads run directories only."""
+<- training, eval, serve <- plan, pipeline <- cli`; `report` reads run directories only."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "eval": ROLLOUT | {"eval"},
     "serve": ROLLOUT | {"serve", "config"},
     "report": RUN | {"report"},
+    "plan": ROLLOUT | {"plan", "config", "training"},
     "pipeline": ROLLOUT | {"config", "training", "eval", "serve", "report"},
-    "cli": ROLLOUT | {"config", "serve", "report", "pipeline"},
+    "cli": ROLLOUT | {"config", "serve", "report", "plan", "pipeline"},
     "__init__": {"config", "types", "errors", "data", "model", "rollout", "training", "eval", "run"},
 }
 VAGUE = {"utils", "util", "common", "helpers", "helper", "misc", "tools", "shared"}

@@ -27,6 +27,8 @@ _ROOMS = {
     "eval.engagement": "EngagementEvaluator",
     "eval.quality": "QualityEvaluator",
     "eval.benchmark": "BenchmarkEvaluator",
+    "plan.estimate": "Plan",
+    "plan.hardware": "Hardware",
     "run.checkpoint": "CheckpointManager",
     "run.logger": "RunLogger",
     "run.metrics": "MetricsTracker",

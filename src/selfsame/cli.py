@@ -17,6 +17,7 @@ from selfsame.errors import ConfigError, DataError, SelfsameError
 DESCRIPTION = """Selfsame trains chatbots that stay in character, measures whether they got better, and lets you talk to them.
 
 training:
+  plan        memory and time of each stage on a GPU or CPU, before it starts, and what to change where it does not fit
   demo        the whole journey on the bundled dialogues, in minutes, offline
   run         all stages: SFT, reward model, PPO, evaluation, report; the same command again resumes
   sft, reward, ppo, dpo
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     commands: dict[str, Callable[[list[str]], None]] = {
         **{name: partial(_train, name) for name in TRAINING},
-        "evaluate": _evaluate, "report": _report, "chat": _chat, "data": _data,
+        "plan": _plan, "evaluate": _evaluate, "report": _report, "chat": _chat, "data": _data,
     }  # fmt: skip
     try:
         if command in ("-h", "--help"):
@@ -143,6 +144,23 @@ def _print_results(path: Path) -> None:
     print("\n\n".join(part for part in (text_table(results_table(path)), "\n".join(summary_lines(path))) if part))
     print(f"\nreport: {path / 'report.html'}")
     print(f"chat:   selfsame chat --model {path} --persona 'I have two dogs.' 'I drive a night bus.'")
+
+
+def _plan(arguments: list[str]) -> None:
+    parser = _parser("plan", "Memory and time of a run's stages; all other options are those of `selfsame run`.")
+    parser.add_argument("--gpu", choices=("t4", "l4", "a100", "h100", "h200", "cpu"), help="default: this machine's")
+    parser.add_argument("--gpus", type=_number, default=1, help="how many, a process each")
+    parser.add_argument("--hours", type=float, help="that the run may take")
+    parser.add_argument("--json", metavar="OUT", help="also write the plan to this file")
+    options, rest = parser.parse_known_args(arguments)
+    config, _ = read_config(rest)
+    if options.gpus < 1 or not (options.hours is None or 0 < options.hours < 1e6):
+        raise ConfigError(f"--gpus ({options.gpus}) must be at least 1, --hours ({options.hours}) above 0")
+    if options.json:
+        _check_writable(Path(options.json))
+    from selfsame.plan.command import show
+
+    show(config, options.gpu, options.gpus, options.hours, options.json)
 
 
 # --- looking at results -------------------------------------------------------------------------------------------------

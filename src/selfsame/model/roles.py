@@ -225,26 +225,24 @@ def load_roles(settings: ModelSettings, seed: int = 0) -> Roles:
         dtype = choose_dtype(settings.dtype, choose_device(settings.device))
         load_base = partial(load_base_model, settings.model_copy(update={"dtype": "float32"}), tokenizer)
         roles: Roles = FullRoles(load_base, processor, settings, new_tokens, seed, dtype)
+        check_fits(settings, roles.config)
     else:
         base = load_base_model(settings, tokenizer)
-        _check_rank(settings, base.config)
+        check_fits(settings, base.config)
         roles = LoraRoles(base, processor, settings.lora, new_tokens, seed)
-    _check_context(settings, roles.config)
     check_exactness(roles.base)
     return roles
 
 
-def _check_context(settings: ModelSettings, config: Any) -> None:
+def check_fits(settings: ModelSettings, config: Any) -> None:
+    """Raises `ConfigError` where the settings ask for more than a model of this configuration has."""
     context = context_length(config)
     if context is not None and settings.max_length > context:
         raise ConfigError(
             f"model.max_length is {settings.max_length}, but {settings.base} reads at most {context} tokens:"
             f" set it to {context} or less"
         )
-
-
-def _check_rank(settings: ModelSettings, config: Any) -> None:
-    if settings.lora.rank > config.hidden_size:
+    if settings.tuning == "lora" and settings.lora.rank > config.hidden_size:
         raise ConfigError(
             f"model.lora.rank is {settings.lora.rank}, more than the model's hidden size {config.hidden_size}"
         )

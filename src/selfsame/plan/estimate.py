@@ -1,0 +1,274 @@
+"""Memory and time of every stage of a run on given hardware, before anything is loaded."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+from selfsame.config import Config
+from selfsame.plan.hardware import DECODING_SHARE, EFFICIENCY_SOURCE, TRAINING_SHARE, Hardware
+from selfsame.plan.probe import Decoding
+from selfsame.plan.skeleton import base_parameters, find_processor, role_parameters, skeleton, weight_bytes
+from selfsame.plan.stages import ENGINE_BATCH, NEEDS, Groups, Probe
+from selfsame.plan.workload import Workload, workload
+from selfsame.training.loop import step_count
+
+RUNTIME = {True: 0.55 * 2**30, False: 1.0 * 2**30}
+"""Bytes beside the tensors. CPU (True): PyTorch and the libraries, loaded
+(0.50 to 0.58 GiB in runs of tiny models). GPU: CUDA's context and libraries, and what the
+allocator cannot use for being in pieces: an allowance, not measured."""
+EVALUATED = 128
+"""Held-out dialogues in the validation loss (`SFTTrainer.evaluate`)."""
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One stage on one device. Bytes: `weights` of the frozen base; `adapters` of all roles there with gradients and Adam's
+    moments; `activations` kept for the backward pass (the vocabulary's apart: `logits`); `cache` of keys and values with what
+    sampling takes beside it; `runtime`. Activations and cache are not there at once: `total` holds the larger. `seconds`:
+    of the whole stage, `steps` of it."""
+
+    stage: str
+    weights: float
+    adapters: float
+    activations: float
+    logits: float
+    cache: float
+    runtime: float
+    steps: int
+    seconds: float
+
+    @property
+    def total(self) -> float:
+        return self.weights + self.adapters + max(self.activations + self.logits, self.cache) + self.runtime
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run takes. `parameters` of the base, `trainable` of one role; `memory`: bytes of a device; `hours`: allowed, if
+    limited; `notes`: what was assumed."""
+
+    model: str
+    dtype: str
+    hardware: str
+    count: int
+    parameters: int
+    trainable: int
+    memory: float
+    hours: float | None
+    stages: tuple[StagePlan, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def seconds(self) -> float:
+        return sum(stage.seconds for stage in self.stages)
+
+    @property
+    def too_large(self) -> tuple[StagePlan, ...]:
+        """The stages that take more memory than there is."""
+        return tuple(stage for stage in self.stages if stage.total > self.memory)
+
+    @property
+    def in_time(self) -> bool:
+        return self.hours is None or self.seconds <= self.hours * 3600
+
+    @property
+    def fits(self) -> bool:
+        """In memory, and in the hours if they are limited."""
+        return not self.too_large and self.in_time
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        stages = [asdict(stage) | {"total": stage.total} for stage in self.stages]
+        return asdict(self) | {"stages": stages, "seconds": self.seconds, "fits": self.fits}
+
+
+def plan(
+    config: Config,
+    hardware: Hardware,
+    hours: float | None = None,
+    work: Workload | None = None,
+    probe: Probe | None = None,
+) -> Plan:
+    """Memory and time of the stages in `config.run.stages` on this hardware. Needs the model's configuration only, not its
+    weights. `work`: lengths that are known already (None: read from the data, or assumed); `probe`: of the same model.
+
+    Raises:
+        ConfigError: the model's configuration is not there or does not fit the settings.
+        DataError: the data cannot be used.
+    """
+    probe = probe or make_probe(config, hardware, work)
+    planner = _Planner(config, hardware, probe)
+    stages = tuple(planner.stage(name) for name in sorted(config.run.stages, key=_ORDER.index))
+    return Plan(
+        model=config.model.base,
+        dtype="4-bit, " * config.model.four_bit + planner.dtype,
+        hardware=hardware.name,
+        count=hardware.count,
+        parameters=sum(p.numel() for p in base_parameters(probe.roles).values()),
+        trainable=max(planner.present.values(), default=0),
+        memory=hardware.memory,
+        hours=hours,
+        stages=stages,
+        notes=planner.notes(),
+    )
+
+
+def sampling_plan(config: Config, probe: Probe, prompts: int, samples: int, length: int) -> StagePlan:
+    """One step that samples so many replies of `length` tokens to each of the prompts with the `sft` role, and does nothing
+    else."""
+    planner = _Planner(config, probe.hardware, probe)
+    probe.prepare("dpo")  # makes `sft`
+    batch = min(prompts, max(1, ENGINE_BATCH // samples))
+    decoding = probe.decoding("sft", batch * samples, samples, length)
+    seconds = planner.sampling(decoding, length) * prompts / batch
+    runtime = RUNTIME[probe.hardware.is_cpu]
+    adapters = 4.0 * role_parameters(probe.roles, "sft")
+    return StagePlan("sampling", planner.weights, adapters, 0.0, 0.0, decoding.peak, runtime, 1, seconds)
+
+
+def make_probe(config: Config, hardware: Hardware, work: Workload | None = None) -> Probe:
+    """The configuration's model without weights, and the lengths of its data (if not `work`)."""
+    processor = find_processor(config.model)
+    roles = skeleton(config.model, hardware, processor)
+    return Probe(config, hardware, roles, work or workload(config, processor))
+
+
+_ORDER = ("sft", "reward", "ppo", "dpo", "evaluate")
+
+
+class _Planner:
+    """One pass over the stages."""
+
+    def __init__(self, config: Config, hardware: Hardware, probe: Probe) -> None:
+        self.config, self.hardware, self.probe, self.work = config, hardware, probe, probe.work
+        self.dtype = str(probe.roles.base.dtype).removeprefix("torch.")
+        self.weights = weight_bytes(probe.roles, config.model.four_bit)
+        self.present: dict[str, int] = {}
+        """Parameters of the roles that were made so far."""
+
+    def stage(self, name: str) -> StagePlan:
+        self.probe.prepare(name)
+        self.present |= {role: role_parameters(self.probe.roles, role) for role in NEEDS[name]}
+        made = partial(StagePlan, name, self.weights, runtime=RUNTIME[self.hardware.is_cpu])
+        return {"ppo": self._ppo, "evaluate": self._evaluation}.get(name, partial(self._supervised, name))(made)
+
+    # --- stages ------------------------------------------------------------------------------------------------------
+
+    def _supervised(self, name: str, made: Any) -> StagePlan:
+        """SFT, the reward model, DPO."""
+        settings, count = getattr(self.config.training, name), self.hardware.count
+        pairs = self.config.pairs
+        sampled = pairs.count * self.config.training.reward.sampled_share if name == "reward" else 0
+        items = self.work.sides if name == "sft" else round(pairs.count + sampled)
+        steps = step_count(items, settings.batch_size, settings.epochs, settings.max_steps)
+        groups = self.probe.groups(name, self.config)
+        held_out = min(EVALUATED, self.work.held_out) if name == "sft" else pairs.validation_count
+        evaluations = steps // settings.eval_every + 1
+        reading = evaluations * self._reading(groups) * held_out / settings.batch_size / (count if name == "sft" else 1)
+        reading += steps * self._reading(groups) * (name == "dpo")  # the reference
+        cache, sampling = 0.0, 0.0
+        if name == "reward":
+            replies = (sampled + pairs.validation_count * settings.sampled_share) / count + settings.normalise_samples
+            length = min(self.config.training.ppo.max_new_tokens, self.config.model.max_length // 2)
+            decoding = self.probe.decoding("sft", ENGINE_BATCH, 1, length)
+            cache, sampling = decoding.peak, self.sampling(decoding, length) * replies / ENGINE_BATCH
+        trained = {"dpo": "policy"}.get(name, name)
+        seconds = steps * self._learning(groups) + reading + sampling
+        return self._made(made, groups, self._adapters(trained), cache, steps, seconds)
+
+    def _ppo(self, made: Any) -> StagePlan:
+        s, count = self.config.training.ppo, self.hardware.count
+        groups = self.probe.groups("ppo", self.config)
+        prompts, batch = math.ceil(s.prompts_per_step / count), max(1, ENGINE_BATCH // s.samples_per_prompt)
+        decoding = self.probe.decoding(
+            "policy", min(batch, prompts) * s.samples_per_prompt, s.samples_per_prompt, s.max_new_tokens
+        )
+        sampling = self.sampling(decoding, s.max_new_tokens) * prompts / min(batch, prompts)
+        passes = 2 + (s.critic in ("adapter", "policy"))  # reward, reference, value
+        policy = self._reading(groups) / (2 if s.critic == "adapter" else 1)
+        seconds = s.steps * (sampling + passes * policy + s.epochs * self._learning(groups))
+        trained = ("policy",) if s.critic == "none" else ("policy", "value")
+        return self._made(made, groups, self._adapters(*trained), decoding.peak, s.steps, seconds)
+
+    def _evaluation(self, made: Any) -> StagePlan:
+        """Every process does all of it."""
+        s, sampling = self.config.evaluation, self.config.sampling
+        systems = 1 + len({"sft", "ppo", "dpo"} & set(self.config.run.stages))
+        length = sampling.max_new_tokens
+        decoding = self.probe.decoding(None, sampling.batch_size, 1, length)
+        ranking = self.probe.ranking()
+        seconds = self.sampling(decoding, length) * (2 * s.consistency_size + s.engagement_size) / sampling.batch_size
+        prompt, replies = self.probe.candidates()
+        tokens = s.engagement_size * (len(prompt) + sum(map(len, replies))) + s.perplexity_size * len(
+            self.work.dialogues[-1].ids
+        )
+        seconds += self._compute(ranking.forward, ranking.kernels) * tokens / ranking.tokens
+        return made(
+            adapters=4.0 * sum(self.present.values()),
+            activations=ranking.peak - ranking.vocabulary,
+            logits=ranking.vocabulary,
+            cache=decoding.peak,
+            steps=systems,
+            seconds=systems * seconds,
+        )
+
+    def _made(self, made: Any, groups: Groups, adapters: float, cache: float, steps: int, seconds: float) -> StagePlan:
+        worst = groups.worst
+        return made(
+            adapters=adapters,
+            activations=worst.peak - worst.vocabulary,
+            logits=worst.vocabulary,
+            cache=cache,
+            steps=steps,
+            seconds=seconds,
+        )
+
+    def _adapters(self, *trained: str) -> float:
+        """Bytes of all roles, and of those trained gradients and two moments; all in float32."""
+        self.present |= {role: role_parameters(self.probe.roles, role) for role in trained}
+        return 4.0 * (sum(self.present.values()) + 3 * sum(self.present[role] for role in trained))
+
+    # --- time --------------------------------------------------------------------------------------------------------
+
+    def _compute(self, operations: float, kernels: float, share: float = TRAINING_SHARE) -> float:
+        """Seconds: as fast as the products are, or as operations can be started, which a GPU does meanwhile."""
+        peak = self.hardware.peak.get(self.dtype, self.hardware.peak["float32"])
+        products, starts = operations / (peak * share), kernels * self.hardware.launch
+        return products + starts if self.hardware.is_cpu else max(products, starts)
+
+    def _learning(self, groups: Groups) -> float:
+        """Seconds of a batch, forward and backward."""
+        worst = groups.worst
+        return self._compute(
+            (worst.forward + worst.backward) * groups.tokens / worst.tokens,
+            worst.kernels * groups.count + groups.optimiser,
+        )
+
+    def _reading(self, groups: Groups) -> float:
+        """Seconds of a batch, forward only."""
+        worst = groups.worst
+        return self._compute(worst.forward * groups.tokens / worst.tokens, worst.kernels * groups.count / 3)
+
+    def sampling(self, decoding: Decoding, length: int) -> float:
+        """Seconds of a batch of replies of full length; each step reads all weights and the cache."""
+        share, read = DECODING_SHARE, (self.weights + decoding.cache) / self.hardware.bandwidth
+        step = max(self._compute(decoding.step, decoding.kernels, share), read)
+        return self._compute(decoding.prefill, decoding.kernels, share) + (length - 1) * step
+
+    def notes(self) -> tuple[str, ...]:
+        """What the numbers rest on."""
+        hardware = self.hardware
+        notes = [
+            self.work.source,
+            "replies are counted at full length (max_new_tokens)",
+            f"hardware: {hardware.source}",
+            f"share of the peak: {EFFICIENCY_SOURCE}",
+        ]
+        how = "measured" if hardware.is_cpu else "assumed"
+        notes.append(f"an operation takes {hardware.launch * 1e6:.0f} microseconds at least ({how})")
+        if self.dtype not in hardware.peak:
+            notes.append(f"{hardware.name} has no {self.dtype} arithmetic: it would be as slow as float32, or slower")
+        return tuple(notes)
