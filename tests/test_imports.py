@@ -34,7 +34,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serve": ROLLOUT | {"serve", "config"},
     "report": RUN | {"report"},
     "pipeline": ROLLOUT | {"config", "training", "eval", "serve", "report"},
-    "cli": ROLLOUT | {"config", "serve", "report", "pipeline"},
+    "measure": ROLLOUT | {"eval", "serve"},
+    "cli": ROLLOUT | {"config", "serve", "report", "pipeline", "measure"},
     "__init__": {"config", "types", "errors", "data", "model", "rollout", "training", "eval", "run"},
 }
 VAGUE = {"utils", "util", "common", "helpers", "helper", "misc", "tools", "shared"}
