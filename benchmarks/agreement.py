@@ -23,6 +23,7 @@ import numpy as np
 
 import selfsame.eval
 from benchmarks.rated import read_sets
+from selfsame.data.keywords import words
 from selfsame.eval.agreement import agreement, show
 from selfsame.eval.fit import (
     FeatureTable,
@@ -48,6 +49,8 @@ from selfsame.run.environment import describe_environment
 PUBLISHED = Path(__file__).resolve().parent / "published_agreement.json"
 QUALITY = ("overall", "coherent")
 """The rating that quality is fitted to: the first of these that a set has."""
+ORIGINS = {"ConTurE": "DSTC9"}
+"""ConTurE rates 119 of the dialogues of DSTC9 again."""
 RATINGS = (*QUALITY, "consistent", "engaging", "interesting", "likeable", "persona picked")
 HELD_OUT, OTHER_SETS = "fitted quality, held-out dialogues", "fitted quality, other sets"
 LIKELIHOOD = "likelihood, context adds"
@@ -101,7 +104,6 @@ def main() -> None:
 
 
 def _record(options: argparse.Namespace) -> dict[str, Any]:
-    began = time.monotonic()
     read = read_sets(options.data)
     if not read:
         raise SystemExit(f"{options.data} holds none of the rated sets; see benchmarks/rated.py")
@@ -122,7 +124,6 @@ def _record(options: argparse.Namespace) -> dict[str, Any]:
         "sets": found,
         "resamples": options.resamples,
         "model": model_hash(),
-        "seconds": time.monotonic() - began,
         "environment": describe_environment(),
     }
 
@@ -169,16 +170,23 @@ def feature_table(
             found += [(name, rows[k], rating) for k in mine]
             features.append(np.array([[scores[name][f][k] for f in names] for k in mine]))
             targets.append(normal_scores([rows[k].rating(rating) for k in mine]))
-    groups = tuple(f"{name}/{row.dialogue}" for name, row, _ in found)
+    groups = tuple(_group(name, row) for name, row, _ in found)
     table = FeatureTable(names, np.concatenate(features), np.concatenate(targets), groups, tuple(n for n, *_ in found))
     return table, found
+
+
+def _group(name: str, row: RatedReply) -> str:
+    """Of whole dialogues their beginning, which tells the same dialogue in two sets."""
+    return (
+        f"{name}/{row.dialogue}" if row.reply is not None else " / ".join(" ".join(words(t)) for t in row.context[:4])
+    )
 
 
 def _add_held_out(level: str, sets: Mapping[str, Sequence[RatedReply]], scores: Scores) -> None:
     """Adds what the fitted score says of rows that it has not seen."""
     table, found = feature_table(level, sets, scores)
     places = {(name, row.id): k for name, rows in sets.items() for k, row in enumerate(rows)}
-    for label, values in ((HELD_OUT, cross_validated(table)), (OTHER_SETS, leave_one_set_out(table))):
+    for label, values in ((HELD_OUT, cross_validated(table)), (OTHER_SETS, leave_one_set_out(table, origins=ORIGINS))):
         for (name, row, _), value in zip(found, values.tolist(), strict=True):
             empty = [float("nan")] * len(sets[name])
             scores[name].setdefault(label, empty)[places[name, row.id]] = value

@@ -7,7 +7,7 @@ import hashlib
 import importlib.resources
 import json
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ class FeatureTable:
     def part(self, keep_N: np.ndarray) -> FeatureTable:
         """The rows where `keep_N` is True."""
         chosen = np.flatnonzero(keep_N)
-        groups, sets = (tuple(values[k] for k in chosen) for values in (self.groups, self.sets))
+        groups, sets = tuple(self.groups[k] for k in chosen), tuple(self.sets[k] for k in chosen)
         return FeatureTable(self.names, self.features_NF[chosen], self.targets_N[chosen], groups, sets)
 
 
@@ -81,10 +81,9 @@ def normal_scores(ratings: Sequence[float]) -> np.ndarray:
 
 def fit_ridge(table: FeatureTable, penalty: float) -> Ridge:
     """Closed form: (Z'WZ + penalty I) weights = Z'W(y - mean), Z standardised, W such that every set counts alike."""
-    with np.errstate(all="ignore"):
-        seen_F = (~np.isnan(table.features_NF)).any(0)
-        means_F = np.array([np.nanmean(c) if s else 0.0 for c, s in zip(table.features_NF.T, seen_F, strict=True)])
-        scales_F = np.array([np.nanstd(c) if s else 0.0 for c, s in zip(table.features_NF.T, seen_F, strict=True)])
+    columns = [column[~np.isnan(column)] for column in table.features_NF.T]
+    means_F = np.array([column.mean() if len(column) else 0.0 for column in columns])
+    scales_F = np.array([column.std() if len(column) else 0.0 for column in columns])
     scales_F = np.where(scales_F > 1e-9, scales_F, math.inf)  # a constant feature counts for nothing
     z_NF = np.nan_to_num((table.features_NF - means_F) / scales_F)
     weight_N = _set_weights(table.sets)
@@ -112,11 +111,13 @@ def cross_validated(table: FeatureTable, seed: int = 0) -> np.ndarray:
     return found_N
 
 
-def leave_one_set_out(table: FeatureTable, seed: int = 0) -> np.ndarray:
-    """(N,) predictions, each by a fit on the other sets alone; NaN with one set."""
-    found_N, set_N = np.full(len(table.sets), math.nan), np.array(table.sets)
-    for name in np.unique(set_N):
-        test_N = set_N == name
+def leave_one_set_out(table: FeatureTable, seed: int = 0, origins: Mapping[str, str] | None = None) -> np.ndarray:
+    """(N,) predictions, each by a fit on the other sets alone; NaN without any. `origins`: where sets are from, if several
+    hold the same dialogues: those are left out together."""
+    found_N = np.full(len(table.sets), math.nan)
+    origin_N = np.array([(origins or {}).get(name, name) for name in table.sets])
+    for origin in np.unique(origin_N):
+        test_N = origin_N == origin
         if not test_N.all():
             found_N[test_N] = fit(table.part(~test_N), seed).predict(table.features_NF[test_N])
     return found_N
@@ -174,7 +175,7 @@ class Fitted:
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Fitted:
-        ridge = {key: tuple(value) if isinstance(value, list) else value for key, value in content["ridge"].items()}
+        ridge: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content["ridge"].items()}
         hashes = tuple(content["row_hashes"].split())
         features, sets = tuple(content["features"]), tuple(content["sets"])
         return cls(content["level"], features, Ridge(**ridge), content["model"], sets, hashes)

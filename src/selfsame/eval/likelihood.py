@@ -125,7 +125,10 @@ class Likelihood:
 @dataclass(frozen=True)
 class _Measured:
     name: str
-    score: Callable[[Sequence[RatedReply]], list[float]]
+    of_rows: Callable[[Sequence[RatedReply]], list[float]]
+
+    def score(self, rows: Sequence[RatedReply]) -> list[float]:
+        return self.of_rows(rows)
 
 
 def _difference(one: Sequence[float], other: Sequence[float]) -> list[float]:

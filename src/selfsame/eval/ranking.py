@@ -27,9 +27,13 @@ def rank_rows(
     """
     prompts = [prompt_of(row.persona, row.context) for row in rows]
     kept = [k for k, row in enumerate(rows) if len(row.candidates) > 1 and _fits(roles, prompts[k])]
-    texts = [[text for text, _ in rows[k].candidates] for k in kept]
+    texts = [list(dict.fromkeys(text for text, _ in rows[k].candidates)) for k in kept]  # equal texts score equally
     ranked = BenchmarkEvaluator(bootstrap).rank(roles, role, [prompts[k] for k in kept], texts, token_budget)
-    scored = [(rows[k], scores) for k, scores in zip(kept, ranked, strict=True) if not any(map(math.isnan, scores))]
+    scored = [
+        (rows[k], [scores[own.index(text)] for text, _ in rows[k].candidates])
+        for k, own, scores in zip(kept, texts, ranked, strict=True)
+        if not any(map(math.isnan, scores))
+    ]
     names = dict.fromkeys(group for row in rows for _, group in row.candidates)
     missing = len(rows) - len(scored)
     return {

@@ -109,9 +109,8 @@ class Bootstrap:
         """Correlation of scores with targets. `kind`: pearson, spearman (mid-ranks, taken anew in every resample), or auc:
         how often an item with target 1 scores above one with target 0, a tie counting half. NaN with count 0 where nothing
         can be said: under three known pairs, one side constant, auc with other targets than 0 and 1."""
-        return self.of_weights(
-            [scores, targets], lambda columns, weights: CORRELATIONS[kind](*columns, weights), groups
-        )
+        statistic = CORRELATIONS[kind]
+        return self.of_weights([scores, targets], lambda found, w_RN: statistic(found[0], found[1], w_RN), groups)
 
     def correlation_difference(
         self,
@@ -149,7 +148,7 @@ class Bootstrap:
         """A statistic of items that carry a number in each column and occur as often as their weight says: a function of
         columns (N,) and weights (R, N) to (R,) values. Items with a number that is not finite are missing."""
         items_NC = np.column_stack([np.asarray(column, dtype=float) for column in columns])
-        known_N = np.isfinite(items_NC).all(1)
+        known_N = np.array([math.isfinite(math.fsum(map(abs, item))) for item in items_NC], dtype=bool)
         names = [name for name, known in zip(_names(items_NC, groups), known_N, strict=True) if known]
         kept = [np.ascontiguousarray(column) for column in items_NC[known_N].T]
         missing = int((~known_N).sum())
@@ -224,7 +223,8 @@ def auc(scores_N: np.ndarray, targets_N: np.ndarray, weights_RN: np.ndarray) -> 
     return wins_R / np.where(pairs_R == 0, math.nan, pairs_R)
 
 
-CORRELATIONS = {"pearson": pearson, "spearman": spearman, "auc": auc}
+Correlation = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+CORRELATIONS: dict[str, Correlation] = {"pearson": pearson, "spearman": spearman, "auc": auc}
 
 
 def mcnemar(one: Sequence[float], other: Sequence[float]) -> dict[str, float]:
