@@ -110,9 +110,8 @@ def test_the_table_shows_a_set_and_what_was_published():
     table, found = feature_table("reply", {"FED": rows}, scores)
     assert table.features_NF.shape == (40, len(names)) and found[3] == ("FED", rows[3], "overall")
     again = [RatedReply(str(k), str(k), (), ("Hi.", "YES!"), None, {"overall": (1.0,)}) for k in range(2)]
-    same = feature_table(
-        "dialogue", {"DSTC9": again[:1], "ConTurE": again[1:]}, dict.fromkeys(("DSTC9", "ConTurE"), scores["FED"])
-    )
+    both = dict.fromkeys(("DSTC9", "ConTurE"), scores["FED"])
+    same = feature_table("dialogue", {"DSTC9": again[:1], "ConTurE": again[1:]}, both)
     assert len(set(same[0].groups)) == 1  # one dialogue in two sets is never in two folds
     known = [Known("engagement", {row.id: row.rating("overall") for row in rows})]
     record = {"sets": {"FED": agreement(rows, known, Bootstrap(200))}}
