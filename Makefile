@@ -1,4 +1,4 @@
-.PHONY: setup demo test lint types quick bench-setup bench clean
+.PHONY: setup demo test lint types quick bench-setup bench agreement clean
 export HF_HUB_OFFLINE ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
@@ -34,6 +34,10 @@ bench: bench-setup
 	.venv/bin/python -m benchmarks.compare run --shape 10m --data $(DATA) --json runs/bench/cpu-10m.json
 	.venv/bin/python -m benchmarks.compare run --shape 124m --data $(DATA) --json runs/bench/cpu-124m.json \
 	  --replies 8 --batch 4 --rounds 1 --cases "PPO, 4" SFT
+
+# Our scores beside human ratings, five to ten minutes: make agreement DATA=folder (benchmarks/rated.py: what it holds).
+agreement: setup
+	.venv/bin/python -m benchmarks.agreement run --data $(DATA) --json benchmarks/results/agreement.json
 
 clean:
 	rm -rf .venv benchmarks/.venv-* runs .pytest_cache .ruff_cache

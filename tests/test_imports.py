@@ -35,7 +35,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": RUN | {"report"},
     "plan": ROLLOUT | {"plan", "config", "training"},
     "pipeline": ROLLOUT | {"config", "training", "eval", "serve", "report"},
-    "cli": ROLLOUT | {"config", "serve", "report", "plan", "pipeline"},
+    "measure": ROLLOUT | {"eval", "serve"},
+    "cli": ROLLOUT | {"config", "serve", "report", "plan", "pipeline", "measure"},
     "__init__": {"config", "types", "errors", "data", "model", "rollout", "training", "eval", "run"},
 }
 VAGUE = {"utils", "util", "common", "helpers", "helper", "misc", "tools", "shared"}

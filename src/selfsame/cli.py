@@ -26,6 +26,10 @@ looking at results:
   evaluate    a run, an adapter or any model, on held-out personas
   report      write a run's report.html and print its table
   chat        talk to a run's bot, or to any model
+checking a claim on a file:
+  agreement   how well the scores agree with human ratings
+  judge       how often the judge of contradictions is right
+  rank        which group of candidate replies a model ranks first
 data:
   data        show, convert or audit a dataset
 """
@@ -48,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands: dict[str, Callable[[list[str]], None]] = {
         **{name: partial(_train, name) for name in TRAINING},
         "plan": _plan, "evaluate": _evaluate, "report": _report, "chat": _chat, "data": _data,
+        **{name: partial(_measure, name) for name in ("agreement", "judge", "rank")},
     }  # fmt: skip
     try:
         if command in ("-h", "--help"):
@@ -258,6 +263,17 @@ def _lines() -> Any:
             yield input("you> " if sys.stdin.isatty() else "")
         except EOFError:
             return
+
+
+def _measure(command: str, arguments: list[str]) -> None:
+    from selfsame import measure
+
+    parser = _parser(command, measure.DESCRIPTIONS[command])
+    measure.add_options(parser, command)
+    options = parser.parse_args(arguments)
+    if options.json:
+        _check_writable(Path(options.json))
+    measure.run(command, options)
 
 
 # --- data ---------------------------------------------------------------------------------------------------------------

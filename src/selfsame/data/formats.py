@@ -44,7 +44,7 @@ def read_file(path: str | Path, format: str = "auto") -> tuple[list[Dialogue], l
     Raises `DataError` where the file as a whole cannot be used, `ConfigError` for another format.
     """
     path = Path(path)
-    text = _read_text(path)
+    text = read_text(path)
     format = _detect(path, text) if format == "auto" else format
     if format not in _FORMATS:
         raise ConfigError(f"format {format!r} is unknown; use auto, {', '.join(_FORMATS)}")
@@ -80,7 +80,7 @@ def _sort_rows(source: str, rows: Iterable[_Row]) -> tuple[list[Dialogue], list[
     return dialogues, rejected
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
     """The text of a file, unpacked; every way in which that fails is a `DataError` of one line."""
     try:
         raw = path.read_bytes()

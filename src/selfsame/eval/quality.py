@@ -38,7 +38,7 @@ class QualityEvaluator:
         split). `perplexity` per token (depends on the tokenizer), `perplexity_word` per white-space word, `bits_per_byte`
         of UTF-8; end tokens count in all three losses. Replies that do not fit into the model, and such that it gives NaN
         for, are missing from losses, words and bytes alike."""
-        scored = [s for s in _score_replies(roles, role, examples, token_budget) if not math.isnan(s.loss)]
+        scored = [s for s in score_replies(roles, role, examples, token_budget) if not math.isnan(s.loss)]
         missing = sum(len(e.replies) for e in examples) - len(scored)
         units: dict[str, tuple[list[int], Any]] = {
             "perplexity": ([s.tokens for s in scored], np.exp),
@@ -136,7 +136,7 @@ def _distinct(replies: Sequence[Sequence[tuple[str, ...]]]) -> float:
 
 
 @dataclass(frozen=True)
-class _ScoredReply:
+class ScoredReply:
     """An own turn, the number of its tokens with the end token, and its negative log-likelihood in nats."""
 
     dialogue: str
@@ -146,20 +146,18 @@ class _ScoredReply:
 
 
 @torch.no_grad()
-def _score_replies(
-    roles: Roles, role: str | None, examples: Sequence[Example], token_budget: int
-) -> list[_ScoredReply]:
+def score_replies(roles: Roles, role: str | None, examples: Sequence[Example], token_budget: int) -> list[ScoredReply]:
     """Every own turn that fits into the model, whole dialogues at a time, in no particular order."""
     # Both sides of a dialogue may be among the examples ("id/1", "id/2"): they are one group.
     rows = [(e.id.rpartition("/")[0] or e.id, row, texts) for e in examples for row, texts in _rows(roles.processor, e)]
-    scored: list[_ScoredReply] = []
+    scored: list[ScoredReply] = []
     with roles.use(role) as model:
         for part in micro_batches([len(row.ids) for _, row, _ in rows], token_budget, model.device):
             batch = chain([rows[k][1] for k in part], roles.processor.pad_id).to(model.device)
             replies = [(rows[k][0], text) for k in part for text in rows[k][2]]
             tokens_N, losses_N = batch.reply_mask_NR.sum(1), -reply_logprobs(model, batch)[0].sum(1)
             numbers = zip(replies, tokens_N.tolist(), losses_N.tolist(), strict=True)
-            scored += [_ScoredReply(name, text, tokens, loss) for (name, text), tokens, loss in numbers]
+            scored += [ScoredReply(name, text, tokens, loss) for (name, text), tokens, loss in numbers]
     return scored
 
 

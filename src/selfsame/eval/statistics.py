@@ -99,6 +99,70 @@ class Bootstrap:
             low, high = self._interval(np.asarray(statistic(self._draws(len(sums_GK)) @ sums_GK)), len(sums_GK))
         return Estimate(value, low, high, count, missing)
 
+    def correlation(
+        self,
+        scores: Sequence[float],
+        targets: Sequence[float],
+        groups: Sequence[Hashable] | None = None,
+        kind: str = "pearson",
+    ) -> Estimate:
+        """Correlation of scores with targets. `kind`: pearson, spearman (mid-ranks, taken anew in every resample), or auc:
+        how often an item with target 1 scores above one with target 0, a tie counting half. NaN with count 0 where nothing
+        can be said: under three known pairs, one side constant, auc with other targets than 0 and 1."""
+        statistic = CORRELATIONS[kind]
+        return self.of_weights([scores, targets], lambda found, w_RN: statistic(found[0], found[1], w_RN), groups)
+
+    def correlation_difference(
+        self,
+        scores: Sequence[float],
+        others: Sequence[float],
+        targets: Sequence[float],
+        groups: Sequence[Hashable] | None = None,
+        kind: str = "pearson",
+    ) -> tuple[Estimate, float]:
+        """(how much higher `scores` correlate with the targets than `others`, on the items that both score; the two-sided
+        p-value that they correlate alike, by t from the bootstrap's standard error, NaN where there is no interval)."""
+        found: list[np.ndarray] = []
+
+        def statistic(columns: list[np.ndarray], weights_RN: np.ndarray) -> np.ndarray:
+            one, other, target = columns
+            found.append(CORRELATIONS[kind](one, target, weights_RN) - CORRELATIONS[kind](other, target, weights_RN))
+            return found[-1]
+
+        estimate = self.of_weights([scores, others, targets], statistic, groups)
+        drawn = np.concatenate([*found[1:], np.empty(0)])  # the first is of the items as they are
+        drawn = drawn[np.isfinite(drawn)]
+        if math.isnan(estimate.low) or len(drawn) < 2:
+            return estimate, math.nan
+        error, freedom = float(np.std(drawn, ddof=1)), len(set(_names(scores, groups))) - 1
+        if not error:
+            return estimate, 1.0 if estimate.value == 0 else math.nan
+        return estimate, 2 * float(stats.t.sf(abs(estimate.value) / error, freedom))
+
+    def of_weights(
+        self,
+        columns: Sequence[Sequence[float] | np.ndarray],
+        statistic: Callable[[list[np.ndarray], np.ndarray], np.ndarray],
+        groups: Sequence[Hashable] | None = None,
+    ) -> Estimate:
+        """A statistic of items that carry a number in each column and occur as often as their weight says: a function of
+        columns (N,) and weights (R, N) to (R,) values. Items with a number that is not finite are missing."""
+        items_NC = np.column_stack([np.asarray(column, dtype=float) for column in columns])
+        known_N = np.array([math.isfinite(math.fsum(map(abs, item))) for item in items_NC], dtype=bool)
+        names = [name for name, known in zip(_names(items_NC, groups), known_N, strict=True) if known]
+        kept = [np.ascontiguousarray(column) for column in items_NC[known_N].T]
+        missing = int((~known_N).sum())
+        value = float(statistic(kept, np.ones((1, len(names))))[0]) if names else math.nan
+        if math.isnan(value):
+            return Estimate(math.nan, math.nan, math.nan, 0, len(items_NC))
+        index = {name: i for i, name in enumerate(dict.fromkeys(names))}
+        if len(index) < 2:
+            return Estimate(value, math.nan, math.nan, len(names), missing)
+        draws_RG, group_N = self._draws(len(index)), [index[name] for name in names]
+        size = max(1, 2**20 // len(names))  # resamples at a time, for the memory
+        parts = [statistic(kept, draws_RG[k : k + size, group_N]) for k in range(0, self.resamples, size)]
+        return Estimate(value, *self._interval(np.concatenate(parts), len(index)), len(names), missing)
+
     def _draws(self, groups: int) -> np.ndarray:
         """(resamples, groups): how often each group is drawn."""
         return np.random.default_rng(self.seed).multinomial(groups, np.full(groups, 1 / groups), self.resamples)
@@ -133,6 +197,75 @@ def jackknife(
     width = float(stats.t.ppf(0.5 + confidence / 2, blocks - 1)) * error
     low, high = np.clip([value - width, value + width], *bounds).tolist()
     return Estimate(value, low, high, len(items), missing)
+
+
+def pearson(scores_N: np.ndarray, targets_N: np.ndarray, weights_RN: np.ndarray) -> np.ndarray:
+    """(R,) correlations of items that occur as often as each row of weights says; NaN where either side is constant or
+    there are less than three items."""
+    return _weighted_pearson(np.atleast_2d(scores_N), np.atleast_2d(targets_N), weights_RN)
+
+
+def spearman(scores_N: np.ndarray, targets_N: np.ndarray, weights_RN: np.ndarray) -> np.ndarray:
+    """`pearson` of mid-ranks."""
+    return _weighted_pearson(_weighted_ranks(scores_N, weights_RN), _weighted_ranks(targets_N, weights_RN), weights_RN)
+
+
+def auc(scores_N: np.ndarray, targets_N: np.ndarray, weights_RN: np.ndarray) -> np.ndarray:
+    """(R,) areas under the curve of scores for targets 0 and 1 (Mann & Whitney's U over the number of pairs); NaN for other
+    targets, or where one of the two does not occur."""
+    if not set(targets_N.tolist()) <= {0.0, 1.0} or len(scores_N) < 3:
+        return np.full(len(weights_RN), math.nan)
+    positive_RN = weights_RN * targets_N
+    ones_R = positive_RN.sum(1)
+    zeros_R = weights_RN.sum(1) - ones_R
+    wins_R = (positive_RN * _weighted_ranks(scores_N, weights_RN)).sum(1) - ones_R * (ones_R + 1) / 2
+    pairs_R = ones_R * zeros_R
+    return wins_R / np.where(pairs_R == 0, math.nan, pairs_R)
+
+
+Correlation = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+CORRELATIONS: dict[str, Correlation] = {"pearson": pearson, "spearman": spearman, "auc": auc}
+
+
+def mcnemar(one: Sequence[float], other: Sequence[float]) -> dict[str, float]:
+    """McNemar's exact test (1947) of two systems' hits (1) and misses (0) on the same items: `p` that the items that only
+    one of them hits are shared evenly, `only_one`, `only_other`, `count`, and `missing` (NaN on either side)."""
+    pairs = [(a, b) for a, b in zip(one, other, strict=True) if not (math.isnan(a) or math.isnan(b))]
+    if bad := [pair for pair in pairs if not set(pair) <= {0.0, 1.0}]:
+        raise ValueError(f"McNemar's test is for hits and misses, 1 and 0; got {bad[0]}")
+    first, second = sum(a > b for a, b in pairs), sum(a < b for a, b in pairs)
+    p = float(stats.binomtest(first, first + second).pvalue) if first + second else (1.0 if pairs else math.nan)
+    missing = len(one) - len(pairs)
+    return {"p": p, "only_one": first, "only_other": second, "count": len(pairs), "missing": missing}
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values corrected for there being several (Holm 1979): below 0.05 here means at most a 5 % chance of any false
+    alarm among them. NaN stays NaN and is not counted."""
+    known = sorted((p, i) for i, p in enumerate(p_values) if not math.isnan(p))
+    corrected, highest = [math.nan] * len(p_values), 0.0
+    for rank, (p, i) in enumerate(known):
+        highest = max(highest, min(1.0, (len(known) - rank) * p))
+        corrected[i] = highest
+    return corrected
+
+
+def _weighted_pearson(x_RN: np.ndarray, y_RN: np.ndarray, weights_RN: np.ndarray) -> np.ndarray:
+    total_R1 = weights_RN.sum(1, keepdims=True)
+    x_RN, y_RN = (v - (v * weights_RN).sum(1, keepdims=True) / total_R1 for v in (x_RN, y_RN))
+    xx_R, yy_R, xy_R = ((weights_RN * a * b).sum(1) for a, b in ((x_RN, x_RN), (y_RN, y_RN), (x_RN, y_RN)))
+    scale = [np.maximum(1e-300, np.abs(v).max() ** 2) for v in (x_RN, y_RN)]
+    sure_R = (xx_R > 1e-12 * scale[0]) & (yy_R > 1e-12 * scale[1]) & ((weights_RN > 0).sum(1) > 2)
+    return np.where(sure_R, np.clip(xy_R / np.sqrt(np.where(sure_R, xx_R * yy_R, 1.0)), -1, 1), math.nan)
+
+
+def _weighted_ranks(values_N: np.ndarray, weights_RN: np.ndarray) -> np.ndarray:
+    """(R, N) mid-ranks of the items where each occurs as often as its weight says."""
+    different, of_N = np.unique(values_N, return_inverse=True)
+    order_N = np.argsort(of_N, kind="stable")
+    starts = np.searchsorted(of_N[order_N], np.arange(len(different)))
+    mass_RU = np.add.reduceat(weights_RN[:, order_N].astype(float), starts, axis=1)
+    return (mass_RU.cumsum(1) - mass_RU / 2 + 0.5)[:, of_N]
 
 
 def _names(values: Any, groups: Sequence[Hashable] | None) -> Sequence[Hashable]:

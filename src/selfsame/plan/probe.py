@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from selfsame.model.roles import Roles
+from selfsame.model.roles import LoraRoles
 from selfsame.rollout.decoding import DecodingState
 from selfsame.rollout.sampler import choose
 
@@ -155,14 +155,16 @@ def _efficient(
 
 
 @contextmanager
-def _watched(roles: Roles, selected: int, grouped: bool, number: int = 0) -> Iterator[tuple[Trace, FlopCounterMode]]:
+def _watched(
+    roles: LoraRoles, selected: int, grouped: bool, number: int = 0
+) -> Iterator[tuple[Trace, FlopCounterMode]]:
     trace, flops = Trace(roles.base.config.vocab_size, selected, number), FlopCounterMode(display=False)
     with FusedAttention(grouped), trace, flops:
         yield trace, flops
 
 
 def training_pass(
-    roles: Roles, trained: Sequence[str], loss: Callable[[], Tensor], tokens: int, selected: int, grouped: bool
+    roles: LoraRoles, trained: Sequence[str], loss: Callable[[], Tensor], tokens: int, selected: int, grouped: bool
 ) -> Pass:
     """`loss` and its backward pass. `selected`: reply tokens of the batch."""
     for role in trained:
@@ -177,7 +179,7 @@ def training_pass(
 
 
 @torch.no_grad()
-def reading_pass(roles: Roles, read: Callable[[], Any], tokens: int, selected: int, grouped: bool) -> Pass:
+def reading_pass(roles: LoraRoles, read: Callable[[], Any], tokens: int, selected: int, grouped: bool) -> Pass:
     """`read`, a forward pass from which nothing is learned."""
     with _watched(roles, selected, grouped) as (trace, flops):
         kept = read()
@@ -187,7 +189,7 @@ def reading_pass(roles: Roles, read: Callable[[], Any], tokens: int, selected: i
 
 @torch.no_grad()
 def decoding_pass(
-    roles: Roles, role: str | None, prompts: Sequence[Sequence[int]], samples: int, length: int, grouped: bool
+    roles: LoraRoles, role: str | None, prompts: Sequence[Sequence[int]], samples: int, length: int, grouped: bool
 ) -> Decoding:
     """`samples` replies of `length` tokens to each of the prompts, in one batch: its first pass and one step."""
     count = len(prompts) * samples
@@ -204,7 +206,7 @@ def decoding_pass(
     return Decoding(float(cache), trace.peak, prefill, step, kernels)
 
 
-def optimiser_kernels(roles: Roles, trained: Sequence[str]) -> int:
+def optimiser_kernels(roles: LoraRoles, trained: Sequence[str]) -> int:
     """Operations of an optimiser step that is not made of fused kernels, as on CPUs: clipping and AdamW."""
     parameters = [p for role in trained for p in roles.parameters(role).values()]
     adam = torch.optim.AdamW(parameters, foreach=False)

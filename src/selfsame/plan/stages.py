@@ -12,7 +12,7 @@ import torch
 from selfsame.config import Config
 from selfsame.data.processor import EncodedDialogue
 from selfsame.model.branches import branch, micro_batches, reply_logprobs
-from selfsame.model.roles import Roles
+from selfsame.model.roles import LoraRoles
 from selfsame.plan.hardware import Hardware
 from selfsame.plan.probe import Decoding, Pass, decoding_pass, optimiser_kernels, reading_pass, training_pass
 from selfsame.plan.skeleton import META, add_role, compute_as_peft
@@ -48,7 +48,7 @@ class Groups:
 class Probe:
     """Passes of one configuration's model. What was measured is kept, and holds for any configuration of the same model."""
 
-    def __init__(self, config: Config, hardware: Hardware, roles: Roles, work: Workload) -> None:
+    def __init__(self, config: Config, hardware: Hardware, roles: LoraRoles, work: Workload) -> None:
         self.config, self.hardware, self.roles, self.work = config, hardware, roles, work
         self.known: dict[Any, Any] = {}
 

@@ -94,9 +94,7 @@ class RewardTrainer:
     def minibatches(self, batch: list[EncodedPair], step: int) -> Iterator[list[tuple[Branches, int]]]:
         del step
         mine = parallel.share(batch)
-        parts = micro_batches(
-            [sum(map(len, pair)) for pair in mine], self.settings.token_budget, self.roles.device
-        )
+        parts = micro_batches([sum(map(len, pair)) for pair in mine], self.settings.token_budget, self.roles.device)
         yield [(self._branches([mine[i] for i in part]), len(batch)) for part in parts]
 
     def loss(self, part: tuple[Branches, int]) -> tuple[Tensor, dict[str, float]]:

@@ -1,0 +1,112 @@
+"""The commands that check a claim on a file: `agreement`, `judge` and `rank`. Models are loaded when a command needs one."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+DESCRIPTIONS = {
+    "agreement": "How well every score agrees with human ratings, beside trivial floors and the human ceiling. FILE holds a row"
+    ' a line: {"id", "dialogue", "persona": [str], "context": [str], "reply": str, "ratings": {"overall": [one per'
+    ' annotator], ...}}; the context ends with the partner\'s turn; without "reply", the context is a whole dialogue (the'
+    " partner first) and the ratings are of it. Rows that cannot be used are told on stderr.",
+    "judge": 'How often a judge of contradictions is right. FILE holds a row a line: {"premise", "hypothesis", "label":'
+    ' "contradiction" | "neutral" | "entailment"}.',
+    "rank": "Which group of candidates a model ranks first, by mean log-probability per token. FILE holds a row a line:"
+    ' {"persona": [str], "context": [str], "candidates": [{"text", "group"}, ...]}; the context ends with the partner\'s turn.',
+}
+SHOWN = 20  # rejected rows that are told one by one
+
+
+def add_options(parser: argparse.ArgumentParser, command: str) -> None:
+    """The options of a command."""
+    parser.add_argument("file", metavar="FILE", help="JSONL, also as .xz or .gz")
+    parser.add_argument("--json", metavar="OUT", help="also write the result to this file")
+    if command == "judge":
+        parser.add_argument(
+            "--judge", default="rules", metavar="NAME", help="rules, or an NLI classifier's hub id or folder"
+        )
+    else:
+        parser.add_argument("--model", metavar="BASE", help="whose likelihoods (default: the bundled base)")
+    if command == "rank":
+        parser.add_argument("--run", metavar="RUN", help="a run directory instead of --model")
+        parser.add_argument(
+            "--system", help="which system of a run: ppo, dpo, sft or base (default: the best finished)"
+        )
+
+
+def run(command: str, options: argparse.Namespace) -> None:
+    """Does what the command's help says.
+
+    Raises:
+        SelfsameError: a file or model that cannot be used.
+    """
+    from selfsame.run.directory import write_json
+
+    result, text = {"agreement": _agreement, "judge": _judge, "rank": _rank}[command](options)
+    if options.json:  # first: whoever reads the table may close the pipe
+        write_json(Path(options.json), result)
+    print(text)
+
+
+def _agreement(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from selfsame.eval.agreement import agreement, text_tables
+    from selfsame.eval.fit import fitted_scorers
+    from selfsame.eval.likelihood import Likelihood
+    from selfsame.eval.rows import read_rated
+    from selfsame.eval.scorers import FEATURES, our_scores
+    from selfsame.eval.statistics import Bootstrap
+    from selfsame.model.settings import BUNDLED
+    from selfsame.serve.chatbot import load_chatbot
+
+    rows, rejected = read_rated(options.file)
+    name = options.model or BUNDLED
+    bot = load_chatbot(name)
+    likelihood = Likelihood(bot.roles, bot.role)
+    fitted = fitted_scorers(likelihood, name)
+    levels = {"dialogue" if row.reply is None else "reply" for row in rows}
+    fitted = [scorer for scorer in fitted if scorer.fitted.level in levels]
+    scores = [*our_scores(), *fitted, *likelihood.scorers()]
+    result = agreement(rows, scores, Bootstrap(), features=FEATURES)
+    result |= {"model": name, "rejected": _told(rejected), "fitted_on": {s.name: s.known_rows(rows) for s in fitted}}
+    seen = [f"{n}: fitted on {count} of these rows, so its agreement with them is no test" for n, count
+            in result["fitted_on"].items() if count]  # fmt: skip
+    return result, "\n".join([text_tables(result), *seen])
+
+
+def _judge(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from selfsame.eval.judge import judge_pairs, judge_text, load_judge
+    from selfsame.eval.rows import read_pairs
+    from selfsame.eval.statistics import Bootstrap
+
+    rows, rejected = read_pairs(options.file)
+    result = judge_pairs(load_judge(options.judge), rows, Bootstrap()) | {"rejected": _told(rejected)}
+    return result, judge_text(result)
+
+
+def _rank(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from selfsame.errors import ConfigError
+    from selfsame.eval.ranking import rank_rows, rank_text
+    from selfsame.eval.rows import read_candidates
+    from selfsame.eval.statistics import Bootstrap
+    from selfsame.model.settings import BUNDLED
+    from selfsame.serve.chatbot import load_chatbot
+
+    if options.run and options.model:
+        raise ConfigError("give --run or --model, not both")
+    rows, rejected = read_candidates(options.file)
+    bot = load_chatbot(options.run or options.model or BUNDLED, options.system)
+    result = {"model": bot.name} | rank_rows(bot.roles, bot.role, rows, Bootstrap()) | {"rejected": _told(rejected)}
+    return result, f"{bot.name}: {rank_text(result)}"
+
+
+def _told(rejected: Sequence[Any]) -> list[str]:
+    """The rejected rows as `file:line: reason`, told on stderr too."""
+    lines = [str(row) for row in rejected]
+    more = [f"... and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    if lines:
+        print("\n".join([f"{len(lines)} rows rejected:", *lines[:SHOWN], *more]), file=sys.stderr)
+    return lines

@@ -1,0 +1,76 @@
+"""`selfsame agreement`, `judge` and `rank` on files, good and bad."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from commands import Command, make
+
+
+@pytest.fixture
+def selfsame(capsys, tiny_models):
+    return Command(capsys, tiny_models())
+
+
+def lines(rows):
+    return "\n".join(map(json.dumps, rows)) + "\n"
+
+
+RATED = [
+    {"id": f"a{k}", "dialogue": f"d{k // 2}", "persona": ["I have two dogs."], "context": ["Any pets?"],
+     "reply": reply, "ratings": {"overall": [k % 5, 3], "uses_persona": [k % 2]}}
+    for k, reply in enumerate(["", "?!", "😀", "Я.", "word " * 10_000, "Yes, two dogs.", "No.", "What about you?"] * 2)
+]  # fmt: skip
+
+
+def test_agreement(selfsame, tmp_path):
+    file, out = make(tmp_path, "r.jsonl", lines(RATED) + "{\n"), tmp_path / "out.json"
+    done = selfsame("agreement", file, "--model", selfsame.model, "--json", out)
+    assert done.code == 0 and "ceiling: one person" in done.out and "floor: length" in done.out
+    assert f"{file}:17: not JSON" in done.err
+    result = json.loads(out.read_text())
+    assert [(t["rating"], t["rows"]) for t in result["tables"]] == [("overall", 16), ("uses_persona", 16)]
+    assert result["rejected"] and result["fitted_on"] == {}  # fitted with another model's likelihoods
+    assert all(
+        row["spearman"]["count"] + row["spearman"]["missing"] == 16 for t in result["tables"] for row in t["scores"]
+    )
+
+
+@pytest.mark.slow
+def test_agreement_with_the_bundled_base(selfsame, tmp_path):
+    done = selfsame("agreement", make(tmp_path, "r.jsonl", lines(RATED)), "--json", tmp_path / "out.json")
+    assert done.code == 0 and "fitted quality of a reply" in done.out and "quality of a dialogue" not in done.out
+    assert json.loads((tmp_path / "out.json").read_text())["fitted_on"] == {"fitted quality of a reply": 0}
+
+
+def test_judge(selfsame, tmp_path):
+    rows = [{"premise": "I have two dogs.", "hypothesis": "I have three dogs.", "label": "contradiction"},
+            {"premise": "", "hypothesis": "😀", "label": "neutral"}]  # fmt: skip
+    done = selfsame("judge", make(tmp_path, "p.jsonl", lines(rows)), "--json", tmp_path / "out.json")
+    assert done.code == 0 and "2 pairs, 1 about which it says nothing" in done.out
+    assert json.loads((tmp_path / "out.json").read_text())["balanced_accuracy"]["value"] == 1.0
+    assert "cannot load the judge" in selfsame("judge", tmp_path / "p.jsonl", "--judge", tmp_path / "none").told
+
+
+def test_rank(selfsame, tmp_path):
+    row = {"persona": [], "context": ["Hi"], "candidates": [{"text": t, "group": t} for t in ("Yes.", "No.", "")]}
+    file = make(tmp_path, "c.jsonl", lines([row] * 2))
+    done = selfsame("rank", file, "--model", selfsame.model, "--json", tmp_path / "out.json")
+    assert done.code == 0 and "2 rows, 0 of them not ranked" in done.out
+    groups = json.loads((tmp_path / "out.json").read_text())["groups"]
+    assert sum(g["first"]["value"] for g in groups.values()) == pytest.approx(1)
+    assert "not both" in selfsame("rank", file, "--model", "a", "--run", "b").told
+    assert "is not a run" in selfsame("rank", file, "--model", selfsame.model, "--system", "sft").told
+
+
+@pytest.mark.parametrize("command", ["agreement", "judge", "rank"])
+def test_files_that_cannot_be_used(selfsame, tmp_path, command):
+    assert "no such file" in selfsame(command, tmp_path / "none").told
+    assert "no row can be used" in selfsame(command, make(tmp_path, "a.jsonl", "[1]\n")).told
+    assert "is empty" in selfsame(command, make(tmp_path, "b.jsonl", "")).told
+    assert "does not exist" in selfsame(command, tmp_path / "a.jsonl", "--json", tmp_path / "no" / "out.json").told
+    assert "required: FILE" in selfsame(command).told
+    with pytest.raises(SystemExit, match="0"):
+        selfsame(command, "--help")
