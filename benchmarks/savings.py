@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selfsame.cli import read_config
+from selfsame.config import read_config
 from selfsame.errors import ConfigError, SelfsameError
 from selfsame.report.tables import UNKNOWN, markdown_table, rows_of, update_readme
 from selfsame.run.directory import RunDirectory, read_json, write_json

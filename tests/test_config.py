@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import yaml
 
-from selfsame.cli import read_config
 from selfsame.config import (
     Config,
     config_hash,
@@ -18,6 +17,7 @@ from selfsame.config import (
     merge_configs,
     parse_values,
     preset_names,
+    read_config,
     read_preset,
     save_config,
     setting_names,

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from selfsame.cli import read_config
-from selfsame.config import preset_names, setting_names
+from selfsame.config import preset_names, read_config, setting_names
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 TEXT = README.read_text()

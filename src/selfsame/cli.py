@@ -97,6 +97,8 @@ def _fail(message: str, code: int = 2) -> int:
 def _train(command: str, arguments: list[str]) -> None:
     if "-h" in arguments or "--help" in arguments:
         return _training_help(command)
+    from selfsame.config import read_config
+
     config, preset = read_config(["--preset", "demo", *arguments] if command == "demo" else arguments)
     if command in STAGES:
         config = config.model_copy(update={"run": config.run.model_copy(update={"stages": (command,)})})
@@ -109,25 +111,6 @@ def _train(command: str, arguments: list[str]) -> None:
             _print_results(directory.path)
     finally:
         parallel.stop()
-
-
-def read_config(arguments: Sequence[str]) -> tuple[Any, str | None]:
-    """(configuration, preset's name) from `[--preset NAME] [--config FILE ...] [--a.b.c VALUE ...]`."""
-    from selfsame.config import load_config, parse_values
-
-    preset, files, rest, values = None, [], list(arguments), []
-    while rest:
-        flag, equals, attached = rest.pop(0).partition("=")
-        if flag not in ("--preset", "--config"):
-            values.append(flag + equals + attached)
-            continue
-        given = [attached] if equals else []
-        while rest and not rest[0].startswith("--") and (flag == "--config" or not given):
-            given.append(rest.pop(0))
-        if not given:
-            raise ConfigError(f"{flag} needs a value")
-        preset, files = (given[0], files) if flag == "--preset" else (preset, [*files, *given])
-    return load_config(*files, preset=preset, values=parse_values(values)), preset
 
 
 def _training_help(command: str) -> None:
@@ -158,6 +141,8 @@ def _plan(arguments: list[str]) -> None:
     parser.add_argument("--hours", type=float, help="that the run may take")
     parser.add_argument("--json", metavar="OUT", help="also write the plan to this file")
     options, rest = parser.parse_known_args(arguments)
+    from selfsame.config import read_config
+
     config, _ = read_config(rest)
     if options.gpus < 1 or not (options.hours is None or 0 < options.hours < 1e6):
         raise ConfigError(f"--gpus ({options.gpus}) must be at least 1, --hours ({options.hours}) above 0")

@@ -238,6 +238,23 @@ def setting_names() -> list[str]:
 # --- the command line ---------------------------------------------------------------------------------------------------
 
 
+def read_config(arguments: Sequence[str]) -> tuple[Config, str | None]:
+    """(configuration, preset's name) from `[--preset NAME] [--config FILE ...] [--a.b.c VALUE ...]`."""
+    preset, files, rest, values = None, [], list(arguments), []
+    while rest:
+        flag, equals, attached = rest.pop(0).partition("=")
+        if flag not in ("--preset", "--config"):
+            values.append(flag + equals + attached)
+            continue
+        given = [attached] if equals else []
+        while rest and not rest[0].startswith("--") and (flag == "--config" or not given):
+            given.append(rest.pop(0))
+        if not given:
+            raise ConfigError(f"{flag} needs a value")
+        preset, files = (given[0], files) if flag == "--preset" else (preset, [*files, *given])
+    return load_config(*files, preset=preset, values=parse_values(values)), preset
+
+
 def parse_values(arguments: Sequence[str]) -> dict[str, Any]:
     """`--training.ppo.kl-coef 0.1 --run.stages sft reward` as nested values; `--a.b=1` too.
 

@@ -112,11 +112,10 @@ def test_training_learns(tiny_models, stage):
     before = trainer.evaluate()
     trainer.train()
     after = trainer.evaluate()
-    assert after["validation_loss" if stage != "reward" else "validation_accuracy"] != before.get("validation_loss")
-    if stage == "sft":
-        assert after["validation_loss"] < before["validation_loss"] - 1
-    else:
+    if stage == "reward":
         assert after["validation_accuracy"] == 1.0
+    else:  # DPO's begins at log 2
+        assert after["validation_loss"] < before["validation_loss"] - (1 if stage == "sft" else 0.05)
 
 
 def test_words_of_the_persona_can_weigh_more(tiny_models):

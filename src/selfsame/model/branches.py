@@ -129,7 +129,7 @@ def _padded(rows: list[list[int]], fill: int) -> Tensor:
 def micro_batches(lengths: Sequence[int], token_budget: int, device: torch.device | None = None) -> list[list[int]]:
     """Indices grouped into batches of similar length, each of at most `token_budget` tokens with padding (or one row), so that
     padding and the fixed price of a pass together are least."""
-    price = PASS_PRICE["cpu" if device is None else device.type]
+    price = PASS_PRICE["cpu" if device is None or device.type == "cpu" else "cuda"]
     order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
     best, begin = [0.0], [0]  # of the first k rows: the least price, and where their last batch begins
     for end in range(1, len(order) + 1):

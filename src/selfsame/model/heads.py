@@ -34,7 +34,7 @@ class ScalarHead(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(...,) scalars of hidden states (..., H)."""
-        with torch.autocast(hidden.device.type, enabled=False):
+        with torch.autocast("cuda" if hidden.is_cuda else "cpu", enabled=False):
             return self.gain * self.linear(hidden.float())[..., 0] + self.bias
 
     @torch.no_grad()

@@ -307,17 +307,16 @@ def step_count(items: int, batch_size: int, epochs: float, max_steps: int | None
 
 @contextmanager
 def deterministic() -> Iterator[None]:
-    """Sums in a fixed order where PyTorch has a choice: without it, resumed and uninterrupted runs drift apart. That PyTorch
-    then also fills every new tensor, to make the reading of unwritten memory repeatable, is switched off: it takes time."""
-    fill: Any = torch.utils.deterministic
-    before = torch.are_deterministic_algorithms_enabled(), fill.fill_uninitialized_memory
+    """Sums in a fixed order: without it, resumed and uninterrupted runs drift apart. (New tensors need not be filled.)"""
+    module: Any = torch.utils.deterministic
+    before, fill = torch.are_deterministic_algorithms_enabled(), module.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True, warn_only=True)
-    fill.fill_uninitialized_memory = False
+    module.fill_uninitialized_memory = False
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before[0])
-        fill.fill_uninitialized_memory = before[1]
+        torch.use_deterministic_algorithms(before)
+        module.fill_uninitialized_memory = fill
 
 
 @contextmanager
