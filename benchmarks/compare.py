@@ -171,7 +171,7 @@ def _flops(case: Case, work: Path, threads: int) -> float:
 
 def _process(command: list[str], threads: int) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1"}
-    environment["PYTHONPATH"] = str(HERE.parent)
+    environment["PYTHONPATH"] = os.pathsep.join((str(HERE.parent / "src"), str(HERE.parent)))
     return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=HERE.parent)
 
 
