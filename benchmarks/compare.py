@@ -57,6 +57,16 @@ CASES = (
     Case("reward model", "reward", peer=TRL, peer_stage="reward", unit="pairs", steps=6),
     Case("generation, 4 replies to a prompt", "generate", peer=TRL, peer_stage="generate", steps=6),
     Case("PPO, 4 replies to a prompt", "ppo"),
+    Case(
+        "PPO, critic on the reward role*",
+        "ppo",
+        ("--critic", "reward"),
+        settings=(),
+        against="PPO, 4 replies to a prompt",
+    ),
+    Case(
+        "PPO, critic on the policy*", "ppo", ("--critic", "policy"), settings=(), against="PPO, 4 replies to a prompt"
+    ),
     Case("PPO, 1 reply to a prompt", "ppo", samples=1),
     Case("GRPO, 4 replies to a prompt", "ppo", ("--critic", "none"), peer=TRL, peer_stage="grpo"),
     Case("PPO, adapters in the upper half", "ppo", ("--adapters", "upper"), ("--adapters", "upper")),
@@ -113,7 +123,9 @@ def _run(options: argparse.Namespace) -> None:
         if known["options"] != record["options"]:
             raise SystemExit(f"{options.json} holds measurements with other options: {known['options']}")
         record = known
-    record.setdefault("environment", describe_environment())
+    now = describe_environment()
+    if _commit(record.setdefault("environment", now)) != _commit(now):
+        raise SystemExit(f"{options.json} holds measurements of another commit: give another --json, or measure anew")
     if "gemm" not in record:
         torch.set_num_threads(options.threads)
         record["gemm"] = gemm_peak()
@@ -134,6 +146,10 @@ def _run(options: argparse.Namespace) -> None:
                     made = _measure(case, engine, works[case], options.threads)
                     record["measurements"].append({"case": case.name, "engine": engine, "round": number, **made})
                     write_json(options.json, record)
+
+
+def _commit(environment: dict[str, Any]) -> str | None:
+    return (environment.get("git") or {}).get("commit")
 
 
 def _work(options: argparse.Namespace, case: Case, folder: Path) -> Path:

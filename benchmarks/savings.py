@@ -110,6 +110,9 @@ def plan(folder: Path, arguments: Sequence[str]) -> list[Run]:
     for name in (*_names(shared), *_names(full_only)):
         if name in OURS:
             raise ConfigError(f"--{name} is chosen by this command: leave it out")
+    for name in _names(full_only):
+        if not name.endswith("learning_rate"):
+            raise ConfigError(f"--{name} after --full would make the runs unlike: only learning rates may differ")
     own = {"lora": shared, "full": [*_without_adapters(shared), *full_only]}
     runs = []
     for seed in range(seeds):
@@ -188,7 +191,7 @@ def record_of(run: Run, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _role_bytes(checkpoints: Path) -> int:
-    """Of the roles in the last checkpoint of a stage: what is kept to use them, without the optimiser."""
+    """Of the roles in the last checkpoint of a stage, without the optimiser; adapters need the base beside them."""
     return _bytes_of(max(checkpoints.glob("step-*")).glob("*/*"))
 
 
@@ -226,7 +229,7 @@ def table(record: Mapping[str, Any]) -> str:
     runs, saved = record["runs"], record["savings"]
     memory = memory_key(*(run["bill"] for run in runs))
     head = ["run", *(f"{stage}, s" for stage in STAGES), "training, s", f"peak memory of the {_owner(memory)}"]
-    head += [f"GPUs of {T4_MEMORY_GB:g} GB (estimate)", "roles on disk", "all checkpoints"]
+    head += [f"GPUs of {T4_MEMORY_GB:g} GB (estimate)", "roles on disk, base apart", "all checkpoints"]
     lines = [head, ["---", *("---:" for _ in head[1:])]]
     lines += [_resource_line(run, memory) for run in runs]
     lines += [_saved_line(one, len(saved) > 1) for one in saved]
@@ -268,10 +271,15 @@ def _notes(record: Mapping[str, Any]) -> list[str]:
         + "; ".join(f"{kind}: {text}" for kind, text in rates.items())
         + ". Quality is that of the ppo system on held-out personas, in brackets its confidence interval.",
         _cost_note(record["savings"]),
+        "One measurement of each. Full fine-tuning keeps all four models in float32, and in training the logits of its"
+        " vocabulary heads, which adapters on a frozen head do without: part of the memory saved is that. Its learning rates"
+        " were not searched.",
     ]
     stopped = [f"{run['name']} ({run['starts']} starts)" for run in record["runs"] if run["starts"] > 1]
     if stopped:
-        notes.append(f"Stopped and gone on with, so that its time holds lost steps: {', '.join(stopped)}.")
+        notes.append(
+            f"Stopped and gone on with (its time holds lost steps, its peak what loading took): {', '.join(stopped)}."
+        )
     return notes
 
 

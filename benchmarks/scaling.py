@@ -187,6 +187,8 @@ def _panel(panel: Any, axis: str, measurements: list[dict[str, Any]]) -> None:
         own = sorted((m for m in measurements if m["stage"] == stage), key=lambda m: m["value"])
         values, rates = [m["value"] for m in own], [rate(m) for m in own]
         if axis == "processes":
+            if values[0] != 1:
+                continue  # nothing to hold it against
             rates = [r / rates[0] for r in rates]
         panel.plot(values, rates, marker="o", label=_UNITS[stage])
         for value, speed in zip(values, rates, strict=True):

@@ -69,9 +69,10 @@ def test_measures_of_rows_use_it_in_any_order_and_batch(tiny_models):
             torch.testing.assert_close(*flat, atol=1e-4, rtol=1e-5)
 
 
-def test_ppo_runs_the_lower_blocks_once_for_each_rollout(tiny_models):
+@pytest.mark.parametrize("critic", ["adapter", "reward", "policy", "none"])
+def test_ppo_runs_the_lower_blocks_once_for_each_rollout(tiny_models, critic):
     """And its gradient is that of passes through the whole model."""
-    trainer = ppo_trainer(tiny_models(chat=True), lora=UPPER, minibatches=1)
+    trainer = ppo_trainer(tiny_models(chat=True), lora=UPPER, minibatches=1, critic=critic)
     passes = count_passes(trainer.roles)
     experience = trainer.collect(0)
     rolled = len(passes)
@@ -85,7 +86,8 @@ def test_ppo_runs_the_lower_blocks_once_for_each_rollout(tiny_models):
         for part in changed:
             trainer.loss(part)[0].backward()
         gradients.append(torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]))
-        assert len(passes) - before == (0 if changed is parts else len(parts))
+        wanted = [part for part in parts if part.states_MH is None]
+        assert len(passes) - before == (0 if changed is parts else len(wanted))
     assert rolled <= trainer.settings.max_new_tokens + 1  # prefill and a step a token, and the trunk's own pass
     torch.testing.assert_close(*gradients, atol=1e-4 * float(gradients[0].abs().max()), rtol=1e-3)
 
@@ -117,7 +119,18 @@ def test_blocks_that_pass_on_more_than_hidden_states_are_computed_every_time(tin
         return upper(pair[0], *args, **kwargs) + pair[1]
 
     blocks[0].forward, blocks[1].forward = leaves_something, takes_it
-    assert trunk_of(model, 1) is None
-    blocks[0].forward, blocks[1].forward = lower, upper
+    with pytest.warns(UserWarning, match="every pass computes all blocks"):
+        assert trunk_of(model, 1) is None
+    del blocks[0].forward, blocks[1].forward
     assert trunk_of(model, 1) is not None
     torch.testing.assert_close(hidden_states(model, branch(PROMPTS, REPLIES)), plain)
+
+
+def test_a_pass_that_fails_leaves_no_states_behind(tiny_models):
+    roles = upper_roles(tiny_models(chat=True))
+    with roles.use("sft") as model:
+        plain = hidden_states(model, branch(PROMPTS, REPLIES))
+        trunk = roles.trunk.states(model, PROMPTS, REPLIES, 1000)
+        with pytest.raises(RuntimeError):  # of other rows
+            hidden_states(model, replace(branch(PROMPTS[:1], [[[7]]]), trunk=trunk))
+        torch.testing.assert_close(hidden_states(model, branch(PROMPTS, REPLIES)), plain)

@@ -56,15 +56,16 @@ def test_an_entropy_without_gradient_has_the_same_value_and_none():
         assert not token_logprobs(model, states, tokens)[0].requires_grad
 
 
-def test_half_precision_is_as_exact_as_a_plain_softmax_on_rounded_logits():
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_as_exact_as_a_plain_softmax_on_rounded_logits(dtype):
     torch.manual_seed(0)
     exact = head_of(50, 16)
     states, tokens = torch.randn(9, 16), torch.randint(50, (9,))
     wanted = torch.autograd.grad(plainly(exact, leaf := states.clone().requires_grad_(), tokens, 1.0)[0].sum(), leaf)[0]
-    head = exact.get_output_embeddings().to(torch.bfloat16)
+    head = exact.get_output_embeddings().to(dtype)
     rounded = nn.Module()
-    rounded.get_output_embeddings, rounded.dtype, rounded.config = lambda: head, torch.bfloat16, object()
-    leaf = states.to(torch.bfloat16).requires_grad_()
+    rounded.get_output_embeddings, rounded.dtype, rounded.config = lambda: head, dtype, object()
+    leaf = states.to(dtype).requires_grad_()
     ours = torch.autograd.grad(token_logprobs(rounded, leaf, tokens)[0].sum(), leaf)[0].float()
     plain = torch.autograd.grad(plainly(rounded, leaf, tokens, 1.0)[0].sum(), leaf)[0].float()
     assert (ours - wanted).norm() <= 1.1 * (plain - wanted).norm() < 0.05 * wanted.norm()

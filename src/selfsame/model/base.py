@@ -106,10 +106,7 @@ def load_base_model(settings: ModelSettings, tokenizer: Any) -> Any:
     dtype = choose_dtype(settings.dtype, device)
     with explained(settings.base):
         config = AutoConfig.from_pretrained(locate_model(settings.base), revision=settings.revision)
-    if reason := _unsupported(config):
-        raise ConfigError(
-            f"{settings.base} is of the family {config.model_type} ({reason}), which Selfsame does not support"
-        )
+    refuse_unsupported(settings.base, config)
     options: dict[str, Any] = {"dtype": dtype, "revision": settings.revision}
     if settings.four_bit:
         options |= {"quantization_config": _four_bit(dtype), "device_map": {"": device}}
@@ -130,10 +127,11 @@ def load_base_model(settings: ModelSettings, tokenizer: Any) -> Any:
     return model
 
 
-def _unsupported(config: Any) -> str | None:
-    if config.model_type == "falcon" and getattr(config, "alibi", False):
-        return "ALiBi attention"
-    return UNSUPPORTED_FAMILIES.get(config.model_type)
+def refuse_unsupported(name: str, config: Any) -> None:
+    """Raises `ConfigError` where models of this configuration cannot share a prompt between replies."""
+    alibi = config.model_type == "falcon" and getattr(config, "alibi", False)
+    if reason := "ALiBi attention" if alibi else UNSUPPORTED_FAMILIES.get(config.model_type):
+        raise ConfigError(f"{name} is of the family {config.model_type} ({reason}), which Selfsame does not support")
 
 
 def _four_bit(dtype: torch.dtype) -> Any:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from selfsame.model.trunk import TrunkStates
 
 PASS_PRICE = {"cpu": 128, "cuda": 4096}
-"""What a pass through the model costs apart from its tokens, in tokens: on a GPU, where small batches wait for the launching of
-kernels, a few thousand; on a CPU so few that batches of little padding, which stay in its cache, win."""
+"""What a pass through the model costs apart from its tokens, in tokens. On a CPU so few that batches of little padding, which
+stay in its cache, win (measured); on a GPU small batches wait for the launching of kernels (assumed, not measured)."""
 
 
 @dataclass(frozen=True)

@@ -37,8 +37,9 @@ def token_logprobs(
     """((M,) log-probabilities of the tokens after these hidden states, (M,) entropies in nats if asked for), differentiable
     in the hidden states; the entropies' gradient costs a product with the vocabulary, so it can be left out."""
     head = model.get_output_embeddings()
-    if type(head) is not nn.Linear or head.weight.requires_grad or _soft_cap(model) is not None:
-        logprob_M, entropy_M = _plainly(model, hidden_MH, token_M, temperature, entropy)
+    learned = torch.is_grad_enabled() and head.weight.requires_grad
+    if type(head) is not nn.Linear or learned or _soft_cap(model) is not None:
+        logprob_M, entropy_M = _plainly(model, hidden_MH, token_M, temperature, entropy, entropy_gradient)
     else:
         training = torch.is_grad_enabled() and hidden_MH.requires_grad
         slopes = (training, training and entropy and entropy_gradient)
@@ -51,11 +52,15 @@ def token_logprobs(
 
 
 def _plainly(
-    model: Any, hidden_MH: Tensor, token_M: Tensor, temperature: float, entropy: bool
+    model: Any, hidden_MH: Tensor, token_M: Tensor, temperature: float, entropy: bool, entropy_gradient: bool
 ) -> tuple[Tensor, Tensor | None]:
-    logprobs_MV = torch.log_softmax(vocabulary_logits(model, hidden_MH) / temperature, dim=-1)
+    logits_MV = vocabulary_logits(model, hidden_MH)
+    logprobs_MV = torch.log_softmax(logits_MV if temperature == 1 else logits_MV / temperature, dim=-1)
     chosen_M = logprobs_MV.gather(-1, token_M[:, None])[:, 0]
-    return chosen_M, -(logprobs_MV.exp() * logprobs_MV).sum(-1) if entropy else None
+    if not entropy:
+        return chosen_M, None
+    with torch.set_grad_enabled(torch.is_grad_enabled() and entropy_gradient):
+        return chosen_M, -(logprobs_MV.exp() * logprobs_MV).sum(-1)
 
 
 def _soft_cap(model: Any) -> float | None:
@@ -91,14 +96,14 @@ class _TokenLogprobs(torch.autograd.Function):
             normaliser = top - p[place, best].log()  # the most likely word's p is at least 1 / V
             logprob_M[some] = logits[place, token_M[some]] - normaliser
             if entropy:
-                entropy_M[some] = normaliser - torch.linalg.vecdot(p, logits)
+                entropy_M[some] = normaliser - (p * logits).sum(-1)
             if entropy_slopes is not None:
                 spread = logits.sub_((normaliser - entropy_M[some])[:, None]).mul_(p)
-                entropy_slopes[some] = -(spread.to(hidden_MH.dtype) @ weight_VH) / temperature
+                entropy_slopes[some] = -_product(spread, weight_VH) / temperature
             if slopes is not None:
                 p = p.neg_()
                 p[place, token_M[some]] += 1
-                slopes[some] = (p.to(hidden_MH.dtype) @ weight_VH) / temperature
+                slopes[some] = _product(p, weight_VH) / temperature
         ctx.save_for_backward(slopes, entropy_slopes)
         return logprob_M, entropy_M
 
@@ -110,3 +115,10 @@ class _TokenLogprobs(torch.autograd.Function):
         if entropy_slopes is not None:
             grad_MH += entropy_grad_M[:, None] * entropy_slopes.float()
         return grad_MH.to(slopes.dtype), None, None, None, None, None, None
+
+
+def _product(p_MV: Tensor, weight_VH: Tensor) -> Tensor:
+    """p W in the dtype of W. float16 would take small probabilities for zero, so they are enlarged for the product."""
+    if weight_VH.dtype != torch.float16:
+        return p_MV.to(weight_VH.dtype) @ weight_VH
+    return ((p_MV * 2.0**10).to(torch.float16) @ weight_VH) * 2.0**-10

@@ -77,18 +77,29 @@ def hardware(name: str, count: int = 1) -> Hardware:
     """
     if name not in NAMES:
         raise ConfigError(f"unknown hardware {name!r}: choose {', '.join(NAMES)}")
-    if count < 1:
-        raise ConfigError(f"--gpus is {count}: give 1 or more")
+    if count < 1 or (name == "cpu" and count > 1):
+        raise ConfigError(f"--gpus is {count}: give 1 or more GPUs, or the whole CPU once")
     device = GPUS[name] if name in GPUS else measured_cpu()
     return Hardware(**{**vars(device), "count": count})
 
 
 def detect() -> str:
-    """The GPU of this machine if the table has it, else `cpu`."""
+    """The GPU of this machine, `cpu` where there is none.
+
+    Raises:
+        ConfigError: a GPU that is not in the table, or with another memory.
+    """
     import torch
 
-    words = torch.cuda.get_device_name(0).lower().replace("-", " ").split() if torch.cuda.is_available() else []
-    return next((name for name in GPUS if name in words), "cpu")
+    if not torch.cuda.is_available():
+        return "cpu"
+    told, memory = torch.cuda.get_device_name(0), torch.cuda.get_device_properties(0).total_memory
+    name = next((n for n in GPUS if n in told.lower().replace("-", " ").split()), None)
+    if name is None or not 0.85 < memory / GPUS[name].memory < 1.15:
+        raise ConfigError(
+            f"no plans for this GPU ({told}, {memory / 1e9:.0f} GB): give --gpu, one of {', '.join(NAMES)}"
+        )
+    return name
 
 
 def measured_cpu() -> Hardware:

@@ -15,7 +15,7 @@ from transformers.pytorch_utils import Conv1D
 from selfsame.data.processor import MARKERS, DataProcessor
 from selfsame.errors import ConfigError
 from selfsame.model.attention import MATMUL
-from selfsame.model.base import explained, grow_embeddings, load_tokenizer, locate_model
+from selfsame.model.base import explained, grow_embeddings, load_tokenizer, locate_model, refuse_unsupported
 from selfsame.model.fused import FusedLinear
 from selfsame.model.roles import LoraRoles, check_fits
 from selfsame.model.settings import ModelSettings
@@ -45,6 +45,7 @@ def skeleton(settings: ModelSettings, hardware: Hardware, processor: DataProcess
         raise ConfigError("selfsame plan knows adapters only: leave model.tuning at lora")
     with explained(settings.base):
         config = AutoConfig.from_pretrained(locate_model(settings.base), revision=settings.revision)
+    refuse_unsupported(settings.base, config)
     dtype = hardware.dtype if settings.dtype == "auto" else settings.dtype
     with explained(settings.base), META:
         base: Any = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype))

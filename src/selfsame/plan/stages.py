@@ -65,7 +65,8 @@ class Probe:
         rows = spread(self._items(stage), max(1, math.ceil(size / self.hardware.count)))
         if stage == "ppo":
             rows = [self._row_of(prompt, settings) for prompt in rows]
-        groups = micro_batches([_length(row) for row in rows], settings.token_budget)
+        kind = torch.device("cpu" if self.hardware.is_cpu else "cuda")
+        groups = micro_batches([_length(row) for row in rows], settings.token_budget, kind)
         widths = [(len(group), max(_length(rows[i]) for i in group)) for group in groups]
         large = {max(range(len(groups)), key=lambda g, p=power: widths[g][0] * widths[g][1] ** p) for power in (1, 2)}
         passes = [self._pass(stage, settings, [rows[i] for i in groups[g]], widths[g]) for g in sorted(large)]
@@ -113,13 +114,13 @@ class Probe:
     # --- the trainers ------------------------------------------------------------------------------------------------
 
     def _sft(self, settings: Any) -> Any:
-        plain: Any = settings.model_copy(update={"persona_weight": 1.0})
+        plain: Any = settings.model_copy(update={"persona_weight": 1.0, "token_budget": 2**30})
         with META:
             trainer = SFTTrainer(self.roles, train=[None], settings=plain)  # pyright: ignore
         return trainer, lambda rows: next(iter(trainer.minibatches(rows, 0)))
 
     def _reward(self, settings: Any) -> Any:
-        plain: Any = settings.model_copy(update={"sampled_share": 0.0})
+        plain: Any = settings.model_copy(update={"sampled_share": 0.0, "token_budget": 2**30})
         with META:
             trainer = RewardTrainer(self.roles, pairs=[None], settings=plain)  # pyright: ignore
         return trainer, lambda rows: next(iter(trainer.minibatches(rows, 0)))

@@ -96,7 +96,7 @@ class MetricsTracker:
             "total_cost": None if gpu_cost is None or storage_cost is None else gpu_cost + storage_cost,
             "peak_memory_bytes": self._peaks["rss"],
             "peak_gpu_memory_bytes": self._peaks["cuda"],
-            "estimated_gpus": estimate_gpus(self._peaks["cuda"] or self._peaks["rss"]),
+            "estimated_gpus": estimate_gpus(self._peaks["cuda"]),
             "notes": self._notes(),
         }
 
@@ -152,7 +152,7 @@ def savings_between(
     memory = memory_key(mine, theirs)
     keys = {"time": "total_seconds", "cost": "total_cost", "memory": memory}
     saved = {f"{name}_saved_percent": percent_saved(mine.get(key), theirs.get(key)) for name, key in keys.items()}
-    gpus = [estimate_gpus(bill.get(memory), gpu_memory_gb) for bill in (mine, theirs)]
+    gpus = [estimate_gpus(bill.get("peak_gpu_memory_bytes"), gpu_memory_gb) for bill in (mine, theirs)]
     return saved | {"estimated_gpus_saved_percent": percent_saved(*gpus)}
 
 
@@ -163,8 +163,8 @@ def memory_key(*bills: Mapping[str, Any]) -> str:
 
 
 def estimate_gpus(peak_bytes: float | None, gpu_memory_gb: float = T4_MEMORY_GB) -> int | None:
-    """GPUs of so much memory (in 10^9 bytes) that would hold a measured peak: an estimate, which supposes that the memory
-    can be divided evenly. None where the peak was not measured."""
+    """GPUs of so much memory (in 10^9 bytes) that would hold the measured peak of a GPU's process: an estimate, which supposes
+    that the memory can be divided evenly. None where it was not measured on a GPU."""
     if peak_bytes is None or not math.isfinite(peak_bytes) or peak_bytes <= 0:
         return None
     return math.ceil(peak_bytes / (gpu_memory_gb * _BYTES_PER_GB))
