@@ -75,7 +75,7 @@ CASES = (
         "ppo",
         ("--adapters", "upper", "--critic", "policy"),
         settings=(),
-        against="PPO, adapters in the upper half",
+        against="PPO, 4 replies to a prompt",
     ),
     Case("PPO, LoRA for full fine-tuning*", "ppo", theirs=("--adapters", "none"), settings=("default",)),
 )

@@ -77,8 +77,8 @@ def check_table(record: dict[str, Any]) -> str:
         [
             *lines,
             "",
-            "Ratio: predicted over measured, with the speed of products and operations measured before the steps. The shares of"
-            " that speed which the plan counts on were measured on the shape 10m: its rows are a calibration, the others a test.",
+            "Ratio: predicted over measured, with the speed of products and operations measured before the steps. The shares"
+            " of it which the plan counts on were measured on the shape 10m: its rows are a calibration, the others a test.",
         ]
     )
 

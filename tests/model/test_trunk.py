@@ -121,6 +121,7 @@ def test_blocks_that_pass_on_more_than_hidden_states_are_computed_every_time(tin
     blocks[0].forward, blocks[1].forward = leaves_something, takes_it
     with pytest.warns(UserWarning, match="every pass computes all blocks"):
         assert trunk_of(model, 1) is None
+    assert blocks[0].forward is leaves_something
     del blocks[0].forward, blocks[1].forward
     assert trunk_of(model, 1) is not None
     torch.testing.assert_close(hidden_states(model, branch(PROMPTS, REPLIES)), plain)

@@ -85,7 +85,7 @@ def test_unmeasured_storage_is_unknown_not_zero() -> None:
 def test_peak_memory_is_that_of_the_process() -> None:
     peak = MetricsTracker(gpus=0).track_cost()["peak_memory_bytes"]
     now = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    assert 50_000_000 < peak <= now
+    assert 50_000_000 < peak <= 1.05 * now  # Linux keeps the two counts apart, and neither to the byte
 
 
 def test_peak_memory_is_not_that_of_the_parent() -> None:

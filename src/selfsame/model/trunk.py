@@ -34,9 +34,9 @@ class Trunk:
         self._given: Tensor | None = None
         self._listening = False
         self.depth = model.config.num_hidden_layers - upper
-        self.blocks = list(blocks_of(model)[1][: self.depth])
-        for k, block in enumerate(self.blocks):
-            block.forward = partial(self._forward, k, block.forward)
+        self._own = [(block, block.forward) for block in blocks_of(model)[1][: self.depth]]
+        for k, (block, forward) in enumerate(self._own):
+            block.forward = partial(self._forward, k, forward)
 
     @torch.no_grad()
     def states(
@@ -105,8 +105,8 @@ class Trunk:
 
     def let_go(self) -> None:
         """Gives the blocks their own `forward` back."""
-        for block in self.blocks:
-            del block.forward
+        for block, forward in self._own:
+            block.forward = forward
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 from selfsame.errors import ConfigError
 
-TRAINING_SHARE = 0.5
+TRAINING_SHARE = 0.4
 """Of the peak of a large matrix product, in passes over many tokens: between the record's stages (see EFFICIENCY_SOURCE)."""
 DECODING_SHARE = 0.2
 """The same while sampling, a token of each reply at a time."""
 EFFICIENCY_SOURCE = (
-    "benchmarks/results/cpu-10m.json (a Llama of 10M parameters, bfloat16, one thread of an AMD EPYC): 50 % of the peak in"
+    "benchmarks/results/cpu-10m.json (a Llama of 10M parameters, bfloat16, one thread of an AMD EPYC): 40 % of the peak in"
     " training, 20 % in sampling"
 )
 LAUNCH_SECONDS = 10e-6
