@@ -245,7 +245,7 @@ def _owner(memory: str) -> str:
 def _resource_line(run: Mapping[str, Any], memory: str) -> list[str]:
     peak = run["bill"].get(memory)
     seconds = [run["seconds"][stage] for stage in STAGES]
-    gpus = estimate_gpus(peak)
+    gpus = estimate_gpus(run["bill"].get("peak_gpu_memory_bytes"))
     sizes = [peak, run["role_bytes"], run["checkpoint_bytes"]]
     shown = [UNKNOWN if size is None else f"{size / 10**6:,.0f} MB" for size in sizes]
     times = [f"{value:,.1f}" for value in (*seconds, sum(seconds))]

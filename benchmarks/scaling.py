@@ -206,7 +206,8 @@ def _panel(panel: Any, axis: str, measurements: list[dict[str, Any]]) -> None:
         panel.set_xticks(ticks, names)
         panel.minorticks_off()
     panel.set_xlabel(axis)
-    panel.legend(fontsize=7, loc="upper right")
+    if panel.get_legend_handles_labels()[0]:
+        panel.legend(fontsize=7, loc="upper right")
 
 
 def main(arguments: list[str] | None = None) -> None:

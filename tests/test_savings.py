@@ -87,7 +87,7 @@ def test_cost_is_given_where_it_has_a_price_and_only_there(measured):
 def test_a_run_that_was_stopped_is_said_to_be(measured, tmp_path, capsys):
     record = read_json(measured / "savings.json")
     record["runs"][1]["starts"] = 2
-    assert "lost steps: full (2 starts)" in savings.table(record)
+    assert "took): full (2 starts)" in savings.table(record)
     shutil.copy(measured / "savings.json", tmp_path)
     write_json(tmp_path / "savings.json", {"starts": {"lora": 1}})
     assert savings.main(["table", str(tmp_path / "savings.json")]) == 2
