@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from benchmarks import savings
 
+from benchmarks import savings
 from commands import tiny_run
 from selfsame.errors import ConfigError
 from selfsame.run.directory import read_json, write_json
