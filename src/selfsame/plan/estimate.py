@@ -266,7 +266,7 @@ class _Planner:
             "replies are counted at full length (max_new_tokens)",
             f"hardware: {hardware.source}",
             f"share of the peak: {EFFICIENCY_SOURCE}",
-            "memory is an estimate too, nearly always within a third on the CPU it was checked on; leave some room",
+            "memory is an estimate too (tests hold it to a factor of 1.5 of what trainers keep on a CPU): leave some room",
         ]
         how = "measured" if hardware.is_cpu else "assumed"
         notes.append(f"an operation takes {hardware.launch * 1e6:.0f} microseconds at least ({how})")
