@@ -11,6 +11,10 @@ import numpy as np
 from scipy import stats
 
 
+FEWEST_GROUPS = 5
+"""For the interval of a correlation: resamples of three or four points say the same again and again, or nothing."""
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A value with its interval (NaN where nothing can be said). `count`: items behind it; `missing`: items that could
@@ -146,7 +150,8 @@ class Bootstrap:
         groups: Sequence[Hashable] | None = None,
     ) -> Estimate:
         """A statistic of items that carry a number in each column and occur as often as their weight says: a function of
-        columns (N,) and weights (R, N) to (R,) values. Items with a number that is not finite are missing."""
+        columns (N,) and weights (R, N) to (R,) values. Items with a number that is not finite are missing; of fewer than
+        `FEWEST_GROUPS` groups there is no interval."""
         items_NC = np.column_stack([np.asarray(column, dtype=float) for column in columns])
         known_N = np.array([math.isfinite(math.fsum(map(abs, item))) for item in items_NC], dtype=bool)
         names = [name for name, known in zip(_names(items_NC, groups), known_N, strict=True) if known]
@@ -156,7 +161,7 @@ class Bootstrap:
         if math.isnan(value):
             return Estimate(math.nan, math.nan, math.nan, 0, len(items_NC))
         index = {name: i for i, name in enumerate(dict.fromkeys(names))}
-        if len(index) < 2:
+        if len(index) < FEWEST_GROUPS:
             return Estimate(value, math.nan, math.nan, len(names), missing)
         draws_RG, group_N = self._draws(len(index)), [index[name] for name in names]
         size = max(1, 2**20 // len(names))  # resamples at a time, for the memory
