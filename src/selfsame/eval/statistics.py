@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-
 FEWEST_GROUPS = 5
 """For the interval of a correlation: resamples of three or four points say the same again and again, or nothing."""
 
