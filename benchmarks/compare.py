@@ -81,7 +81,8 @@ CASES = (
 )
 NOTE = (
     "Ratios above 1: Selfsame is faster. `default`: the peer as it comes; `best`: with the settings in "
-    "`benchmarks/README.md`. In brackets: smallest and largest ratio of the rounds. * not the same algorithm on both sides."
+    "`benchmarks/README.md`. In brackets: smallest and largest ratio of the rounds. * not the same algorithm on both sides;"
+    " lines that name a critic are held against trl's PPO with adapters in all blocks and a critic of its own."
 )
 
 

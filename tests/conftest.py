@@ -9,6 +9,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("WANDB_SILENT", "true")
 
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ from transformers import (
     Qwen3Config,
     SmolLM3Config,
 )
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # what a shell gives a program that it starts in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CORPUS = [
     "I have two dogs and teach chemistry at a small school.",

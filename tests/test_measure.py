@@ -29,7 +29,7 @@ def test_agreement(selfsame, tmp_path):
     file, out = make(tmp_path, "r.jsonl", lines(RATED) + "{\n"), tmp_path / "out.json"
     done = selfsame("agreement", file, "--model", selfsame.model, "--json", out)
     assert done.code == 0 and "ceiling: one person" in done.out and "floor: length" in done.out
-    assert f"{file}:17: not JSON" in done.err
+    assert f"{file}:17: is not JSON" in done.err
     result = json.loads(out.read_text())
     assert [(t["rating"], t["rows"]) for t in result["tables"]] == [("overall", 16), ("uses_persona", 16)]
     assert result["rejected"] and result["fitted_on"] == {}  # fitted with another model's likelihoods

@@ -146,8 +146,7 @@ def _plan(arguments: list[str]) -> None:
     config, _ = read_config(rest)
     if options.gpus < 1 or not (options.hours is None or 0 < options.hours < 1e6):
         raise ConfigError(f"--gpus ({options.gpus}) must be at least 1, --hours ({options.hours}) above 0")
-    if options.json:
-        _check_writable(Path(options.json))
+    _check_writable(options.json)
     from selfsame.plan.command import show
 
     show(config, options.gpu, options.gpus, options.hours, options.json)
@@ -168,8 +167,7 @@ def _evaluate(arguments: list[str]) -> None:
     )
     parser.add_argument("--seed", type=_number, help="of sampling and resampling (default: the run's)")
     options = parser.parse_args(arguments)
-    if options.json:
-        _check_writable(Path(options.json))
+    _check_writable(options.json)
     from selfsame.pipeline import evaluate_model
     from selfsame.report.tables import rows_of, text_table
     from selfsame.run.directory import write_json
@@ -256,8 +254,7 @@ def _measure(command: str, arguments: list[str]) -> None:
     parser = _parser(command, measure.DESCRIPTIONS[command])
     measure.add_options(parser, command)
     options = parser.parse_args(arguments)
-    if options.json:
-        _check_writable(Path(options.json))
+    _check_writable(options.json)
     measure.run(command, options)
 
 
@@ -281,7 +278,7 @@ def _data(arguments: list[str]) -> None:
     if options.action == "convert":
         if not options.out:
             raise ConfigError("data convert needs --out FILE")
-        _check_writable(Path(options.out))
+        _check_writable(options.out)
         if Path(options.path).exists() and Path(options.out).exists() and Path(options.path).samefile(options.out):
             raise ConfigError(f"--out {options.out} is the file to convert: give another one")
     loader = DatasetLoader(load_config(values={"data": {"path": options.path, "format": options.format}}).data)
@@ -326,8 +323,11 @@ def _number(text: str) -> int:
     return int(text)
 
 
-def _check_writable(path: Path) -> None:
+def _check_writable(file: str | None) -> None:
     """Told before the work, not after it."""
+    if not file:
+        return
+    path = Path(file)
     if path.exists() and not path.is_file():  # a device would be replaced by a file
         raise ConfigError(f"{path} is not a file (but a folder or a device): give a file name")
     if not path.parent.is_dir():

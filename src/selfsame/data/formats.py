@@ -172,13 +172,18 @@ def _read_jsonl(text: str, path: Path) -> Iterator[_Row]:
 
 
 def _parse_json(row: str, id: str) -> Dialogue:
+    return from_record(json_object(row), id)
+
+
+def json_object(row: str) -> dict[str, Any]:
+    """The object in a line of JSON; ValueError says what else is there."""
     try:
         record = json.loads(row)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"is not JSON: {error}") from None
     if not isinstance(record, dict):
         raise ValueError(f"is not a JSON object: {row:.60}")
-    return from_record(record, id)
+    return record
 
 
 def from_record(record: Mapping[str, Any], id: str) -> Dialogue:

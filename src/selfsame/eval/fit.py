@@ -171,10 +171,12 @@ class Fitted:
     row_hashes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
+        """As JSON takes it."""
         return asdict(self) | {"row_hashes": " ".join(self.row_hashes)}
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Fitted:
+        """From what `to_dict` gave."""
         ridge: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content["ridge"].items()}
         hashes = tuple(content["row_hashes"].split())
         features, sets = tuple(content["features"]), tuple(content["sets"])
@@ -194,6 +196,7 @@ class FittedScorer:
         return f"fitted quality of a {self.fitted.level}"
 
     def score(self, rows: Sequence[RatedReply]) -> list[float]:
+        """A number for each row; NaN for rows of the other kind, and where a feature says nothing."""
         mine = [(row.reply is None) == (self.fitted.level == "dialogue") for row in rows]
         chosen = [row for row, keep in zip(rows, mine, strict=True) if keep]
         by_name = {s.name: s for s in features_of(self.likelihood)}

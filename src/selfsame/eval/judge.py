@@ -59,6 +59,7 @@ class ModelJudge:
         self.columns = _columns(model, self.model.config.id2label)
 
     def probabilities(self, pairs: Sequence[Pair]) -> np.ndarray:
+        """(N, 3) in the order of `LABELS`; NaN where a side has no word."""
         found_N3 = np.full((len(pairs), 3), np.nan)
         known = [k for k, pair in enumerate(pairs) if all(map(words, pair))]
         known.sort(key=lambda k: len(pairs[k][0]) + len(pairs[k][1]))

@@ -3,14 +3,13 @@ prompts with candidates. A row that cannot be used is told with its file and lin
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from selfsame.data.formats import read_text
+from selfsame.data.formats import json_object, read_text
 from selfsame.errors import DataError
 from selfsame.types import Persona, RejectedRow, clean_persona
 
@@ -129,12 +128,9 @@ class _Reason(Exception):
 
 def _object(line: str) -> dict[str, Any]:
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise _Reason(f"not JSON: {str(error)[:80]}") from error
-    if not isinstance(row, dict):
-        raise _Reason(f"not an object but {type(row).__name__}")
-    return row
+        return json_object(line)
+    except ValueError as error:
+        raise _Reason(str(error)[:100]) from error
 
 
 def _rated(row: dict[str, Any], number: int) -> RatedReply:

@@ -71,6 +71,7 @@ class RuleJudge:
     name: str = "rules"
 
     def probabilities(self, pairs: Sequence[Pair]) -> np.ndarray:
+        """(N, 3) in the order of `LABELS`; NaN where a side has no word."""
         found_N3 = np.full((len(pairs), 3), (1 - self.sure) / 2)
         for row, (premise, hypothesis) in zip(found_N3, pairs, strict=True):
             if words(premise) and words(hypothesis):

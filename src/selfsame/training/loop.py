@@ -26,8 +26,8 @@ from selfsame.run.logger import Progress, RunLogger
 from selfsame.training.settings import OptimiserSettings
 
 DATA_ORDER, MINIBATCH_ORDER = 1, 3
-"""What random numbers are for; replies have 2 (`rollout/sampler.py`). No two uses share a stream, except that the replies which
-the reward stage samples and those of PPO's first steps do, to other prompts and of another role."""
+"""What random numbers are for; replies have 2 (`rollout/sampler.py`). No two uses share a stream, but for the samples of the
+reward stage and of PPO's first steps: to other prompts, and of another role."""
 SHOWN = ("loss", "accuracy", "reward", "kl")
 """Metrics shown beside the progress bar."""
 
@@ -176,9 +176,8 @@ class Optimiser:
 
     def detach(self) -> None:
         """Lets go of the parameters, so that those of roles which are replaced take no memory beside the new ones."""
-        self.parameters.clear()
-        self.adam.param_groups.clear()
-        self.adam.state.clear()
+        for held in (self.parameters, self.adam.param_groups, self.adam.state):
+            held.clear()
 
     def backward(self, loss: Tensor) -> None:
         """Adds the gradient of a part of the loss."""
