@@ -101,6 +101,21 @@ class Example:
             yield self.prompt(k), reply
 
 
+LABELS = ("contradiction", "neutral", "entailment")
+"""What the first sentence of a pair may say about the second, in the order of a judge's probabilities."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledPair:
+    """Two sentences and what the first says about the second, one of `LABELS`. `group`: where both are from; rows of one
+    group are resampled together."""
+
+    premise: str
+    hypothesis: str
+    label: str
+    group: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class PreferencePair:
     """Two replies to one prompt and why the rejected one is worse (`data/generator.py` lists the reasons)."""

@@ -17,9 +17,10 @@ from conftest import make_tokenizer
 from selfsame.errors import ConfigError, DataError
 from selfsame.eval.judge import ModelJudge, judge_pairs, judge_text, load_judge
 from selfsame.eval.ranking import rank_rows, rank_text
-from selfsame.eval.rows import LABELS, LabelledPair, RankedPrompt, read_candidates, read_pairs
+from selfsame.eval.rows import RankedPrompt, read_candidates, read_pairs
 from selfsame.eval.rules import RuleJudge
 from selfsame.eval.statistics import Bootstrap
+from selfsame.types import LABELS, LabelledPair
 
 FEW = Bootstrap(200)
 SAID = [

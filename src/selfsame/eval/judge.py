@@ -1,11 +1,13 @@
-"""Does one sentence contradict another, follow from it, or neither? Two judges behind one interface: rules, which need
-nothing, and any natural-language-inference model. How good a judge is belongs beside every number made with it."""
+"""Does one sentence contradict another, follow from it, or neither? Three judges behind one interface: rules, which need
+nothing; the judge in the package, an adapter on the bundled base; and any natural-language-inference model. How good a judge
+is belongs beside every number made with it."""
 
 from __future__ import annotations
 
 import importlib.resources
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,9 +15,13 @@ import numpy as np
 
 from selfsame.data.keywords import words
 from selfsame.errors import ConfigError
-from selfsame.eval.rows import LABELS, LabelledPair
 from selfsame.eval.rules import Pair, RuleJudge
 from selfsame.eval.statistics import Bootstrap
+from selfsame.types import LABELS, LabelledPair
+
+BUNDLED_JUDGE = "selfsame-judge"
+"""The judge in the package; `judge_model/` says how it was made."""
+RECORD = "judge.json"
 
 
 class Judge(Protocol):
@@ -24,9 +30,52 @@ class Judge(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def threshold(self) -> float:
+        """From which probability on a pair counts as a contradiction where false alarms matter."""
+        ...
+
     def probabilities(self, pairs: Sequence[Pair]) -> np.ndarray:
         """(N, 3) probabilities in the order of `LABELS`; a row of NaN where nothing can be said."""
         ...
+
+
+class AdapterJudge:
+    """A `judge` role: an adapter and a head on a base model, in a folder that `judge_model` wrote. What it was asked once it
+    remembers.
+
+    Args:
+        name: a folder with `judge.json`, or `selfsame-judge` for the one in the package.
+
+    Raises:
+        SelfsameError: the folder is incomplete, or its base model is not there.
+    """
+
+    def __init__(self, name: str = BUNDLED_JUDGE) -> None:
+        from selfsame.model.pairs import PairModel
+        from selfsame.model.roles import load_roles
+        from selfsame.model.settings import LoraSettings, ModelSettings
+
+        folder = judge_folder(name)
+        self.name, record = name, json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        self.threshold: float = record["threshold"]
+        roles = load_roles(ModelSettings(base=record["base"], lora=LoraSettings(**record["lora"])))
+        roles.load("judge", folder)
+        self.model, self._known = PairModel(roles), {}
+
+    def probabilities(self, pairs: Sequence[Pair]) -> np.ndarray:
+        """(N, 3) in the order of `LABELS`; NaN where a side has no word."""
+        new = [pair for pair in dict.fromkeys(pairs) if pair not in self._known and all(map(words, pair))]
+        if new:
+            self._known |= dict(zip(new, self.model.probabilities(new).numpy(), strict=True))
+        nothing = np.full(len(LABELS), np.nan)
+        return np.array([self._known.get(pair, nothing) for pair in pairs]).reshape(-1, len(LABELS))
+
+
+def judge_folder(name: str) -> Path:
+    """Where the judge of that name is."""
+    bundled = importlib.resources.files("selfsame") / "model" / "bundled" / "judge"
+    return Path(str(bundled)) if name == BUNDLED_JUDGE else Path(name)
 
 
 class ModelJudge:
@@ -40,6 +89,8 @@ class ModelJudge:
     Raises:
         ConfigError: there is no such model, or its labels are not those of natural-language inference.
     """
+
+    threshold = 0.5
 
     def __init__(self, model: str, batch_size: int = 32, max_length: int = 256) -> None:
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -88,19 +139,29 @@ def _columns(model: str, labels: dict[int, str]) -> list[int]:
     return [found[label[:7]] for label in LABELS]
 
 
-def load_judge(name: str = "rules") -> Judge:
-    """The judge of that name: `rules`, or a model's hub id or folder."""
-    return RuleJudge() if name == "rules" else ModelJudge(name)
+@lru_cache(maxsize=4)
+def load_judge(name: str = BUNDLED_JUDGE) -> Judge:
+    """The judge of that name: `selfsame-judge`, `rules`, a folder that `judge_model` wrote, or an NLI model's hub id or
+    folder. It is loaded once in a process."""
+    if name == "rules":
+        return RuleJudge()
+    return AdapterJudge(name) if (judge_folder(name) / RECORD).is_file() else ModelJudge(name)
 
 
 def held_out_record(name: str) -> dict[str, Any] | None:
-    """What is known of a judge's accuracy on pairs it was not made on; None where nothing is. A model's folder may hold a
-    `judge.json` with it; those of the package are in `judges.json` beside this file."""
-    own = Path(name) / "judge.json"
-    if own.is_file():
-        return json.loads(own.read_text(encoding="utf-8"))
-    file = importlib.resources.files("selfsame") / "eval" / "judges.json"
-    return json.loads(file.read_text(encoding="utf-8")).get(name) if file.is_file() else None
+    """What is known of a judge's accuracy on pairs it was not made on, by set; None where nothing is. It is in `judge.json`
+    in the folder of a judge; that of the rules is beside the judge in the package, on the same pairs."""
+    file = judge_folder(BUNDLED_JUDGE if name == "rules" else name) / RECORD
+    if not file.is_file():
+        return None
+    return json.loads(file.read_text(encoding="utf-8")).get("rules" if name == "rules" else "held_out")
+
+
+def judge_summary(judge: Judge) -> dict[str, Any]:
+    """A judge's name, its threshold, and its balanced accuracy by held-out set (none known: empty), to stand beside numbers."""
+    known = held_out_record(judge.name) or {}
+    accuracy = {name: result["balanced_accuracy"]["value"] for name, result in known.items()}
+    return {"name": judge.name, "threshold": judge.threshold, "balanced_accuracy": accuracy}
 
 
 # --- how good is a judge ------------------------------------------------------------------------------------------------
@@ -112,9 +173,10 @@ def judge_pairs(judge: Judge, rows: Sequence[LabelledPair], bootstrap: Bootstrap
     Returns:
         `{judge, rows, missing, balanced_accuracy, accuracy, recall: {label: estimate}, confusion: {label: {said: count}},
         held_out}`; balanced accuracy is the mean recall of the labels that occur, whatever their counts; pairs about which
-        the judge says nothing are missing, never wrong.
+        the judge says nothing are missing, never wrong. Where neutral or entailed pairs do not occur, the question is
+        whether a pair is a contradiction or not: the two probabilities count as one.
     """
-    found_N3 = judge.probabilities([(row.premise, row.hypothesis) for row in rows])
+    found_N3 = _among(judge.probabilities([(row.premise, row.hypothesis) for row in rows]), {row.label for row in rows})
     said = [None if np.isnan(p).any() else LABELS[int(np.argmax(p))] for p in found_N3]
     known = [(row, label) for row, label in zip(rows, said, strict=True) if label is not None]
     groups, missing = [row.group for row, _ in known], len(rows) - len(known)
@@ -138,6 +200,17 @@ def judge_pairs(judge: Judge, rows: Sequence[LabelledPair], bootstrap: Bootstrap
         },
         "held_out": held_out_record(judge.name),
     }
+
+
+def _among(found_N3: np.ndarray, labels: set[str]) -> np.ndarray:
+    """Probabilities with those of neutral and entailment added up under the one of them that occurs alone."""
+    alone = labels & set(LABELS[1:])
+    if len(alone) != 1:
+        return found_N3
+    k = LABELS.index(alone.pop())
+    merged_N3 = np.zeros_like(found_N3)
+    merged_N3[:, 0], merged_N3[:, k] = found_N3[:, 0], found_N3[:, 1:].sum(1)
+    return merged_N3
 
 
 def _recall_counts(label: str, said: str) -> list[float]:

@@ -1,15 +1,29 @@
-"""Does a reply draw on the persona? Keyword matching on stems, always to be read beside its reference rows: it pays for
-recitation (which scores near 100 %), and even a gold reply matches a random persona now and then."""
+"""Does a reply keep to the persona? Three numbers, never one: *expression* (draws on a trait where the persona is called for),
+*contradiction* (at odds with a trait or with an own earlier turn) and *recitation* (copies traits nobody asked for). A reply
+is consistent where it draws on the persona, contradicts nothing and recites nothing.
+
+Drawing on a trait is matched by words, so it is always to be read beside its reference rows: it pays for recitation, and
+even a gold reply matches a random persona now and then. A contradiction is what the judge says; its accuracy on held-out
+pairs belongs beside the number (`eval/judge.py`).
+"""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
-from selfsame.data.keywords import TraitMatcher, plain_match, trait_stems
+from selfsame.data.keywords import TraitMatcher, plain_match, sentences, trait_stems, words
+from selfsame.eval.judge import Judge, load_judge
+from selfsame.eval.rules import Pair
 from selfsame.eval.statistics import Bootstrap, Estimate
 from selfsame.types import Persona
+
+REMEMBERED = 8
+"""Own earlier turns that a reply is held against, the last ones."""
+COPIED_SHARE = 0.8
+"""A trait is copied where so much of its words, four at least, stands in the reply in one piece."""
 
 
 @dataclass(frozen=True)
@@ -20,13 +34,16 @@ class PersonaEvaluator:
     Args:
         matcher: knows how rare each stem is; without one every stem weighs the same.
         bootstrap: how intervals are made.
+        judge: of contradictions; None: the one in the package.
     """
 
     matcher: TraitMatcher = field(default_factory=TraitMatcher)
     bootstrap: Bootstrap = field(default_factory=Bootstrap)
+    judge: Judge | None = None
 
     def evaluate_batch_responses(self, personas: Sequence[Persona], responses: Sequence[str]) -> list[float]:
-        """1 where a content stem of the persona occurs in the reply, else 0; NaN where the persona has none."""
+        """Plain keyword matching: 1 where a content stem of the persona occurs in the reply, else 0; NaN where the persona
+        has none."""
         pairs = zip(personas, responses, strict=True)
         return [float(plain_match(p, r)) if _scorable(p) else math.nan for p, r in pairs]
 
@@ -35,11 +52,68 @@ class PersonaEvaluator:
         pairs = zip(personas, responses, strict=True)
         return [float(bool(self.matcher.drawn(p, r))) if _scorable(p) else math.nan for p, r in pairs]
 
+    def evaluate_contradiction(
+        self,
+        personas: Sequence[Persona],
+        responses: Sequence[str],
+        histories: Sequence[Sequence[str]] | None = None,
+    ) -> list[float]:
+        """1 where what the reply claims is at odds with a trait, or with one of the last `REMEMBERED` own turns, else 0 (also
+        for a reply that only asks); NaN for a reply without a word. `histories`: what was said before each reply, the
+        partner's turn last."""
+        judge = self.judge or load_judge()
+        before = histories if histories is not None else [("",)] * len(responses)
+        pairs = [claims(p, h, r) for p, h, r in zip(personas, before, responses, strict=True)]
+        said_M = judge.probabilities([pair for own in pairs for pair in own])[:, 0] >= judge.threshold
+        ends = list(itertools.accumulate(map(len, pairs)))
+        found = [float(said_M[end - len(own) : end].any()) for own, end in zip(pairs, ends, strict=True)]
+        return [value if words(reply) else math.nan for value, reply in zip(found, responses, strict=True)]
+
+    def evaluate_recitation(
+        self,
+        personas: Sequence[Persona],
+        responses: Sequence[str],
+        called: Sequence[Sequence[int]] | None = None,
+    ) -> list[float]:
+        """1 where the reply copies the wording of two traits or more, or of one that was not called for, else 0; NaN for a
+        reply without a word. `called`: for each reply the indices of the traits that the gold reply draws on, all of which
+        may be copied; where it is not given, one trait may be."""
+        found = []
+        for k, (persona, reply) in enumerate(zip(personas, responses, strict=True)):
+            copied = copied_traits(persona, reply)
+            allowed = set(called[k]) if called is not None else {min(copied, default=0)}
+            found.append(float(bool(copied - allowed)) if words(reply) else math.nan)
+        return found
+
+    def evaluate_each(
+        self,
+        personas: Sequence[Persona],
+        responses: Sequence[str],
+        histories: Sequence[Sequence[str]] | None = None,
+        called: Sequence[Sequence[int]] | None = None,
+    ) -> dict[str, list[float]]:
+        """`consistency`, `expression`, `contradiction`, `recitation` and `keywords` (plain matching) of each reply. A reply is
+        consistent (1) where it draws on the persona, contradicts nothing and recites nothing."""
+        found = {
+            "expression": self.evaluate_expression(personas, responses),
+            "contradiction": self.evaluate_contradiction(personas, responses, histories),
+            "recitation": self.evaluate_recitation(personas, responses, called),
+            "keywords": self.evaluate_batch_responses(personas, responses),
+        }
+        rows = zip(found["expression"], found["contradiction"], found["recitation"], strict=True)
+        return {"consistency": [_consistent(*row) for row in rows], **found}
+
     def evaluate_consistency(
-        self, personas: Sequence[Persona], responses: Sequence[str], groups: Sequence[Hashable] | None = None
+        self,
+        personas: Sequence[Persona],
+        responses: Sequence[str],
+        groups: Sequence[Hashable] | None = None,
+        histories: Sequence[Sequence[str]] | None = None,
+        called: Sequence[Sequence[int]] | None = None,
     ) -> Estimate:
-        """Share of replies in which a keyword of the persona occurs. `groups`: the dialogue of each reply."""
-        return self.bootstrap.share(self.evaluate_batch_responses(personas, responses), groups)
+        """Share of the replies that are consistent, of replies to prompts that call for the persona. `groups`: the dialogue
+        of each reply; `histories`, `called`: see `evaluate_contradiction` and `evaluate_recitation`."""
+        return self.bootstrap.share(self.evaluate_each(personas, responses, histories, called)["consistency"], groups)
 
     def compute_multi_turn_consistency(
         self, personas: Sequence[Persona], dialogues: Sequence[Sequence[str]]
@@ -53,6 +127,36 @@ class PersonaEvaluator:
         if not traits or not turns:
             return math.nan
         return len({i for turn in turns for i in self.matcher.drawn(traits, turn)}) / len(traits)
+
+
+def claims(persona: Persona, history: Sequence[str], reply: str) -> list[Pair]:
+    """The pairs that a judge is asked about a reply: each trait, and each of the last own turns, with what the reply says
+    apart from its questions. `history`: the partner's turns at even places."""
+    said = _statements(reply)
+    own = [text for turn in history[1::2][-REMEMBERED:] if (text := _statements(turn))]
+    return [(premise, said) for premise in dict.fromkeys((*persona, *own)) if words(said) and words(premise)]
+
+
+def copied_traits(persona: Persona, reply: str) -> set[int]:
+    """Indices of the traits whose wording stands in the reply (see `COPIED_SHARE`)."""
+    said = f" {' '.join(words(reply))} "
+    return {k for k, trait in enumerate(persona) if _is_copied(words(trait), said)}
+
+
+def _is_copied(trait: list[str], said: str) -> bool:
+    width = max(min(4, len(trait)), math.ceil(COPIED_SHARE * len(trait)))
+    starts = range(len(trait) - width + 1) if trait else ()
+    return any(f" {' '.join(trait[k : k + width])} " in said for k in starts)
+
+
+def _consistent(expression: float, contradiction: float, recitation: float) -> float:
+    if expression != 1.0:
+        return expression
+    return math.nan if math.isnan(contradiction) else float(not contradiction and not recitation)
+
+
+def _statements(text: str) -> str:
+    return " ".join(part for part in sentences(text) if not part.endswith("?"))
 
 
 def _scorable(persona: Persona) -> list[str]:

@@ -11,10 +11,8 @@ from typing import Any, TypeVar
 
 from selfsame.data.formats import json_object, read_text
 from selfsame.errors import DataError
-from selfsame.types import Persona, RejectedRow, clean_persona
+from selfsame.types import LABELS, LabelledPair, Persona, RejectedRow, clean_persona
 
-LABELS = ("contradiction", "neutral", "entailment")
-"""Of a pair of sentences, in the order of a judge's probabilities."""
 Row = TypeVar("Row")
 
 
@@ -52,16 +50,6 @@ class RatedReply:
             RatedReply(f"{self.id}/{k}", self.dialogue, self.persona, self.context[:k], self.context[k])
             for k in range(1, len(self.context), 2)
         ]
-
-
-@dataclass(frozen=True)
-class LabelledPair:
-    """Two sentences and what the first says about the second. `group`: rows of one group are resampled together."""
-
-    premise: str
-    hypothesis: str
-    label: str
-    group: str
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from selfsame.data.keywords import NUMBER_WORDS, TraitMatcher, content_stems, words
-from selfsame.eval.rows import LABELS
+from selfsame.types import LABELS
 
 CONTRADICTION, NEUTRAL, ENTAILMENT = range(len(LABELS))
 Pair = tuple[str, str]
@@ -62,11 +62,13 @@ class RuleJudge:
 
     Args:
         sure: probability of the label that a rule gives; the other two share the rest.
+        threshold: as every judge has it: the label that a rule gives counts.
         share: of a sentence's content words, by rarity, that have to occur in the other for both to be about the same.
     """
 
     sure: float = 0.8
     share: float = 0.5
+    threshold: float = 0.5
     matcher: TraitMatcher = field(default_factory=TraitMatcher)
     name: str = "rules"
 
@@ -86,18 +88,18 @@ class RuleJudge:
         if _HYPOTHETICAL & (set(one) ^ set(other)):
             return NEUTRAL
         first, second = set(content_stems(" ".join(one))), set(content_stems(" ".join(other)))
-        negated = _negations(one) != _negations(other)
+        odd = negated(one) != negated(other)
         if self._clash(premise, hypothesis, one, other, first, second):
-            return NEUTRAL if negated else CONTRADICTION
+            return NEUTRAL if odd else CONTRADICTION
         if self._about(first, second) >= self.share:
-            return CONTRADICTION if negated else ENTAILMENT if self._about(first, second) > 0.99 else NEUTRAL
+            return CONTRADICTION if odd else ENTAILMENT if self._about(first, second) > 0.99 else NEUTRAL
         return NEUTRAL
 
     def _clash(
         self, premise: str, hypothesis: str, one: list[str], other: list[str], first: set[str], second: set[str]
     ) -> bool:
         shared = first & second
-        if any((a in one and b in other) or (b in one and a in other) for a, b in _opposites()):
+        if opposite_words(one, other):
             return True
         numbers = [{_number(word) for word in side} - {""} for side in (one, other)]
         if all(numbers) and not numbers[0] & numbers[1] and {s for s in shared if not s.isdigit()}:
@@ -119,6 +121,11 @@ class RuleJudge:
         """Share of `of`, by rarity, that occurs in `own`."""
         mass = self.matcher.mass(of)
         return self.matcher.mass(own & of) / mass if mass else 0.0
+
+
+def opposite_words(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether one side has a word and the other its opposite."""
+    return any((a in one and b in other) or (b in one and a in other) for a, b in _opposites())
 
 
 @lru_cache(maxsize=1)
@@ -146,7 +153,7 @@ def _kinds(tokens: Sequence[str]) -> dict[str, set[str]]:
     return found
 
 
-def _negations(tokens: Sequence[str]) -> bool:
+def negated(tokens: Sequence[str]) -> bool:
     """Whether the sentence is negated: an odd number of negations."""
     return sum(token.replace("'", "") in _NEGATION or token.endswith("n't") for token in tokens) % 2 == 1
 

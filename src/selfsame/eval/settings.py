@@ -20,3 +20,6 @@ class EvaluationSettings(Settings):
     """Bootstrap resamples behind an interval."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     """Coverage of the intervals."""
+    judge: str = "selfsame-judge"
+    """Who says that a reply contradicts the persona or an own earlier turn: the judge in the package, `rules`, or an NLI
+    classifier's hub id or folder."""

@@ -8,7 +8,7 @@ between two systems is then best estimated on the pairs (`Bootstrap.difference` 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from selfsame.data.generator import PreferenceGenerator, TestItem
@@ -17,6 +17,7 @@ from selfsame.data.loader import persona_key
 from selfsame.errors import DataError
 from selfsame.eval.benchmark import BenchmarkEvaluator, draw_distractors, longest_candidate
 from selfsame.eval.engagement import EngagementEvaluator
+from selfsame.eval.judge import judge_summary, load_judge
 from selfsame.eval.persona import PersonaEvaluator
 from selfsame.eval.quality import QualityEvaluator
 from selfsame.eval.settings import EvaluationSettings
@@ -55,7 +56,7 @@ def evaluate_system(
         system: its name in tables.
 
     Returns:
-        `{system, items, left_out, metrics: {name: estimate}, references: {row: {name: estimate}}, settings, replies}`,
+        `{system, items, left_out, metrics: {name: estimate}, references: {row: {name: estimate}}, settings, judge, replies}`,
         estimates as `{value, low, high, count, missing}`; `left_out`: prompts whose persona is too long for the model.
     """
     tests = generator.create_test_sets(settings.consistency_size, settings.engagement_size)
@@ -67,10 +68,14 @@ def evaluate_system(
         replies = speak([item.prompt for item in calls])
         without = speak([item.prompt.with_persona(()) for item in calls])
         talk_replies = speak([item.prompt for item in talk])
-    persona = PersonaEvaluator(TraitMatcher([text for e in examples for text in (*e.persona, *e.turns)]), bootstrap)
+    judge, matcher = load_judge(settings.judge), TraitMatcher([t for e in examples for t in (*e.persona, *e.turns)])
+    persona = PersonaEvaluator(matcher, bootstrap, judge)
+        TraitMatcher([text for e in examples for text in (*e.persona, *e.turns)]), bootstrap, load_judge(settings.judge)
+    )
     held_out = random.Random(seed).sample(examples, min(settings.perplexity_size, len(examples)))
+    scores = _persona_scores(persona, [i.prompt.persona for i in calls], replies, calls)
     metrics = {
-        **_persona_scores(persona, [i.prompt.persona for i in calls], replies, calls),
+        **_shares(bootstrap, scores, calls),
         "engagement": _engagement(bootstrap, talk, talk_replies),
         **QualityEvaluator(bootstrap).compute_perplexity(roles, role, held_out),
         **_overlap(bootstrap, talk, talk_replies),
@@ -87,7 +92,8 @@ def evaluate_system(
         "metrics": _plain(metrics),
         "references": {row: _plain(scores) for row, scores in references.items()},
         "settings": {"sampling": sampling.model_dump(), "evaluation": settings.model_dump(), "seed": seed},
-        "replies": _reply_rows(persona, calls, replies),
+        "judge": judge_summary(judge),
+        "replies": _reply_rows(scores, calls, replies),
     }
 
 
@@ -132,13 +138,22 @@ def _that_fit(roles: Roles, items: Sequence[TestItem], reserve: int) -> list[Tes
 
 
 def _persona_scores(
-    evaluator: PersonaEvaluator, personas: Sequence[Persona], replies: Sequence[str], items: Sequence[TestItem]
+    evaluator: PersonaEvaluator,
+    personas: Sequence[Persona],
+    replies: Sequence[str],
+    items: Sequence[TestItem],
+    own: bool = True,
+) -> dict[str, list[float]]:
+    """Each reply's scores. `own`: these are the personas of the prompts, some traits of which are called for."""
+    histories = [i.prompt.history for i in items]
+    called = [i.traits if own else () for i in items]
+    return evaluator.evaluate_each(personas, replies, histories, called)
+
+
+def _shares(
+    bootstrap: Bootstrap, scores: Mapping[str, Sequence[float]], items: Sequence[TestItem]
 ) -> dict[str, Estimate]:
-    groups = _dialogues(items)
-    return {
-        "consistency": evaluator.evaluate_consistency(personas, replies, groups),
-        "expression": evaluator.bootstrap.share(evaluator.evaluate_expression(personas, replies), groups),
-    }
+    return {name: bootstrap.share(values, _dialogues(items)) for name, values in scores.items()}
 
 
 def _persona_references(
@@ -147,12 +162,13 @@ def _persona_references(
     """The same prompts: the gold reply; the model that is not told the persona; the persona recited; and the model's
     replies held against the persona of someone else."""
     own = [i.prompt.persona for i in items]
-    return {
+    rows = {
         "gold": _persona_scores(evaluator, own, [i.reply for i in items], items),
         "no_persona": _persona_scores(evaluator, own, without, items),
         "recitation": _persona_scores(evaluator, own, [" ".join(p) for p in own], items),
-        "random_persona": _persona_scores(evaluator, others(own, seed), replies, items),
+        "random_persona": _persona_scores(evaluator, others(own, seed), replies, items, own=False),
     }
+    return {name: _shares(evaluator.bootstrap, scores, items) for name, scores in rows.items()}
 
 
 def others(personas: Sequence[Persona], seed: int) -> list[Persona]:
@@ -217,23 +233,20 @@ def _dialogues(items: Sequence[TestItem]) -> list[str]:
     return [item.dialogue_id for item in items]
 
 
-def _reply_rows(evaluator: PersonaEvaluator, items: Sequence[TestItem], replies: Sequence[str]) -> list[dict[str, Any]]:
-    personas = [i.prompt.persona for i in items]
-    scores = zip(
-        evaluator.evaluate_batch_responses(personas, replies),
-        evaluator.evaluate_expression(personas, replies),
-        strict=True,
-    )
+def _reply_rows(
+    scores: Mapping[str, Sequence[float]], items: Sequence[TestItem], replies: Sequence[str]
+) -> list[dict[str, Any]]:
     return [
         {
-            "dialogue": i.dialogue_id,
-            "persona": list(i.prompt.persona),
-            "history": list(i.prompt.history),
-            "gold": i.reply,
+            "dialogue": item.dialogue_id,
+            "persona": list(item.prompt.persona),
+            "history": list(item.prompt.history),
+            "gold": item.reply,
+            "called": list(item.traits),
             "reply": reply,
-            "scores": {"consistency": consistency, "expression": expression},
+            "scores": {name: values[k] for name, values in scores.items()},
         }
-        for i, reply, (consistency, expression) in zip(items, replies, scores, strict=True)
+        for k, (item, reply) in enumerate(zip(items, replies, strict=True))
     ]
 
 

@@ -1,4 +1,4 @@
-"""Scalar heads on a role's hidden states: the reward of a reply, the value of a state."""
+"""Heads on a role's hidden states: the reward of a reply, the value of a state, what one sentence says about another."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from selfsame.errors import RunError
 from selfsame.model.branches import branch_batches, final_states, hidden_states, source_states
-from selfsame.types import Prompt
+from selfsame.types import LABELS, Prompt
 
 if TYPE_CHECKING:
     from selfsame.model.role_set import Roles
@@ -53,6 +53,21 @@ class ScalarHead(nn.Module):
             )
         self.gain /= std
         self.bias.copy_((self.bias - mean) / std)
+
+
+class LabelHead(nn.Module):
+    """Logits of the labels of a pair of sentences, in float32: `W h + b`. It starts undecided."""
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(hidden_size, len(LABELS))
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(..., 3) logits of hidden states (..., H)."""
+        with torch.autocast("cuda" if hidden.is_cuda else "cpu", enabled=False):
+            return self.linear(hidden.float())
 
 
 class RewardModel:

@@ -1,5 +1,5 @@
 """What a set of roles is, whether they are adapters on one base (`roles.py`) or full copies of it (`full.py`): named weights,
-some of them with a scalar head, that are used, trained, saved and loaded one by one.
+some of them with a head, that are used, trained, saved and loaded one by one.
 """
 
 from __future__ import annotations
@@ -17,10 +17,15 @@ from torch import Tensor, nn
 
 from selfsame.data.processor import DataProcessor
 from selfsame.errors import RunError
-from selfsame.model.heads import ScalarHead
+from selfsame.model.heads import LabelHead, ScalarHead
 from selfsame.model.trunk import Trunk
 
-HEADED_ROLES = ("reward", "value")
+HEADED_ROLES: dict[str, type[ScalarHead] | type[LabelHead]] = {
+    "reward": ScalarHead,
+    "value": ScalarHead,
+    "judge": LabelHead,
+}
+"""The roles that have a head, and its kind."""
 HEAD_FILE = "head.safetensors"
 
 
@@ -106,7 +111,7 @@ class Roles(ABC):
         """Gives a role its head, or makes a role that is a head alone (it reads another role's hidden states). The head is a
         copy of that of `like`, if it has one, or gives zero."""
         known = like is not None and like in self.heads
-        head = copy.deepcopy(self.heads[like]) if known else ScalarHead(self.config.hidden_size)  # pyright: ignore
+        head = copy.deepcopy(self.heads[like]) if known else HEADED_ROLES[role](self.config.hidden_size)  # pyright: ignore
         self.heads[role] = head.to(self.device)
 
     def remove(self, role: str) -> None:

@@ -135,7 +135,14 @@ def summary_lines(run_dir: str | Path) -> list[str]:
         lines += [_comparison_line(record) for record in read_json(folder / "comparisons.json")]
     if (folder / "reward.json").exists():
         lines.append(_reward_line(read_json(folder / "reward.json")))
-    return lines
+    judges = [content["judge"] for content in read_evaluations(RunDirectory(folder)).values() if "judge" in content]
+    return [*lines, *dict.fromkeys(map(_judge_line, judges))]
+
+
+def _judge_line(record: Mapping[str, Any]) -> str:
+    known = ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in record["balanced_accuracy"].items())
+    accuracy = f"balanced accuracy on held-out pairs: {known}" if known else "its accuracy is not known"
+    return f"Contradictions are told by {record['name']} ({accuracy})."
 
 
 def _comparison_line(record: Mapping[str, Any]) -> str:

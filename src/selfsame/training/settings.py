@@ -65,6 +65,19 @@ class RewardSettings(OptimiserSettings):
     """Samples of the SFT model on which the reward is normalised to mean 0, standard deviation 1."""
 
 
+class JudgeSettings(OptimiserSettings):
+    """The judge of contradictions, trained on labelled pairs of sentences."""
+
+    eval_every: int = Field(default=200, ge=1)
+    """Steps between evaluations on held-out pairs; the last step is always evaluated."""
+    epochs: float = Field(default=2, gt=0)
+    """Passes over the pairs."""
+    max_steps: int | None = Field(default=None, ge=1)
+    """At most so many steps."""
+    batch_size: int = Field(default=64, ge=1)
+    """Pairs a step."""
+
+
 class PPOSettings(OptimiserSettings):
     """Proximal policy optimisation against the reward model."""
 

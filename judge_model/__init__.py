@@ -1,0 +1,1 @@
+"""How the judge of contradictions in the package is made."""

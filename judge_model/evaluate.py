@@ -1,0 +1,78 @@
+"""How good the judge is on pairs it was not trained on, where it fails, and from which probability on a reply counts as
+contradicted."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from selfsame.data.keywords import NUMBER_WORDS, content_stems, words
+from selfsame.eval.judge import Judge, judge_pairs
+from selfsame.eval.persona import claims
+from selfsame.eval.rows import read_pairs
+from selfsame.eval.rules import negated, opposite_words
+from selfsame.eval.statistics import Bootstrap
+from selfsame.types import LABELS, Example, LabelledPair
+
+SETS = ("decode_turns", "decode_crossed", "decode_near", "prosecco", "persona")
+FALSE_ALARMS = 0.05
+"""Share of what people really said that may count as contradicted."""
+
+
+def held_out(judge: Judge, work: Path) -> dict[str, dict[str, Any]]:
+    """Balanced accuracy, recalls and confusion on each held-out set."""
+    found = {}
+    for name in SETS:
+        rows, _ = read_pairs(work / f"{name}.jsonl")
+        result = judge_pairs(judge, rows, Bootstrap())
+        kept = ("rows", "missing", "balanced_accuracy", "recall", "confusion")
+        found[name] = {key: result[key] for key in kept}
+    return found
+
+
+def errors(judge: Judge, work: Path, name: str = "decode_turns") -> dict[str, dict[str, float]]:
+    """Of each type of contradiction: how many there are, and how many the judge finds. A pair can be of several types."""
+    rows = [row for row in read_pairs(work / f"{name}.jsonl")[0] if row.label == LABELS[0]]
+    found_N = judge.probabilities([(row.premise, row.hypothesis) for row in rows]).argmax(1) == 0
+    counts: Counter[str] = Counter()
+    hits: Counter[str] = Counter()
+    for row, hit in zip(rows, found_N, strict=True):
+        for kind in kinds_of(row):
+            counts[kind] += 1
+            hits[kind] += bool(hit)
+    return {kind: {"pairs": count, "found": hits[kind] / count} for kind, count in counts.most_common()}
+
+
+def kinds_of(row: LabelledPair) -> list[str]:
+    """What the words of a contradiction show of how it contradicts."""
+    one, other = words(row.premise), words(row.hypothesis)
+    shared = set(content_stems(row.premise)) & set(content_stems(row.hypothesis))
+    kinds = {
+        "no content word in common": not shared,
+        "one side is negated": negated(one) != negated(other),
+        "opposite words": opposite_words(one, other),
+        "both name numbers": all(any(w.isdigit() or w in NUMBER_WORDS for w in side) for side in (one, other)),
+        "a side is longer than 25 words": max(len(one), len(other)) > 25,
+        "a side is a question": row.premise.strip().endswith("?") or row.hypothesis.strip().endswith("?"),
+    }
+    return [name for name, is_so in kinds.items() if is_so] or ["common topic, neither negated nor opposite words"]
+
+
+def choose_threshold(judge: Judge, examples: Sequence[Example], count: int = 2000) -> float:
+    """The probability that in `FALSE_ALARMS` of what people said (own turns against their persona and earlier turns) any of
+    these contradicts: calibrated on people that the judge may have been trained on, never on those that are reported."""
+    sites = [(e, k) for e in examples for k in range(len(e.replies))]
+    chosen = [sites[i] for i in np.random.default_rng(0).permutation(len(sites))[:count]]
+    pairs = [claims(e.persona, e.turns[: 2 * k + 1], e.replies[k]) for e, k in chosen]
+    found = iter(judge.probabilities([pair for own in pairs for pair in own])[:, 0])
+    highest = [max((float(next(found)) for _ in own), default=0.0) for own in pairs]
+    return float(np.quantile(np.nan_to_num(highest), 1 - FALSE_ALARMS))
+
+
+def write_record(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,58 @@
+"""Everything that the judge depends on beside the data: `recipe.yaml` holds the values it was made with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from selfsame.config import read_yaml
+from selfsame.errors import ConfigError
+from selfsame.model.settings import LoraSettings
+from selfsame.settings import Settings
+from selfsame.training.settings import JudgeSettings
+
+
+class PairCounts(Settings):
+    """Training pairs of each kind, at most; `corpus.py` says what they are."""
+
+    decode: int = Field(default=20_000, ge=0)
+    denied: int = Field(default=8_000, ge=0)
+    prosecco: int = Field(default=700, ge=0)
+    crossed: int = Field(default=9_000, ge=0)
+    near: int = Field(default=5_000, ge=0)
+    turns: int = Field(default=14_000, ge=0)
+    traits: int = Field(default=4_000, ge=0)
+    drawn: int = Field(default=9_000, ge=0)
+    part: int = Field(default=4_000, ge=0)
+
+
+class Recipe(Settings):
+    """The judge."""
+
+    seed: int = 0
+    pairs: PairCounts = PairCounts()
+    held_out_share: float = Field(default=0.1, gt=0, lt=0.5)
+    """Share of the groups of connected DECODE and ProSeCCo pairs that are not trained on."""
+    plain_share: float = Field(default=0.4, ge=0, le=1)
+    """Share of the pairs that are lower-cased and split into words as PersonaChat is."""
+    held_out_size: int = Field(default=2000, ge=10)
+    """Pairs of each label in a held-out set, at most."""
+    lora: LoraSettings = LoraSettings(rank=32, alpha=64)
+    training: JudgeSettings = JudgeSettings()
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Reads a recipe.
+
+    Raises:
+        ConfigError: it is empty, or a value cannot be.
+    """
+    content = read_yaml(path)
+    if not content:
+        raise ConfigError(f"{path} is empty: an empty recipe would silently be all defaults")
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e.get('input')!r})" for e in error.errors()]
+        raise ConfigError(f"{path}: " + "; ".join(lines)) from error

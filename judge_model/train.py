@@ -1,0 +1,75 @@
+"""Trains the judge and writes what the package holds of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from judge_model.corpus import SPC
+from judge_model.evaluate import choose_threshold, errors, held_out, write_record
+from judge_model.settings import Recipe
+from selfsame.data.loader import DatasetLoader
+from selfsame.data.settings import DataSettings
+from selfsame.eval.judge import RECORD, AdapterJudge
+from selfsame.eval.rows import read_pairs
+from selfsame.eval.rules import RuleJudge
+from selfsame.model.roles import load_roles
+from selfsame.model.settings import BUNDLED, ModelSettings
+from selfsame.run.checkpoint import CheckpointManager
+from selfsame.run.directory import RunDirectory
+from selfsame.run.environment import describe_environment
+from selfsame.run.logger import RunLogger
+from selfsame.training.judge import JudgeTrainer
+from selfsame.training.loop import Record
+
+WATCHED = 600
+"""Held-out pairs that are looked at while training: of a set that no reported number is computed on alone."""
+
+
+def train(recipe: Recipe, work: Path) -> None:
+    """Trains on `train.jsonl`, going on from the newest checkpoint."""
+    pairs, _ = read_pairs(work / "train.jsonl")
+    watched = pairs[:WATCHED]  # shuffled when they were made
+    roles = load_roles(ModelSettings(base=BUNDLED, lora=recipe.lora), recipe.seed)
+    record = Record(
+        CheckpointManager(work / "checkpoints"), RunLogger(RunDirectory(work)), save_every=100, samples_every=200
+    )
+    trainer = JudgeTrainer(
+        roles, pairs=pairs[WATCHED:], validation=watched, settings=recipe.training, seed=recipe.seed, record=record
+    )
+    trainer.train()
+
+
+def export(recipe: Recipe, work: Path, data: Path, folder: Path) -> dict[str, Any]:
+    """Writes the judge of the last checkpoint to `folder`: the adapter in half precision, its head, and `judge.json`."""
+    checkpoint = CheckpointManager(work / "checkpoints").load()
+    roles = load_roles(ModelSettings(base=BUNDLED, lora=recipe.lora), recipe.seed)
+    roles.load("judge", checkpoint.path / "judge")
+    roles.save("judge", folder)
+    adapter = folder / "adapter_model.safetensors"
+    save_file({n: t.to(torch.float16) for n, t in load_file(adapter).items()}, adapter)
+    record: dict[str, Any] = {"base": BUNDLED, "lora": recipe.lora.model_dump(exclude_defaults=True), "threshold": 0.5}
+    write_record(folder / RECORD, record)
+    judge, rules = AdapterJudge(str(folder)), RuleJudge()
+    examples = DatasetLoader(DataSettings(path=str(data / SPC))).load().train
+    record |= {
+        "threshold": choose_threshold(judge, examples),
+        "training_rows": _counts(work),
+        "held_out": held_out(judge, work),
+        "rules": held_out(rules, work),
+        "found": errors(judge, work),
+        "environment": describe_environment(),
+    }
+    write_record(folder / RECORD, record)
+    return record
+
+
+def _counts(work: Path) -> dict[str, int]:
+    import collections
+    import json
+
+    lines = (work / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    return dict(collections.Counter(json.loads(line)["kind"] for line in lines))
