@@ -70,8 +70,6 @@ def evaluate_system(
         talk_replies = speak([item.prompt for item in talk])
     judge, matcher = load_judge(settings.judge), TraitMatcher([t for e in examples for t in (*e.persona, *e.turns)])
     persona = PersonaEvaluator(matcher, bootstrap, judge)
-        TraitMatcher([text for e in examples for text in (*e.persona, *e.turns)]), bootstrap, load_judge(settings.judge)
-    )
     held_out = random.Random(seed).sample(examples, min(settings.perplexity_size, len(examples)))
     scores = _persona_scores(persona, [i.prompt.persona for i in calls], replies, calls)
     metrics = {
