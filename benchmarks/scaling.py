@@ -2,8 +2,8 @@
 
     python -m benchmarks.scaling run --json benchmarks/results/scaling.json
     python -m benchmarks.scaling plot benchmarks/results/scaling.json --png docs/scaling.png
-    python -m benchmarks.scaling check benchmarks/results/scaling.json
-    python -m benchmarks.scaling plan
+    python -m benchmarks.scaling check benchmarks/results/scaling.json --readme benchmarks/README.md --marker check
+    python -m benchmarks.scaling plan --readme benchmarks/README.md --marker plan
 
 Each measurement is a process of its own (two, for two processes), none beside another; the first step is not counted. What the
 JSON file holds already is not measured again.
@@ -28,6 +28,7 @@ from benchmarks.shapes import SHAPES
 from benchmarks.workload import Amount, build
 from selfsame.plan.hardware import copy_bandwidth, gemm_peak
 from selfsame.plan.probe import operation_seconds
+from selfsame.report.tables import update_readme
 from selfsame.run.directory import read_json, write_json
 from selfsame.run.environment import describe_environment
 
@@ -231,16 +232,25 @@ def main(arguments: list[str] | None = None) -> None:
         command.add_argument("json", type=Path)
         if name == "plot":
             command.add_argument("--png", type=Path, required=True)
-    commands.add_parser("plan")
+        else:
+            _table_options(command, "check")
+    _table_options(commands.add_parser("plan"), "plan")
     options = parser.parse_args(arguments)
-    if options.command == "plan":
-        print(plan_table())
-        return
-    record = run(options) if options.command == "run" else read_json(options.json)
     if options.command == "plot":
-        plot(record, options.png)
+        plot(read_json(options.json), options.png)
+        return
+    if options.command == "plan":
+        text = plan_table()
     else:
-        print(check_table(record))
+        text = check_table(run(options) if options.command == "run" else read_json(options.json))
+    print(text)
+    if options.command != "run" and options.readme:
+        update_readme(options.readme, options.marker, text)
+
+
+def _table_options(command: argparse.ArgumentParser, marker: str) -> None:
+    command.add_argument("--readme", type=Path, help="file that the table is written into, too")
+    command.add_argument("--marker", default=marker)
 
 
 if __name__ == "__main__":
