@@ -35,8 +35,10 @@ from selfsame.eval.fit import (
     model_hash,
     normal_scores,
     row_hash,
+    within_sets,
 )
 from selfsame.eval.likelihood import Likelihood
+from selfsame.eval.ranker import Ranker, load_ranker
 from selfsame.eval.rows import RatedReply
 from selfsame.eval.scorers import FEATURES, FLOORS, our_scores
 from selfsame.eval.statistics import Bootstrap
@@ -53,6 +55,7 @@ ORIGINS = {"ConTurE": "DSTC9"}
 """ConTurE rates 119 of the dialogues of DSTC9 again."""
 RATINGS = (*QUALITY, "consistent", "engaging", "interesting", "likeable", "persona picked")
 HELD_OUT, OTHER_SETS = "fitted quality, held-out dialogues", "fitted quality, other sets"
+OWN_SET = "fitted quality, this set's other dialogues"
 LIKELIHOOD = "likelihood, context adds"
 NOTE = (
     "Spearman's rho with 95 % bootstrap intervals over dialogues. **Bold**: higher than the strongest floor of the line (that"
@@ -136,7 +139,7 @@ def _scored(data: Path, cache: Path | None) -> tuple[dict[str, list[RatedReply]]
         plain = kept["scores"]
         return sets, {s: {n: [np.nan if v is None else v for v in vs] for n, vs in c.items()} for s, c in plain.items()}
     likelihood = Likelihood(load_roles(ModelSettings(max_length=512)))
-    scorers = [*FLOORS, *our_scores(), *FEATURES, *likelihood.scorers()]
+    scorers = [*FLOORS, *our_scores(), *FEATURES, *likelihood.scorers(), *load_ranker().scorers()]
     scores = {}
     for name, rows in sets.items():
         began = time.monotonic()
@@ -149,7 +152,7 @@ def _scored(data: Path, cache: Path | None) -> tuple[dict[str, list[RatedReply]]
 
 def _key(sets: Mapping[str, Sequence[RatedReply]]) -> str:
     """Of everything that the scores depend on."""
-    names = ("benchmark", "engagement", "likelihood", "persona", "quality", "scorers")
+    names = ("benchmark", "engagement", "judge", "likelihood", "persona", "quality", "ranker", "scorers")
     code = b"".join((Path(selfsame.eval.__path__[0]) / f"{name}.py").read_bytes() for name in names)
     rows = "".join(row_hash(row) for rows in sets.values() for row in rows)
     return hashlib.sha256(code + rows.encode() + model_hash().encode()).hexdigest()
@@ -159,7 +162,7 @@ def feature_table(
     level: str, sets: Mapping[str, Sequence[RatedReply]], scores: Scores
 ) -> tuple[FeatureTable, list[tuple[str, RatedReply, str]]]:
     """The rows of a level with a rating of quality: as a table to fit on, and (set, row, rating) of each."""
-    names = tuple(s.name for s in features_of(Likelihood(None)))  # type: ignore[arg-type]
+    names = tuple(s.name for s in features_of(Likelihood(None), Ranker(None)))  # type: ignore[arg-type]
     found: list[tuple[str, RatedReply, str]] = []
     features, targets = [], []
     for name, rows in sets.items():
@@ -186,7 +189,12 @@ def _add_held_out(level: str, sets: Mapping[str, Sequence[RatedReply]], scores: 
     """Adds what the fitted score says of rows that it has not seen."""
     table, found = feature_table(level, sets, scores)
     places = {(name, row.id): k for name, rows in sets.items() for k, row in enumerate(rows)}
-    for label, values in ((HELD_OUT, cross_validated(table)), (OTHER_SETS, leave_one_set_out(table, origins=ORIGINS))):
+    predictions = {
+        HELD_OUT: cross_validated(table),
+        OTHER_SETS: leave_one_set_out(table, origins=ORIGINS),
+        OWN_SET: within_sets(table),
+    }
+    for label, values in predictions.items():
         for (name, row, _), value in zip(found, values.tolist(), strict=True):
             empty = [float("nan")] * len(sets[name])
             scores[name].setdefault(label, empty)[places[name, row.id]] = value
@@ -212,8 +220,16 @@ def _fitted(sets: Mapping[str, Sequence[RatedReply]], scores: Scores) -> list[Fi
 
 # --- as Markdown --------------------------------------------------------------------------------------------------------
 
-COLUMNS = ("engagement", LIKELIHOOD, HELD_OUT, OTHER_SETS)
-PERSONA = ("consistency", "expression", "engagement", "likelihood, persona adds", "likelihood, context adds")
+COLUMNS = ("engagement", "ranker", OWN_SET, HELD_OUT, OTHER_SETS)
+PERSONA = (
+    "keywords",
+    "expression",
+    "consistency",
+    "not contradicted",
+    "engagement",
+    "ranker",
+    "likelihood, persona adds",
+)
 
 
 def markdown(record: Mapping[str, Any], published: Sequence[Mapping[str, Any]]) -> str:

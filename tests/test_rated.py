@@ -15,6 +15,7 @@ from benchmarks.rated import alternate, conture, convai2, dstc9, fed, grade, rea
 from selfsame.eval.agreement import agreement, human_ceiling
 from selfsame.eval.fit import features_of
 from selfsame.eval.likelihood import Likelihood
+from selfsame.eval.ranker import Ranker
 from selfsame.eval.rows import RatedReply
 from selfsame.eval.statistics import Bootstrap
 
@@ -105,7 +106,7 @@ def test_the_table_shows_a_set_and_what_was_published():
     rng = np.random.default_rng(0)
     rows = [RatedReply(str(k), str(k), (), ("Hi.",), "Yes. " * int(rng.integers(1, 9)),
                        {"overall": tuple(map(float, rng.integers(1, 6, 3)))}) for k in range(40)]  # fmt: skip
-    names = [s.name for s in features_of(Likelihood(None))]  # type: ignore[arg-type]
+    names = [s.name for s in features_of(Likelihood(None), Ranker(None))]  # type: ignore[arg-type]
     scores = {"FED": {name: rng.normal(size=40).tolist() for name in names}}
     table, found = feature_table("reply", {"FED": rows}, scores)
     assert table.features_NF.shape == (40, len(names)) and found[3] == ("FED", rows[3], "overall")

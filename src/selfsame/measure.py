@@ -27,7 +27,10 @@ def add_options(parser: argparse.ArgumentParser, command: str) -> None:
     parser.add_argument("--json", metavar="OUT", help="also write the result to this file")
     if command == "judge":
         parser.add_argument(
-            "--judge", default="rules", metavar="NAME", help="rules, or an NLI classifier's hub id or folder"
+            "--judge",
+            default="selfsame-judge",
+            metavar="NAME",
+            help="selfsame-judge (the one in the package), rules, or an NLI classifier's hub id or folder",
         )
     else:
         parser.add_argument("--model", metavar="BASE", help="whose likelihoods (default: the bundled base)")
@@ -56,6 +59,7 @@ def _agreement(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from selfsame.eval.agreement import agreement, text_tables
     from selfsame.eval.fit import fitted_scorers
     from selfsame.eval.likelihood import Likelihood
+    from selfsame.eval.ranker import load_ranker
     from selfsame.eval.rows import read_rated
     from selfsame.eval.scorers import FEATURES, our_scores
     from selfsame.eval.statistics import Bootstrap
@@ -69,7 +73,7 @@ def _agreement(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     fitted = fitted_scorers(likelihood, name)
     levels = {"dialogue" if row.reply is None else "reply" for row in rows}
     fitted = [scorer for scorer in fitted if scorer.fitted.level in levels]
-    scores = [*our_scores(), *fitted, *likelihood.scorers()]
+    scores = [*our_scores(), *fitted, *likelihood.scorers(), *load_ranker().scorers()]
     result = agreement(rows, scores, Bootstrap(), features=FEATURES)
     result |= {"model": name, "rejected": _told(rejected), "fitted_on": {s.name: s.known_rows(rows) for s in fitted}}
     seen = [f"{n}: fitted on {count} of these rows, so its agreement with them is no test" for n, count

@@ -125,7 +125,7 @@ def packaged() -> list[FittedScorer]:
 def test_the_weights_in_the_package_belong_to_the_model_in_the_package(packaged):
     assert [s.fitted.level for s in packaged] == ["reply", "dialogue"]
     for scorer in packaged:
-        assert set(scorer.fitted.features) == {f.name for f in features_of(scorer.likelihood)}
+        assert set(scorer.fitted.features) == {f.name for f in features_of(scorer.likelihood, scorer.ranker)}
         assert scorer.fitted.model == model_hash() and all(s["rows"] > 100 for s in scorer.fitted.sets)
     assert fitted_scorers(packaged[0].likelihood, "another/model") == []
 

@@ -20,7 +20,9 @@ THINGS = ("dogs", "cats", "nurse", "sea", "bus", "school", "mother", "walks")
 SAID = [
     LabelledPair(f"I like {thing}.", hypothesis, label, thing)
     for thing in THINGS
-    for label, hypothesis in zip(LABELS, (f"I never like {thing}.", "How are you today?", f"I like {thing}, thanks."), strict=True)
+    for label, hypothesis in zip(
+        LABELS, (f"I never like {thing}.", "How are you today?", f"I like {thing}, thanks."), strict=True
+    )
 ]
 
 

@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,14 @@ import numpy as np
 from scipy import stats
 
 from selfsame.eval.likelihood import Likelihood
+from selfsame.eval.ranker import Ranker, load_ranker
 from selfsame.eval.rows import RatedReply
 from selfsame.eval.scorers import FEATURES, FLOORS, Scorer
+from selfsame.eval.statistics import Bootstrap, Estimate
 from selfsame.model.base import locate_model
-from selfsame.model.settings import BUNDLED
+from selfsame.model.roles import load_roles
+from selfsame.model.settings import BUNDLED, ModelSettings
+from selfsame.types import Prompt
 
 PENALTIES = tuple(10.0**k for k in range(-1, 6))
 FOLDS = 10
@@ -64,9 +69,10 @@ class Ridge:
         return np.where(lost_N, math.nan, self.intercept + np.nan_to_num(z_NF) @ np.array(self.weights))
 
 
-def features_of(likelihood: Likelihood) -> list[Scorer]:
+def features_of(likelihood: Likelihood, ranker: Ranker) -> list[Scorer]:
     """What the fitted scores are made of."""
-    return [s for s in (*FLOORS, *FEATURES, *likelihood.scorers()) if s.name not in _LEFT_OUT]
+    made = (*FLOORS, *FEATURES, *likelihood.scorers(), *ranker.scorers())
+    return [scorer for scorer in made if scorer.name not in _LEFT_OUT]
 
 
 def feature_matrix(rows: Sequence[RatedReply], features: Sequence[Scorer]) -> np.ndarray:
@@ -108,6 +114,15 @@ def cross_validated(table: FeatureTable, seed: int = 0) -> np.ndarray:
         test_N = fold_N == fold
         if not test_N.all():
             found_N[test_N] = fit(table.part(~test_N), seed + 1).predict(table.features_NF[test_N])
+    return found_N
+
+
+def within_sets(table: FeatureTable, seed: int = 0) -> np.ndarray:
+    """(N,) predictions, each by a fit on the other dialogues of the same set alone (`cross_validated` of each set)."""
+    found_N = np.full(len(table.sets), math.nan)
+    for name in dict.fromkeys(table.sets):
+        mine_N = np.array(table.sets) == name
+        found_N[mine_N] = cross_validated(table.part(mine_N), seed)
     return found_N
 
 
@@ -190,6 +205,7 @@ class FittedScorer:
 
     fitted: Fitted
     likelihood: Likelihood
+    ranker: Ranker
 
     @property
     def name(self) -> str:
@@ -199,7 +215,7 @@ class FittedScorer:
         """A number for each row; NaN for rows of the other kind, and where a feature says nothing."""
         mine = [(row.reply is None) == (self.fitted.level == "dialogue") for row in rows]
         chosen = [row for row, keep in zip(rows, mine, strict=True) if keep]
-        by_name = {s.name: s for s in features_of(self.likelihood)}
+        by_name = {s.name: s for s in features_of(self.likelihood, self.ranker)}
         features = [by_name[name] for name in self.fitted.features]
         found = iter(self.fitted.ridge.predict(feature_matrix(chosen, features)).tolist() if chosen else [])
         return [next(found) if keep else math.nan for keep in mine]
@@ -227,7 +243,24 @@ def fitted_scorers(likelihood: Likelihood, model: str = BUNDLED) -> list[FittedS
     if not path.is_file():
         return []
     content = json.loads(path.read_text(encoding="utf-8"))
-    known = model_hash(model)
-    return [
-        FittedScorer(fitted, likelihood) for fitted in map(Fitted.from_dict, content["scores"]) if fitted.model == known
+    made = [fitted for fitted in map(Fitted.from_dict, content["scores"]) if fitted.model == model_hash(model)]
+    return [FittedScorer(fitted, likelihood, load_ranker()) for fitted in made]
+
+
+@lru_cache(maxsize=1)
+def _reply_scorer() -> FittedScorer | None:
+    """The package's fitted score of replies, with the bundled base that its likelihoods come from."""
+    scorers = fitted_scorers(Likelihood(load_roles(ModelSettings(max_length=512))))
+    return next((scorer for scorer in scorers if scorer.fitted.level == "reply"), None)
+
+
+def fitted_quality(
+    bootstrap: Bootstrap, prompts: Sequence[Prompt], replies: Sequence[str], groups: Sequence[str]
+) -> Estimate:
+    """Mean fitted quality of replies (see `FittedScorer`; all missing where the package has no fit). `groups`: dialogues."""
+    rows = [
+        RatedReply(str(k), group, (), prompt.history, reply)
+        for k, (prompt, reply, group) in enumerate(zip(prompts, replies, groups, strict=True))
     ]
+    scorer = _reply_scorer()
+    return bootstrap.mean(scorer.score(rows) if scorer else [math.nan] * len(rows), groups)

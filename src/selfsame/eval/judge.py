@@ -20,7 +20,7 @@ from selfsame.eval.statistics import Bootstrap
 from selfsame.types import LABELS, LabelledPair
 
 BUNDLED_JUDGE = "selfsame-judge"
-"""The judge in the package; `judge_model/` says how it was made."""
+"""The judge in the package; `evaluator_models/` says how it was made."""
 RECORD = "judge.json"
 
 
@@ -41,7 +41,7 @@ class Judge(Protocol):
 
 
 class AdapterJudge:
-    """A `judge` role: an adapter and a head on a base model, in a folder that `judge_model` wrote. What it was asked once it
+    """A `judge` role: an adapter and a head on a base model, in a folder that `evaluator_models` wrote. What it was asked once it
     remembers.
 
     Args:
@@ -141,7 +141,7 @@ def _columns(model: str, labels: dict[int, str]) -> list[int]:
 
 @lru_cache(maxsize=4)
 def load_judge(name: str = BUNDLED_JUDGE) -> Judge:
-    """The judge of that name: `selfsame-judge`, `rules`, a folder that `judge_model` wrote, or an NLI model's hub id or
+    """The judge of that name: `selfsame-judge`, `rules`, a folder that `evaluator_models` wrote, or an NLI model's hub id or
     folder. It is loaded once in a process."""
     if name == "rules":
         return RuleJudge()

@@ -19,6 +19,7 @@ from typing import Protocol
 from selfsame.data.keywords import TraitMatcher, content_stems, words
 from selfsame.data.processor import MARKERS
 from selfsame.eval.engagement import QUESTION_MARKS, EngagementEvaluator
+from selfsame.eval.judge import Judge
 from selfsame.eval.persona import PersonaEvaluator
 from selfsame.eval.rows import RatedReply
 
@@ -113,24 +114,44 @@ FLOORS: tuple[Scorer, ...] = (
 # --- our scores ---------------------------------------------------------------------------------------------------------
 
 
-def our_scores() -> list[Scorer]:
-    """Consistency (plain keyword matching), expression (weighted by rarity) and engagement, as `evaluate` reports them."""
-    persona, engagement = PersonaEvaluator(demo_matcher()), EngagementEvaluator()
+@dataclass(frozen=True)
+class PersonaScorer:
+    """A number of `PersonaEvaluator.evaluate_each`; a score that people should like less of is turned round (`sign` -1)."""
 
-    def consistency(row: RatedReply) -> float:
-        return persona.evaluate_batch_responses([row.persona], [row.reply or ""])[0]
+    name: str
+    metric: str
+    evaluator: PersonaEvaluator
+    sign: float = 1.0
 
-    def expression(row: RatedReply) -> float:
-        return persona.evaluate_expression([row.persona], [row.reply or ""])[0]
+    def score(self, rows: Sequence[RatedReply]) -> list[float]:
+        return over_turns(rows, self._of_turns)
+
+    def _of_turns(self, turns: Sequence[RatedReply]) -> list[float]:
+        replies, histories = [t.reply or "" for t in turns], [_before(t.context) for t in turns]
+        found = self.evaluator.evaluate_each([t.persona for t in turns], replies, histories)[self.metric]
+        return [self.sign * value for value in found]
+
+
+def our_scores(judge: Judge | None = None) -> list[Scorer]:
+    """What `evaluate` reports of a reply without a gold one: consistency and what it is made of, and engagement. `judge`: of
+    contradictions, None: the one in the package."""
+    persona, engagement = PersonaEvaluator(demo_matcher(), judge=judge), EngagementEvaluator()
 
     def engaging(row: RatedReply) -> float:
         return engagement.calculate_engagement_score(row.context, row.reply or "")
 
     return [
-        TurnScorer("consistency", consistency),
-        TurnScorer("expression", expression),
+        PersonaScorer("consistency", "consistency", persona),
+        PersonaScorer("keywords", "keywords", persona),
+        PersonaScorer("expression", "expression", persona),
+        PersonaScorer("not contradicted", "contradiction", persona, -1.0),
         TurnScorer("engagement", engaging),
     ]
+
+
+def _before(context: Sequence[str]) -> Sequence[str]:
+    """The context with the partner's turns at even places."""
+    return context if len(context) % 2 else ("", *context)
 
 
 @lru_cache(maxsize=1)

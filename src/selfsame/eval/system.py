@@ -17,6 +17,7 @@ from selfsame.data.loader import persona_key
 from selfsame.errors import DataError
 from selfsame.eval.benchmark import BenchmarkEvaluator, draw_distractors, longest_candidate
 from selfsame.eval.engagement import EngagementEvaluator
+from selfsame.eval.fit import fitted_quality
 from selfsame.eval.judge import judge_summary, load_judge
 from selfsame.eval.persona import PersonaEvaluator
 from selfsame.eval.quality import QualityEvaluator
@@ -75,6 +76,7 @@ def evaluate_system(
     metrics = {
         **_shares(bootstrap, scores, calls),
         "engagement": _engagement(bootstrap, talk, talk_replies),
+        "fitted_quality": _fitted(bootstrap, talk, talk_replies),
         **QualityEvaluator(bootstrap).compute_perplexity(roles, role, held_out),
         **_overlap(bootstrap, talk, talk_replies),
         **_diversity(bootstrap, talk, talk_replies),
@@ -184,7 +186,11 @@ def others(personas: Sequence[Persona], seed: int) -> list[Persona]:
 def _gold_talk(bootstrap: Bootstrap, items: Sequence[TestItem]) -> dict[str, Estimate]:
     """What people said, by the metrics that do not compare with it."""
     gold = [i.reply for i in items]
-    return {"engagement": _engagement(bootstrap, items, gold), **_diversity(bootstrap, items, gold)}
+    return {
+        "engagement": _engagement(bootstrap, items, gold),
+        "fitted_quality": _fitted(bootstrap, items, gold),
+        **_diversity(bootstrap, items, gold),
+    }
 
 
 def _other_talk(bootstrap: Bootstrap, items: Sequence[TestItem], seed: int) -> dict[str, Estimate]:
@@ -192,12 +198,20 @@ def _other_talk(bootstrap: Bootstrap, items: Sequence[TestItem], seed: int) -> d
     gold = [i.reply for i in items]
     drawn = [(i, other[0]) for i, other in zip(items, draw_distractors(gold, gold, 1, seed), strict=True) if other]
     items, replies = [item for item, _ in drawn], [reply for _, reply in drawn]
-    return {"engagement": _engagement(bootstrap, items, replies), **_overlap(bootstrap, items, replies)}
+    return {
+        "engagement": _engagement(bootstrap, items, replies),
+        "fitted_quality": _fitted(bootstrap, items, replies),
+        **_overlap(bootstrap, items, replies),
+    }
 
 
 def _engagement(bootstrap: Bootstrap, items: Sequence[TestItem], replies: Sequence[str]) -> Estimate:
     contexts = [i.prompt.history for i in items]
     return EngagementEvaluator(bootstrap).evaluate_engagement(contexts, replies, _dialogues(items))
+
+
+def _fitted(bootstrap: Bootstrap, items: Sequence[TestItem], replies: Sequence[str]) -> Estimate:
+    return fitted_quality(bootstrap, [i.prompt for i in items], replies, _dialogues(items))
 
 
 def _overlap(bootstrap: Bootstrap, items: Sequence[TestItem], replies: Sequence[str]) -> dict[str, Estimate]:

@@ -24,7 +24,7 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from judge_model.settings import Recipe
+from evaluator_models.settings import Recipe
 from selfsame.data.formats import read_file
 from selfsame.data.keywords import TraitMatcher, content_stems, sentences, words
 from selfsame.data.loader import DatasetLoader
@@ -60,7 +60,7 @@ def prepare(data: Path, work: Path, recipe: Recipe) -> dict[str, int]:
     """
     missing = [name for name in (DECODE, PROSECCO, SPC, CONVAI2, *CHATS) if not (data / name).exists()]
     if missing:
-        raise DataError(f"{data} lacks {', '.join(missing)}: see judge_model/README.md for where they are from")
+        raise DataError(f"{data} lacks {', '.join(missing)}: see evaluator_models/README.md for where they are from")
     work.mkdir(parents=True, exist_ok=True)
     known, held = split(decode_pairs(data / DECODE), recipe.held_out_share)
     debates, debates_held = split(prosecco_pairs(data / PROSECCO), 0.5)

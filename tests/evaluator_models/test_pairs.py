@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 
 import pytest
+from evaluator_models.__main__ import HERE
+from evaluator_models.corpus import Kinds, crossed, near, split
+from evaluator_models.evaluate import kinds_of
+from evaluator_models.settings import load_recipe
 
-from judge_model.__main__ import HERE
-from judge_model.corpus import Kinds, crossed, near, split
-from judge_model.evaluate import kinds_of
-from judge_model.settings import load_recipe
 from selfsame.data.keywords import words
 from selfsame.data.loader import DatasetLoader
 from selfsame.errors import ConfigError
@@ -36,7 +36,9 @@ def test_crossed_pairs_are_of_two_pairs():
     rows = list(crossed(TURNS, random.Random(0)))
     assert len(rows) > 250
     for row in rows:
-        first, second = (row.premise, row.hypothesis) if row.hypothesis in sentence_of else (row.hypothesis, row.premise)
+        first, second = (
+            (row.premise, row.hypothesis) if row.hypothesis in sentence_of else (row.hypothesis, row.premise)
+        )
         assert TURNS[sentence_of[second]][0] != first
 
 
@@ -52,7 +54,10 @@ def test_kinds_of_the_bundled_dialogues():
     made = Kinds(DatasetLoader().load().train, 0)
     drawn, denied, other = (list(getattr(made, kind)()) for kind in ("drawn", "denied", "other"))
     assert min(map(len, (drawn, denied, other))) > 50
-    shares = [sum(bool(set(words(p)) & set(words(h)) - {"i", "a", "the", "my"}) for p, h, _ in k) / len(k) for k in (drawn, other)]
+    shares = [
+        sum(bool(set(words(p)) & set(words(h)) - {"i", "a", "the", "my"}) for p, h, _ in k) / len(k)
+        for k in (drawn, other)
+    ]
     assert shares[0] > 0.9 and shares[1] < shares[0] - 0.2
     assert all(p != h for p, h, _ in denied)
     assert list(Kinds(DatasetLoader().load().train, 0).drawn()) == drawn

@@ -1,4 +1,4 @@
-"""Everything that the judge depends on beside the data: `recipe.yaml` holds the values it was made with."""
+"""Everything that judge and ranker depend on beside the data: `recipe.yaml` holds the values they were made with."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from selfsame.config import read_yaml
 from selfsame.errors import ConfigError
 from selfsame.model.settings import LoraSettings
 from selfsame.settings import Settings
-from selfsame.training.settings import JudgeSettings
+from selfsame.training.settings import JudgeSettings, RewardSettings
 
 
 class PairCounts(Settings):
@@ -28,7 +28,7 @@ class PairCounts(Settings):
 
 
 class Recipe(Settings):
-    """The judge."""
+    """Judge and ranker."""
 
     seed: int = 0
     pairs: PairCounts = PairCounts()
@@ -40,6 +40,11 @@ class Recipe(Settings):
     """Pairs of each label in a held-out set, at most."""
     lora: LoraSettings = LoraSettings(rank=32, alpha=64)
     training: JudgeSettings = JudgeSettings()
+    """Of the judge."""
+    ranker_pairs: int = Field(default=24_000, ge=10)
+    """Pairs of replies that the ranker is trained on."""
+    ranker: RewardSettings = RewardSettings()
+    """Training of the ranker."""
 
 
 def load_recipe(path: Path) -> Recipe:

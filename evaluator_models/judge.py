@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from judge_model.corpus import SPC
-from judge_model.evaluate import choose_threshold, errors, held_out, write_record
-from judge_model.settings import Recipe
+from evaluator_models.corpus import SPC
+from evaluator_models.evaluate import choose_threshold, errors, held_out, write_record
+from evaluator_models.settings import Recipe
 from selfsame.data.loader import DatasetLoader
 from selfsame.data.settings import DataSettings
 from selfsame.eval.judge import RECORD, AdapterJudge
@@ -29,14 +29,13 @@ WATCHED = 600
 """Held-out pairs that are looked at while training: of a set that no reported number is computed on alone."""
 
 
-def train(recipe: Recipe, work: Path) -> None:
-    """Trains on `train.jsonl`, going on from the newest checkpoint."""
+def train(recipe: Recipe, work: Path, data: Path) -> None:
+    """Trains on `train.jsonl` (`data` is in it already), going on from the newest checkpoint."""
+    del data
     pairs, _ = read_pairs(work / "train.jsonl")
     watched = pairs[:WATCHED]  # shuffled when they were made
     roles = load_roles(ModelSettings(base=BUNDLED, lora=recipe.lora), recipe.seed)
-    record = Record(
-        CheckpointManager(work / "checkpoints"), RunLogger(RunDirectory(work)), save_every=100, samples_every=200
-    )
+    record = Record(CheckpointManager(work / "judge"), RunLogger(RunDirectory(work)), save_every=100, samples_every=200)
     trainer = JudgeTrainer(
         roles, pairs=pairs[WATCHED:], validation=watched, settings=recipe.training, seed=recipe.seed, record=record
     )
@@ -45,7 +44,7 @@ def train(recipe: Recipe, work: Path) -> None:
 
 def export(recipe: Recipe, work: Path, data: Path, folder: Path) -> dict[str, Any]:
     """Writes the judge of the last checkpoint to `folder`: the adapter in half precision, its head, and `judge.json`."""
-    checkpoint = CheckpointManager(work / "checkpoints").load()
+    checkpoint = CheckpointManager(work / "judge").load()
     roles = load_roles(ModelSettings(base=BUNDLED, lora=recipe.lora), recipe.seed)
     roles.load("judge", checkpoint.path / "judge")
     roles.save("judge", folder)

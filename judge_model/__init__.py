@@ -1,1 +1,0 @@
-"""How the judge of contradictions in the package is made."""
