@@ -74,5 +74,15 @@ def choose_threshold(judge: Judge, examples: Sequence[Example], count: int = 200
     return float(np.quantile(np.nan_to_num(highest), 1 - FALSE_ALARMS))
 
 
+def at_threshold(judge: Judge, work: Path) -> dict[str, float]:
+    """Of each kind of pair of the people who were held out, the share that counts as contradicted."""
+    found: dict[str, list[bool]] = {}
+    lines = [json.loads(line) for line in (work / "persona.jsonl").read_text(encoding="utf-8").splitlines()]
+    said_N = judge.probabilities([(row["premise"], row["hypothesis"]) for row in lines])[:, 0] >= judge.threshold
+    for row, said in zip(lines, said_N, strict=True):
+        found.setdefault(row["kind"], []).append(bool(said))
+    return {kind: sum(values) / len(values) for kind, values in found.items()}
+
+
 def write_record(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

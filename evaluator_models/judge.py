@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from evaluator_models.corpus import SPC
-from evaluator_models.evaluate import choose_threshold, errors, held_out, write_record
+from evaluator_models.evaluate import at_threshold, choose_threshold, errors, held_out, write_record
 from evaluator_models.settings import Recipe
 from selfsame.data.loader import DatasetLoader
 from selfsame.data.settings import DataSettings
@@ -54,8 +54,10 @@ def export(recipe: Recipe, work: Path, data: Path, folder: Path) -> dict[str, An
     write_record(folder / RECORD, record)
     judge, rules = AdapterJudge(str(folder)), RuleJudge()
     examples = DatasetLoader(DataSettings(path=str(data / SPC))).load().train
+    judge.threshold = choose_threshold(judge, examples)
     record |= {
-        "threshold": choose_threshold(judge, examples),
+        "threshold": judge.threshold,
+        "contradicted_at_threshold": at_threshold(judge, work),
         "training_rows": _counts(work),
         "held_out": held_out(judge, work),
         "rules": held_out(rules, work),

@@ -41,8 +41,8 @@ class Judge(Protocol):
 
 
 class AdapterJudge:
-    """A `judge` role: an adapter and a head on a base model, in a folder that `evaluator_models` wrote. What it was asked once it
-    remembers.
+    """A `judge` role: an adapter and a head on a base model, in a folder that `evaluator_models` wrote. It
+    remembers what it was asked.
 
     Args:
         name: a folder with `judge.json`, or `selfsame-judge` for the one in the package.
