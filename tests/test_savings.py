@@ -66,7 +66,7 @@ def test_the_table_goes_into_a_readme(measured, tmp_path, capsys):
     text = readme.read_text()
     assert text.startswith("before") and text.endswith("after\n") and capsys.readouterr().out.strip() in text
     assert "| lora |" in text and "| full |" in text and "| **saved** |" in text and "GPUs of 16 GB (estimate)" in text
-    assert all(name in text for name in ("consistency", "expression", "bits per byte", "engagement"))
+    assert all(name in text for name in ("expression", "bits per byte", "engagement"))
 
 
 def test_cost_is_given_where_it_has_a_price_and_only_there(measured):

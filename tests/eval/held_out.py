@@ -10,6 +10,7 @@ from selfsame.data.generator import PreferenceGenerator, TestItem
 from selfsame.data.keywords import TraitMatcher
 from selfsame.data.loader import DatasetLoader
 from selfsame.eval.persona import PersonaEvaluator
+from selfsame.eval.rules import RuleJudge
 from selfsame.types import Dialogue, Example, Turn
 
 THINGS = ("dogs", "cats", "horses", "boats", "guitars", "bees", "roses", "clocks", "stamps", "maps", "kites", "drums")
@@ -43,7 +44,8 @@ def demo_items() -> tuple[tuple[TestItem, ...], tuple[TestItem, ...]]:
 
 @lru_cache
 def demo_persona_evaluator() -> PersonaEvaluator:
-    return PersonaEvaluator(TraitMatcher([text for e in demo_examples() for text in (*e.persona, *e.turns)]))
+    matcher = TraitMatcher([text for e in demo_examples() for text in (*e.persona, *e.turns)])
+    return PersonaEvaluator(matcher, judge=RuleJudge())
 
 
 def short_examples(count: int = len(THINGS)) -> list[Example]:

@@ -1,4 +1,4 @@
-"""Consistency: the rows that bound it come out where they should on the bundled dialogues, and what cannot be scored is
+"""Keeping the persona: the rows that bound it come out where they should on the bundled dialogues, and what cannot be scored is
 not scored."""
 
 from __future__ import annotations
@@ -11,36 +11,84 @@ from held_out import ODD_REPLIES, demo_examples, demo_items, demo_persona_evalua
 
 from selfsame.data.keywords import TraitMatcher
 from selfsame.eval.persona import PersonaEvaluator
+from selfsame.eval.rules import RuleJudge
 from selfsame.eval.system import others
 
 DOGS, CHEMISTRY = ("I have two dogs.",), ("I teach chemistry.",)
 
 
-def demo_scores(personas, replies):
-    """(consistency, expression) over the bundled consistency set."""
-    evaluator, groups = demo_persona_evaluator(), [i.dialogue_id for i in demo_items()[0]]
-    expression = evaluator.bootstrap.share(evaluator.evaluate_expression(personas, replies), groups)
-    return evaluator.evaluate_consistency(personas, replies, groups), expression
+def demo_scores(personas, replies, own=True):
+    """Every score over the bundled consistency set, as an estimate."""
+    evaluator, items = demo_persona_evaluator(), demo_items()[0]
+    called = [i.traits if own else () for i in items]
+    found = evaluator.evaluate_each(personas, replies, [i.prompt.history for i in items], called)
+    groups = [i.dialogue_id for i in items]
+    return {name: evaluator.bootstrap.share(values, groups) for name, values in found.items()}
 
 
 def test_gold_replies_are_consistent_and_random_personas_are_not():
-    """Measured: gold 0.98 and 0.94, random persona 0.04 and 0.02, recitation 1."""
+    """Measured: expression .94 and .02, keywords .98 and .04."""
     items = demo_items()[0]
     own, gold = [i.prompt.persona for i in items], [i.reply for i in items]
     assert len(items) > 150 and len({i.dialogue_id for i in items}) > 20
-    for kind, least, most in ((0, 0.95, 0.1), (1, 0.9, 0.06)):
-        right, wrong = demo_scores(own, gold)[kind], demo_scores(others(own, 3), gold)[kind]
-        assert right.value > least and wrong.value < most
-        assert right.low > wrong.high + 0.75
-        assert (right.count, right.missing) == (wrong.count, wrong.missing) == (len(items), 0)
-        assert wrong.value > 0  # the floor is not zero: a keyword turns up by chance
+    right, wrong = demo_scores(own, gold), demo_scores(others(own, 3), gold, own=False)
+    for name, least, most in (("keywords", 0.95, 0.1), ("expression", 0.9, 0.06), ("consistency", 0.8, 0.06)):
+        assert right[name].value > least and wrong[name].value < most
+        assert right[name].low > wrong[name].high + 0.7
+        assert (right[name].count, right[name].missing) == (wrong[name].count, wrong[name].missing) == (len(items), 0)
+    assert wrong["keywords"].value > 0  # the floor is not zero: a keyword turns up by chance
+    assert right["recitation"].value < 0.1
 
 
-def test_recitation_wins():
-    """Why the row stands in every table: nothing scores better than saying one's persona again and again."""
+def test_who_only_recites_is_not_consistent():
+    """Keyword matching scores nothing higher than saying one's persona again and again; consistency gives it nothing."""
     own = [i.prompt.persona for i in demo_items()[0]]
-    for found in demo_scores(own, [" ".join(p) for p in own]):
-        assert found.value == found.high == 1.0 and 0.8 < found.low < 0.9  # 24 dialogues cannot say more
+    found = demo_scores(own, [" ".join(p) for p in own])
+    for name in ("keywords", "expression", "recitation"):
+        assert found[name].value == found[name].high == 1.0 and 0.8 < found[name].low < 0.9  # 24 dialogues
+    assert found["consistency"].value == 0.0
+
+
+def test_recitation_is_of_what_was_not_called_for():
+    evaluator = PersonaEvaluator()
+    persona = ("I have two dogs.", "I teach chemistry at a small school.", "I sing.")
+    replies = [
+        "I have two dogs.", "I have two dogs and I sing.", "Oh, I teach chemistry at a school.", "Two dogs live here.",
+        "", "I am who I am.", "I TEACH chemistry, at a small one!",
+    ]  # fmt: skip
+    assert evaluator.evaluate_recitation([persona] * 7, replies)[:4] == [0.0, 1.0, 0.0, 0.0]
+    found = evaluator.evaluate_recitation([persona] * 7, replies, [(0,)] * 7)
+    assert found[:4] == [0.0, 1.0, 0.0, 0.0] and math.isnan(found[4]) and found[5:] == [0.0, 1.0]
+    assert evaluator.evaluate_recitation([persona], replies[:1], [()]) == [1.0]
+    assert evaluator.evaluate_recitation([persona], replies[1:2], [(0, 2)]) == [0.0]
+
+
+def test_contradictions_are_of_traits_and_of_own_turns():
+    evaluator = PersonaEvaluator(judge=RuleJudge())
+    history = ("Hi!", "I have never been to Spain.", "I love Spain.", "Do you sing?", "No, I don't sing.")
+    replies = ["I don't have dogs.", "I have been to Spain.", "Have you been to Spain?", "I have two dogs.", "", "😀"]
+    found = evaluator.evaluate_contradiction([DOGS] * 6, replies, [history] * 6)
+    assert found[:4] == [1.0, 1.0, 0.0, 0.0] and all(map(math.isnan, found[4:]))
+    assert evaluator.evaluate_contradiction([DOGS] * 2, replies[:2]) == [1.0, 0.0]  # nothing was said before
+    assert evaluator.evaluate_contradiction([()], ["I sing."]) == [0.0]  # what was the partner's is no own turn
+
+
+def test_consistent_is_drawn_on_not_contradicted_not_recited():
+    evaluator = PersonaEvaluator(judge=RuleJudge())
+    persona = ("I have two dogs.", "I teach chemistry at a small school.")
+    replies = [
+        "My dogs bark.",
+        "I don't have dogs.",
+        "I have two dogs. I teach chemistry at a small school.",
+        "Hi.",
+        "",
+    ]
+    found = evaluator.evaluate_each([persona] * 5, replies, [("Any pets?",)] * 5, [(0,)] * 5)
+    assert found["expression"] == [1.0, 1.0, 1.0, 0.0, 0.0]
+    assert found["contradiction"][:4] == [0.0, 1.0, 0.0, 0.0] and found["recitation"][:4] == [0.0, 0.0, 1.0, 0.0]
+    assert found["consistency"] == [1.0, 0.0, 0.0, 0.0, 0.0]  # an empty reply is a reply
+    total = evaluator.evaluate_consistency([persona] * 5, replies, None, [("Any pets?",)] * 5, [(0,)] * 5)
+    assert total.value == 0.2
 
 
 @pytest.mark.parametrize("reply", ODD_REPLIES)
@@ -67,7 +115,8 @@ def test_a_persona_without_content_is_missing():
         evaluator.evaluate_expression(nothing, ["I have two dogs."] * 3),
     ):
         assert all(map(math.isnan, scores))
-    found = evaluator.evaluate_consistency([*nothing, DOGS, DOGS], ["My dogs!"] * 4 + ["No."])
+    silent = PersonaEvaluator(judge=RuleJudge())
+    found = silent.evaluate_consistency([*nothing, DOGS, DOGS], ["My dogs!"] * 4 + ["No."])
     assert found.value == 0.5 and (found.count, found.missing) == (2, 3)
     with pytest.raises(ValueError):
         evaluator.evaluate_batch_responses([DOGS], [])
