@@ -15,7 +15,15 @@ from transformers import LlamaConfig, LlamaForSequenceClassification
 from commands import make
 from conftest import make_tokenizer
 from selfsame.errors import ConfigError, DataError
-from selfsame.eval.judge import ModelJudge, judge_pairs, judge_text, load_judge
+from selfsame.eval.judge import (
+    BUNDLED_JUDGE,
+    AdapterJudge,
+    ModelJudge,
+    judge_pairs,
+    judge_summary,
+    judge_text,
+    load_judge,
+)
 from selfsame.eval.ranking import rank_rows, rank_text
 from selfsame.eval.rows import RankedPrompt, read_candidates, read_pairs
 from selfsame.eval.rules import RuleJudge
@@ -56,7 +64,7 @@ def test_probabilities_are_probabilities_and_nothing_is_said_of_nothing():
 
 
 class Fixed:
-    name = "fixed"
+    name, threshold = "fixed", 0.5
 
     def __init__(self, said):
         self.said = said
@@ -87,6 +95,41 @@ def test_balanced_accuracy_is_the_mean_recall():
     assert "–" in judge_text(silent)
 
 
+class Unsure:
+    """A third each for contradiction, and the rest between the other two."""
+
+    name, threshold = "unsure", 0.5
+
+    def probabilities(self, pairs):
+        return np.array([[0.4, 0.3, 0.3]] * len(pairs))
+
+
+def test_where_a_label_does_not_occur_the_question_is_yes_or_no():
+    """.4 is the most of three, and less than half."""
+    c, n, e = LABELS
+    for labels, expected in (((c, n), 1 / 2), ((c, e), 1 / 2), ((c, n, e), 1 / 3)):
+        rows = [LabelledPair("a", "b", label, str(k)) for k, label in enumerate(labels)]
+        result = judge_pairs(Unsure(), rows, FEW)
+        assert result["balanced_accuracy"]["value"] == pytest.approx(expected)
+        assert result["recall"][c]["value"] == float(len(labels) == 3)
+
+
+def test_the_judge_in_the_package():
+    """Its claim is in its record; here it has to know the plainest cases, in one batch and one by one."""
+    judge = load_judge()
+    assert isinstance(judge, AdapterJudge) and judge is load_judge(BUNDLED_JUDGE) and 0 < judge.threshold < 1
+    pairs = [("I have two dogs.", "I don't have any dogs."), ("I am a nurse.", "I love the sea in winter."),
+             ("I love coffee.", "I hate coffee."), ("I play the guitar.", "Yes, I play the guitar in a band.")]  # fmt: skip
+    found = judge.probabilities(pairs)
+    assert found.argmax(1).tolist()[:3] == [0, 1, 0] and found[3].argmax() != 0
+    assert found.sum(1) == pytest.approx(1.0, abs=1e-3)
+    alone = np.concatenate([AdapterJudge().probabilities([pair]) for pair in pairs])
+    assert alone == pytest.approx(found, abs=0.05)  # bfloat16 rounds differently in batches of another size
+    assert np.isnan(judge.probabilities([("", "Yes."), ("Yes.", "😀")])).all()
+    known = judge_summary(judge)["balanced_accuracy"]
+    assert known["decode_turns"] >= 0.8 and set(known) == set(judge_summary(RuleJudge())["balanced_accuracy"])
+
+
 def nli_model(folder, labels):
     torch.manual_seed(0)
     tokenizer = make_tokenizer()
@@ -115,9 +158,14 @@ def test_a_model_is_read_in_the_order_of_its_labels(tmp_path):
     assert np.ptp(found[:-2], axis=0).max() > 0.01
     odd = judge.probabilities([(a, b) for a in ODD_REPLIES for b in ODD_REPLIES])
     assert odd.shape == (len(ODD_REPLIES) ** 2, 3) and np.nansum(odd, axis=1).max() == pytest.approx(1, abs=1e-4)
-    (tmp_path / "judge.json").write_text(json.dumps({"accuracy": 0.5, "on": "held-out pairs"}))
-    result = judge_pairs(judge, [LabelledPair(a, b, label, a) for a, b, label in SAID], FEW)
-    assert result["held_out"] == {"accuracy": 0.5, "on": "held-out pairs"} and "held-out pairs" in judge_text(result)
+    rows = [LabelledPair(a, b, label, a) for a, b, label in SAID]
+    result = judge_pairs(judge, rows, FEW)
+    assert result["held_out"] == {}
+    (tmp_path / "judge.json").write_text(json.dumps({"held_out": {"our_pairs": result}}))
+    again = judge_pairs(load_judge(str(folder)), rows, FEW)
+    assert again["held_out"] == {"our_pairs": result["balanced_accuracy"]["value"]}
+    assert f"our pairs {result['balanced_accuracy']['value']:.2f}" in judge_text(again)
+    assert judge_summary(judge)["balanced_accuracy"] == again["held_out"]
 
 
 def test_models_that_are_no_judges(tmp_path, tiny_models):

@@ -145,21 +145,24 @@ def load_judge(name: str = BUNDLED_JUDGE) -> Judge:
     folder. It is loaded once in a process."""
     if name == "rules":
         return RuleJudge()
-    return AdapterJudge(name) if (judge_folder(name) / RECORD).is_file() else ModelJudge(name)
+    return AdapterJudge(name) if "base" in _record(name) else ModelJudge(name)
 
 
-def held_out_record(name: str) -> dict[str, Any] | None:
-    """What is known of a judge's accuracy on pairs it was not made on, by set; None where nothing is. It is in `judge.json`
-    in the folder of a judge; that of the rules is beside the judge in the package, on the same pairs."""
-    file = judge_folder(BUNDLED_JUDGE if name == "rules" else name) / RECORD
-    if not file.is_file():
-        return None
-    return json.loads(file.read_text(encoding="utf-8")).get("rules" if name == "rules" else "held_out")
+def _record(name: str) -> dict[str, Any]:
+    file = judge_folder(name) / RECORD
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def held_out_record(name: str) -> dict[str, dict[str, Any]]:
+    """What is known of a judge on pairs that it was not made on: by set, results of `judge_pairs` (empty where nothing is).
+    It is in `judge.json` in a judge's folder, under `held_out`; that of the rules is beside the judge in the package, on
+    the same pairs."""
+    return _record(BUNDLED_JUDGE).get("rules", {}) if name == "rules" else _record(name).get("held_out", {})
 
 
 def judge_summary(judge: Judge) -> dict[str, Any]:
     """A judge's name, its threshold, and its balanced accuracy by held-out set (none known: empty), to stand beside numbers."""
-    known = held_out_record(judge.name) or {}
+    known = held_out_record(judge.name)
     accuracy = {name: result["balanced_accuracy"]["value"] for name, result in known.items()}
     return {"name": judge.name, "threshold": judge.threshold, "balanced_accuracy": accuracy}
 
@@ -198,7 +201,7 @@ def judge_pairs(judge: Judge, rows: Sequence[LabelledPair], bootstrap: Bootstrap
             true: {label: sum(row.label == true and s == label for row, s in known) for label in LABELS}
             for true in LABELS
         },
-        "held_out": held_out_record(judge.name),
+        "held_out": judge_summary(judge)["balanced_accuracy"],
     }
 
 
@@ -239,6 +242,6 @@ def judge_text(result: dict[str, Any]) -> str:
     lines += ["", " ".join([" " * (width + 9), *(f"{label:>{width}}" for label in LABELS)])]
     for true, said in result["confusion"].items():
         lines.append(" ".join([f"label {true:<{width}}  ", *(f"{said[label]:>{width}}" for label in LABELS)]))
-    record = result["held_out"]
-    known = "not known: compare with labelled pairs first" if record is None else json.dumps(record, ensure_ascii=False)
-    return "\n".join([*lines, "", f"held-out accuracy of this judge: {known}"])
+    known = ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in result["held_out"].items())
+    known = known or "not known: compare with labelled pairs first"
+    return "\n".join([*lines, "", f"balanced accuracy of this judge on pairs held out from it: {known}"])
