@@ -28,9 +28,12 @@ def main() -> None:
         command.add_argument("--data", type=Path, required=True, help="folder with the public dialogue sets")
         command.add_argument("--recipe", type=Path, default=HERE / "recipe.yaml", help="settings")
         command.add_argument("--work", type=Path, default=Path("runs/evaluators"), help="where everything is written")
+    table = commands.add_parser("table", help="print what both score, from their records")
+    table.add_argument("--models", type=Path, default=BUNDLED, help="folder with both")
+    table.add_argument("--readme", type=Path, help="file that the tables are written into, too")
     options = parser.parse_args()
     try:
-        {"pairs": _pairs, "train": _train, "export": _export}[options.command](options)
+        {"pairs": _pairs, "train": _train, "export": _export, "table": _table}[options.command](options)
     except SelfsameError as error:
         sys.exit(f"evaluator_models: {error}")
     except KeyboardInterrupt:
@@ -68,6 +71,16 @@ def _export(options: argparse.Namespace) -> None:
     for file in sorted(folder.iterdir()):
         shutil.copy(file, target)
     print(json.dumps(record["held_out"], indent=1))
+
+
+def _table(options: argparse.Namespace) -> None:
+    from evaluator_models.table import markdown
+    from selfsame.report.tables import update_readme
+
+    text = markdown(options.models)
+    print(text)
+    if options.readme:
+        update_readme(options.readme, "evaluators", text)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from evaluator_models.settings import WHAT
 from selfsame.data.keywords import NUMBER_WORDS, content_stems, words
 from selfsame.eval.judge import Judge, judge_pairs
 from selfsame.eval.persona import claims
@@ -19,7 +20,6 @@ from selfsame.eval.rules import negated, opposite_words
 from selfsame.eval.statistics import Bootstrap
 from selfsame.types import LABELS, Example, LabelledPair
 
-SETS = ("decode_turns", "decode_crossed", "decode_near", "prosecco", "persona")
 FALSE_ALARMS = 0.05
 """Share of what people really said that may count as contradicted."""
 
@@ -27,7 +27,7 @@ FALSE_ALARMS = 0.05
 def held_out(judge: Judge, work: Path) -> dict[str, dict[str, Any]]:
     """Balanced accuracy, recalls and confusion on each held-out set."""
     found = {}
-    for name in SETS:
+    for name in WHAT:
         rows, _ = read_pairs(work / f"{name}.jsonl")
         result = judge_pairs(judge, rows, Bootstrap())
         kept = ("rows", "missing", "balanced_accuracy", "recall", "confusion")

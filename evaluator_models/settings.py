@@ -12,6 +12,15 @@ from selfsame.model.settings import LoraSettings
 from selfsame.settings import Settings
 from selfsame.training.settings import JudgeSettings, RewardSettings
 
+WHAT = {
+    "decode_turns": "DECODE's contradictions, and two turns of one speaker of ConvAI2's validation part",
+    "decode_crossed": "the same, and turns of two different DECODE pairs",
+    "decode_near": "the same, and turns of two DECODE pairs with a content word in common",
+    "prosecco": "debates: self-contradiction or not",
+    "persona": "unseen people: a trait and a reply that was edited to deny it, is of another trait, or draws on it",
+}
+"""The held-out sets."""
+
 
 class PairCounts(Settings):
     """Training pairs of each kind, at most; `corpus.py` says what they are."""
