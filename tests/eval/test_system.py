@@ -16,7 +16,9 @@ from test_roles import load, scramble
 from selfsame.data.generator import PreferenceGenerator
 from selfsame.eval import system
 from selfsame.eval.benchmark import BenchmarkEvaluator, draw_distractors
+from selfsame.eval.judge import judge_summary
 from selfsame.eval.quality import QualityEvaluator
+from selfsame.eval.rules import RuleJudge
 from selfsame.eval.settings import EvaluationSettings
 from selfsame.eval.statistics import Bootstrap
 from selfsame.eval.system import evaluate_system
@@ -24,10 +26,20 @@ from selfsame.rollout.settings import SamplingSettings
 from selfsame.run.directory import read_json, write_json
 from selfsame.types import Example
 
-SETTINGS = EvaluationSettings(resamples=100)
+SETTINGS = EvaluationSettings(resamples=100, judge="rules")
 SAMPLING = SamplingSettings(max_new_tokens=6)
-PERSONA_METRICS = ["consistency", "expression"]
-TALK_METRICS = ["engagement", "bleu", "rouge_l", "f1", "distinct_1", "distinct_2", "reply_words", "hits_at_1"]
+PERSONA_METRICS = ["consistency", "expression", "contradiction", "recitation", "keywords"]
+TALK_METRICS = [
+    "engagement",
+    "fitted_quality",
+    "bleu",
+    "rouge_l",
+    "f1",
+    "distinct_1",
+    "distinct_2",
+    "reply_words",
+    "hits_at_1",
+]
 PERPLEXITIES = ["perplexity", "perplexity_word", "bits_per_byte"]
 
 
@@ -136,18 +148,23 @@ def test_reference_rows_bound_a_model_that_recites(roles, monkeypatch):
     assert result["metrics"]["consistency"]["value"] == rows["recitation"]["value"] == 1
     assert rows["gold"]["value"] == pytest.approx(11 / 12)  # people say it in other words
     assert rows["no_persona"]["value"] == 0 and rows["no_persona"]["high"] > 0.2
-    assert rows["random_persona"]["value"] == 1  # they all have two of something: a keyword is not a fact
-    assert result["references"]["random_persona"]["expression"]["value"] == 0
+    random = result["references"]["random_persona"]
+    assert random["keywords"]["value"] == 1  # they all have two of something: a keyword is not a fact
+    assert random["expression"]["value"] == rows["random_persona"]["value"] == 0
     assert all(row["count"] == 12 and row["missing"] == 0 for row in rows.values())
     scores = [row["scores"] for row in result["replies"]]
-    assert scores == [{"consistency": 1.0, "expression": 1.0}] * 12
+    said = {"consistency": 1.0, "expression": 1.0, "contradiction": 0.0, "recitation": 0.0, "keywords": 1.0}
+    assert scores == [said] * 12  # their one trait was called for
+    assert result["judge"] == judge_summary(RuleJudge())
 
 
 def test_gold_is_measured_by_all_that_does_not_compare_with_it(roles, monkeypatch):
     speaking(monkeypatch, lambda prompt: "I have two kites?")
     result = evaluate(roles)
     gold, metrics = result["references"]["gold"], result["metrics"]
-    assert sorted(gold) == sorted([*PERSONA_METRICS, "engagement", "distinct_1", "distinct_2", "reply_words"])
+    assert sorted(gold) == sorted(
+        [*PERSONA_METRICS, "engagement", "fitted_quality", "distinct_1", "distinct_2", "reply_words"]
+    )
     assert gold["reply_words"]["value"] == pytest.approx((4 + 1) / 2)  # "I have two dogs." and "Bye."
     assert gold["distinct_1"]["value"] == pytest.approx((3 + 12 + 1) / (5 * 12))
     assert metrics["distinct_1"]["value"] == pytest.approx(4 / (4 * 24)) and metrics["reply_words"]["value"] == 4
@@ -157,7 +174,7 @@ def test_gold_is_measured_by_all_that_does_not_compare_with_it(roles, monkeypatc
 def test_other_replies_bound_what_is_compared_with_gold(roles, results):
     """Somebody's reply to another prompt: right by chance only, and never the very reply."""
     other = results[0]["references"]["other_reply"]
-    assert sorted(other) == ["bleu", "engagement", "f1", "rouge_l"]
+    assert sorted(other) == ["bleu", "engagement", "f1", "fitted_quality", "rouge_l"]
     assert other == results[1]["references"]["other_reply"]
     assert 0 < other["f1"]["value"] < 0.75 and other["f1"]["count"] == 24
     assert other["engagement"]["count"] + other["engagement"]["missing"] == 24
@@ -179,8 +196,10 @@ def test_scores_of_two_systems_can_be_compared_in_pairs(roles, monkeypatch):
 def test_a_model_that_says_nothing(roles, monkeypatch):
     speaking(monkeypatch, lambda prompt: "")
     metrics = evaluate(roles)["metrics"]
-    for name in ("engagement", "distinct_1", "distinct_2"):
+    for name in ("engagement", "fitted_quality", "distinct_1", "distinct_2"):
         assert math.isnan(metrics[name]["value"]) and metrics[name]["missing"] == 24, name
+    for name in ("contradiction", "recitation"):
+        assert math.isnan(metrics[name]["value"]) and metrics[name]["missing"] == 12, name
     for name in ("consistency", "bleu", "rouge_l", "f1", "reply_words"):
         assert metrics[name]["value"] == 0 and metrics[name]["missing"] == 0, name
 

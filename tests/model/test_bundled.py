@@ -117,7 +117,9 @@ def test_it_draws_on_the_persona_that_it_is_given(roles):
     replies = RolloutEngine(roles).reply(None, [i.prompt for i in items], SamplingSettings())
     personas = [i.prompt.persona for i in items]
     evaluator = PersonaEvaluator()
-    own, other = (evaluator.evaluate_consistency(p, replies) for p in (personas, others(personas, 0)))
+    own, other = (
+        evaluator.bootstrap.share(evaluator.evaluate_expression(p, replies)) for p in (personas, others(personas, 0))
+    )
     assert own.low > other.high, (own, other)
     bits = QualityEvaluator().compute_perplexity(roles, None, examples)["bits_per_byte"].value
     text = "\n".join(reply for e in examples for reply in e.replies).encode()
