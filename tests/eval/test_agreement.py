@@ -16,6 +16,7 @@ from selfsame.errors import DataError
 from selfsame.eval.agreement import agreement, human_ceiling, table_lines, text_tables
 from selfsame.eval.likelihood import Likelihood, prompt_of
 from selfsame.eval.rows import RatedReply, read_rated
+from selfsame.eval.rules import RuleJudge
 from selfsame.eval.scorers import FEATURES, FLOORS, TurnScorer, our_scores
 from selfsame.eval.statistics import Bootstrap
 from selfsame.types import Prompt
@@ -113,13 +114,23 @@ def test_a_dialogue_gets_the_mean_of_the_own_turns():
     assert value(FLOORS, "distinctness", half) == 1.0
 
 
+def test_evidence_of_the_persona_adds_up():
+    scorers = our_scores(RuleJudge())
+    one, two = (value(scorers, "persona evidence", rated(reply=r)) for r in ("My zeppelin!", "My zeppelin sings."))
+    assert one == value(scorers, "persona evidence", rated(reply="Nothing.")) == 0
+    assert two > 0  # the persona of `rated` sings
+    whole = replace(rated(reply=None), context=("Hi.", "I sing.", "Oh.", "I sing, yes.", "Bye."))
+    assert value(scorers, "persona evidence", whole) == pytest.approx(2 * two)
+    assert math.isnan(value(scorers, "persona evidence", replace(rated(), persona=())))
+
+
 @pytest.fixture(scope="module")
 def likelihood(tiny_models):
     return Likelihood(load(tiny_models()))
 
 
 def test_odd_replies_have_defined_scores(likelihood):
-    scorers = [*FLOORS, *our_scores(), *FEATURES, *likelihood.scorers()]
+    scorers = [*FLOORS, *our_scores(RuleJudge()), *FEATURES, *likelihood.scorers()]
     rows = [rated(k, text.strip(), ("Hi.",)) for k, text in enumerate(ODD_REPLIES)]
     rows += [rated(k, "Yes.", (text,)) for k, text in enumerate(ODD_REPLIES, start=50)]
     rows += [rated(k, None, ("Hi.", text, text)) for k, text in enumerate(ODD_REPLIES, start=100)]
@@ -202,7 +213,7 @@ def test_the_ceiling_is_one_against_the_mean_of_the_others():
 def test_levels_and_odd_ratings_stay_apart():
     rows = [rated(k, overall=(float(k),), same=(3.0, 3.0), picked=(float(k % 2),)) for k in range(8)]
     rows += [rated(20 + k, None, ("Hi.", "Yes. " * k), overall=(float(k),)) for k in range(1, 6)]
-    result = agreement(rows, our_scores(), FEW)
+    result = agreement(rows, our_scores(RuleJudge()), FEW)
     tables = {(t["level"], t["rating"]): t for t in result["tables"]}
     assert set(tables) == {("reply", "overall"), ("reply", "same"), ("reply", "picked"), ("dialogue", "overall")}
     assert {row.get("note") for row in tables["reply", "same"]["scores"]} <= {"constant rating", "constant score"}

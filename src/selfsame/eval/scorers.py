@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
 
-from selfsame.data.keywords import TraitMatcher, content_stems, words
+from selfsame.data.keywords import TraitMatcher, content_stems, trait_stems, words
 from selfsame.data.processor import MARKERS
 from selfsame.eval.engagement import QUESTION_MARKS, EngagementEvaluator
 from selfsame.eval.judge import Judge
@@ -132,6 +132,22 @@ class PersonaScorer:
         return [self.sign * value for value in found]
 
 
+@dataclass(frozen=True)
+class PersonaEvidence:
+    """How much a reply shows of the persona: the summed rarity of the persona's content stems that occur in it. Of a dialogue
+    the sum over the bot's turns, for what shows adds up; NaN for a persona without content."""
+
+    matcher: TraitMatcher
+    name: str = "persona evidence"
+
+    def score(self, rows: Sequence[RatedReply]) -> list[float]:
+        return [self._of(row, frozenset().union(*map(trait_stems, row.persona))) for row in rows]
+
+    def _of(self, row: RatedReply, persona: frozenset[str]) -> float:
+        shown = [self.matcher.mass(persona.intersection(content_stems(t.reply or ""))) for t in row.own_turns()]
+        return math.fsum(shown) if persona else math.nan
+
+
 def our_scores(judge: Judge | None = None) -> list[Scorer]:
     """What `evaluate` reports of a reply without a gold one: consistency and what it is made of, and engagement. `judge`: of
     contradictions, None: the one in the package."""
@@ -144,6 +160,7 @@ def our_scores(judge: Judge | None = None) -> list[Scorer]:
         PersonaScorer("consistency", "consistency", persona),
         PersonaScorer("keywords", "keywords", persona),
         PersonaScorer("expression", "expression", persona),
+        PersonaEvidence(persona.matcher),
         PersonaScorer("not contradicted", "contradiction", persona, -1.0),
         TurnScorer("engagement", engaging),
     ]
