@@ -116,11 +116,11 @@ def test_a_dialogue_gets_the_mean_of_the_own_turns():
 
 def test_evidence_of_the_persona_adds_up():
     scorers = our_scores(RuleJudge())
-    one, two = (value(scorers, "persona evidence", rated(reply=r)) for r in ("My zeppelin!", "My zeppelin sings."))
-    assert one == value(scorers, "persona evidence", rated(reply="Nothing.")) == 0
-    assert two > 0  # the persona of `rated` sings
-    whole = replace(rated(reply=None), context=("Hi.", "I sing.", "Oh.", "I sing, yes.", "Bye."))
-    assert value(scorers, "persona evidence", whole) == pytest.approx(2 * two)
+    none, dogs = (value(scorers, "persona evidence", rated(reply=r)) for r in ("My zeppelin!", "My dogs bark."))
+    both = value(scorers, "persona evidence", rated(reply="Dogs like chemistry."))
+    assert 0 == none < dogs < both
+    whole = rated(reply=None, context=("Hi.", "I like dogs.", "Oh.", "Dogs, yes.", "Bye."))
+    assert value(scorers, "persona evidence", whole) == pytest.approx(2 * dogs)
     assert math.isnan(value(scorers, "persona evidence", replace(rated(), persona=())))
 
 
