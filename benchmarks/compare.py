@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,9 +107,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.command == "run":
         _run(options)
-    text = "\n\n".join(
-        table(read_json(path)) for path in ([options.json] if options.command == "run" else options.json)
-    )
+    records = [read_json(path) for path in ([options.json] if options.command == "run" else options.json)]
+    text = "\n\n".join(table(record) for record in merged(records))
     print(text)
     if options.command == "table" and options.readme:
         update_readme(options.readme, options.marker, f"{text}\n\n{NOTE}")
@@ -201,8 +201,26 @@ def _amount(case: Case, work: Path) -> float:
     return amount.batch if case.stage == "reward" else amount.prompts * amount.samples
 
 
+def merged(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One record for each shape: the rounds of all its records, one after the other.
+
+    Raises:
+        SystemExit: records of one shape were made with different options.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for record in records:
+        first = found.setdefault(record["shape"], record | {"measurements": [], "commits": []})
+        if first["options"] != record["options"]:
+            raise SystemExit(f"two records of {record['shape']} were made with different options: make a table of each")
+        known = 1 + max((m["round"] for m in first["measurements"]), default=-1)
+        first["measurements"] += [m | {"round": known + m["round"]} for m in record["measurements"]]
+        first["commits"].append(_commit(record["environment"]) or "unknown")
+        first["flops"], first["work"] = ({**first[k], **record[k]} for k in ("flops", "work"))
+    return list(found.values())
+
+
 def table(record: dict[str, Any]) -> str:
-    """Markdown of a record."""
+    """Markdown of a record, or of several `merged`."""
     lines = [
         "| work | Selfsame | of the GEMM peak | memory | times faster than default | than best | peer memory: default, best |",
         "|---|---:|---:|---:|---:|---:|---:|",
@@ -226,7 +244,9 @@ def table(record: dict[str, Any]) -> str:
         ]
         lines.append("| " + " | ".join(cells) + " |")
     rounds = 1 + max(m["round"] for m in record["measurements"])
-    head = f"Model shape {record['shape']}, {record['threads']} thread(s), rounds: {rounds}."
+    commits = ", ".join(commit[:7] for commit in record.get("commits", []))
+    head = f"Model shape {record['shape']}, {record['threads']} thread(s), rounds: {rounds}"
+    head += f" (commits {commits})." if commits else "."
     return "\n".join([head, "", *lines])
 
 

@@ -43,10 +43,16 @@ def test_crossed_pairs_are_of_two_pairs():
 
 
 def test_near_pairs_share_a_word_and_are_no_contradiction_for_the_rules():
-    rows = list(near(TURNS, random.Random(0)))
-    assert len(rows) > 100
+    animals, colours = ("horse", "otter", "heron", "badger"), ("teal", "maroon", "ochre", "indigo")
+    turns = [(f"I painted a {a} in {c}.", f"My {a} is {c} now.") for a in animals for c in colours]
+    turns += [(f"The {a} sleeps.", f"I never liked my {a} or {c}.") for a in animals for c in colours]
+    rows = list(near(turns, random.Random(0)))
+    assert len(rows) > 10
+    sleeping = [(f"The {a} sleeps.", f"I don't like it when the {a} sleeps.") for a in animals]
+    assert list(near(sleeping + sleeping[::-1], random.Random(0))) == []  # denied: the rules call these contradictions
     for row in rows:
-        assert set(words(row.premise)) & set(words(row.hypothesis)) - {"i", "never", "like", "or", "saw"}
+        assert set(words(row.premise)) & set(words(row.hypothesis)) & {*animals, *colours}
+        assert (row.premise, row.hypothesis) not in turns and (row.hypothesis, row.premise) not in turns
         assert RuleJudge().label(row.premise, row.hypothesis) != LABELS.index("contradiction")
 
 

@@ -31,6 +31,7 @@ def trainer(folder, tmp_path=None, pairs=SAID, steps=60):
     settings = JudgeSettings(batch_size=12, max_steps=steps, epochs=100, learning_rate=5e-3, eval_every=20)
     record = None
     if tmp_path:
+        tmp_path.mkdir(exist_ok=True)
         record = Record(CheckpointManager(tmp_path / "c"), RunLogger(RunDirectory(tmp_path)), save_every=5)
     return JudgeTrainer(roles, pairs=pairs, validation=SAID, settings=settings, record=record)
 
