@@ -2,7 +2,7 @@
 
 Contradictions: `decode` (turns that people wrote to contradict one of their own), `prosecco` (debates), `denied` (a trait and
 a reply that was edited to deny it). Neutral: `turns` (two turns of one speaker), `traits` (two traits of one persona),
-`crossed` (the first turn of one DECODE pair and the second of another, so that how they are written tells nothing), `near`
+`crossed` (a turn of one DECODE pair and one of another, so that how they are written tells nothing), `near`
 (the same with a content word in common, so that a common topic tells nothing). Entailed: `drawn` (a reply that draws on a
 trait, and the trait), `part` (a sentence of a turn). Labels of made pairs are as good as the rules that made them.
 """
@@ -69,12 +69,12 @@ def prepare(data: Path, work: Path, recipe: Recipe) -> dict[str, int]:
     rng = random.Random(recipe.seed)
     chats = [turns for name in CHATS for turns in chat_turns(data / name)]
     kinds = {
-        "decode": [Row(*_either_way(p, rng), CONTRADICTION, g, "decode") for p, g in known],
+        "decode": [Row(*two, CONTRADICTION, g, "decode") for p, g in known for two in (p, p[::-1])],
         "prosecco": [Row(*p, label, g, "prosecco") for (p, label), g in debates],
         "denied": made.rows("denied", CONTRADICTION, made.denied()),
         "turns": [*made.rows("turns", NEUTRAL, made.turns()), *_turn_rows(chats, rng)],
         "traits": made.rows("traits", NEUTRAL, made.traits()),
-        "crossed": list(crossed([p for p, _ in known], rng)),
+        "crossed": list(crossed([p for p, _ in known], rng, passes=3)),
         "near": list(near([p for p, _ in known], rng)),
         "drawn": made.rows("drawn", ENTAILMENT, made.drawn()),
         "part": list(_parts([*(p for p, _ in known)], rng)),
@@ -235,12 +235,14 @@ def _turn_rows(dialogues: Sequence[Sequence[str]], rng: random.Random) -> list[R
     return rows
 
 
-def crossed(pairs: Sequence[Two], rng: random.Random) -> Iterator[Row]:
-    """The first turn of a pair and the second of another."""
-    others = rng.sample(range(len(pairs)), len(pairs))
-    for (first, _), k in zip(pairs, others, strict=True):
-        if pairs[k][0] != first:
-            yield Row(*_either_way((first, pairs[k][1]), rng), NEUTRAL, f"crossed-{k}", "crossed")
+def crossed(pairs: Sequence[Two], rng: random.Random, passes: int = 1) -> Iterator[Row]:
+    """A turn of a pair and a turn of another, each turn of either side; `passes` times every pair with other ones."""
+    for _ in range(passes):
+        others = rng.sample(range(len(pairs)), len(pairs))
+        for pair, k in zip(pairs, others, strict=True):
+            one, other = rng.choice(pair), rng.choice(pairs[k])
+            if not {*pair} & {*pairs[k]}:
+                yield Row(*_either_way((one, other), rng), NEUTRAL, f"crossed-{k}", "crossed")
 
 
 def near(pairs: Sequence[Two], rng: random.Random) -> Iterator[Row]:

@@ -25,15 +25,15 @@ WHAT = {
 class PairCounts(Settings):
     """Training pairs of each kind, at most; `corpus.py` says what they are."""
 
-    decode: int = Field(default=20_000, ge=0)
+    decode: int = Field(default=40_000, ge=0)
     denied: int = Field(default=8_000, ge=0)
     prosecco: int = Field(default=700, ge=0)
-    crossed: int = Field(default=9_000, ge=0)
-    near: int = Field(default=5_000, ge=0)
-    turns: int = Field(default=14_000, ge=0)
-    traits: int = Field(default=4_000, ge=0)
+    crossed: int = Field(default=40_000, ge=0)
+    near: int = Field(default=2_000, ge=0)
+    turns: int = Field(default=24_000, ge=0)
+    traits: int = Field(default=3_000, ge=0)
     drawn: int = Field(default=9_000, ge=0)
-    part: int = Field(default=4_000, ge=0)
+    part: int = Field(default=3_000, ge=0)
 
 
 class Recipe(Settings):

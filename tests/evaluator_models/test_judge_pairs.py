@@ -32,14 +32,13 @@ def test_connected_pairs_stay_together():
 
 
 def test_crossed_pairs_are_of_two_pairs():
-    sentence_of = {text: k for k, pair in enumerate(TURNS) for text in pair if text == pair[1]}
-    rows = list(crossed(TURNS, random.Random(0)))
-    assert len(rows) > 250
-    for row in rows:
-        first, second = (
-            (row.premise, row.hypothesis) if row.hypothesis in sentence_of else (row.hypothesis, row.premise)
-        )
-        assert TURNS[sentence_of[second]][0] != first
+    place_of = {text: k // 3 for k, pair in enumerate(TURNS) for text in pair}
+    rows = list(crossed(TURNS, random.Random(0), passes=2))
+    assert 500 < len(rows) < 600
+    assert all(place_of[row.premise] != place_of[row.hypothesis] for row in rows if "animal" not in row.premise + row.hypothesis)
+    pairs = [{*pair} for pair in TURNS]
+    assert not any({row.premise, row.hypothesis} in pairs for row in rows)
+    assert {"animal" in row.premise for row in rows} == {"animal" in row.hypothesis for row in rows} == {True, False}
 
 
 def test_near_pairs_share_a_word_and_are_no_contradiction_for_the_rules():
