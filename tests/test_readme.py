@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from selfsame.benchmark import DESCRIPTIONS, options_parser
 from selfsame.config import preset_names, read_config, setting_names
 
 README = Path(__file__).resolve().parents[1] / "README.md"
@@ -30,6 +31,11 @@ def test_training_commands_are_valid(command):
     start = next(i for i, word in enumerate(words) if re.fullmatch(r"(?:.*/)?selfsame(?:\.cli)?", word))
     config, _ = read_config(words[start + 2 :])
     assert config.run.stages
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("selfsame benchmark")])
+def test_benchmark_commands_are_valid(command):
+    assert options_parser().parse_args(shlex.split(command)[2:]).benchmark in DESCRIPTIONS
 
 
 def test_named_settings_and_presets_exist():

@@ -32,7 +32,7 @@ def run(arguments: Sequence[str]) -> None:
     Raises:
         SelfsameError: a file, model or option that cannot be used.
     """
-    options = _parser().parse_args(arguments)
+    options = options_parser().parse_args(arguments)
     check_writable(options.json)
     for name in ("limit", "questions"):
         if getattr(options, name, None) == 0:
@@ -46,7 +46,8 @@ def run(arguments: Sequence[str]) -> None:
     print(text)
 
 
-def _parser() -> argparse.ArgumentParser:
+def options_parser() -> argparse.ArgumentParser:
+    """The command's options."""
     parser = make_parser("benchmark", DESCRIPTION)
     names = parser.add_subparsers(dest="benchmark", required=True, metavar="{" + ",".join(DESCRIPTIONS) + "}")
     made = {}
