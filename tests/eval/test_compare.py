@@ -1,4 +1,4 @@
-"""Paired comparisons of evaluations and benchmark results: equal is a tie, a clear difference is seen, missing stays missing."""
+"""Paired comparisons of evaluations and benchmarks: equal is a tie, a clear difference is seen, missing stays missing."""
 
 from __future__ import annotations
 
