@@ -38,11 +38,13 @@ def run(arguments: Sequence[str]) -> None:
         if getattr(options, name, None) == 0:
             raise ConfigError(f"--{name} is 0: give at least 1")
     from selfsame.run.directory import write_json
+    from selfsame.run.partial import partial_path
 
-    result, text, done = _COMMANDS[options.benchmark](options)
+    result, text = _COMMANDS[options.benchmark](options)
     if options.json:  # first: whoever reads the table may close the pipe
         write_json(Path(options.json), result)
-    done()
+        if options.benchmark == "convai2":
+            partial_path(options.json).unlink(missing_ok=True)
     print(text)
 
 
@@ -100,14 +102,10 @@ def _sampling(options: argparse.Namespace, bot: Any) -> Any:
     return bot.config.sampling.model_copy(update={"temperature": options.temperature})
 
 
-def _nothing() -> None:
-    pass
-
-
 # --- ConvAI2 ------------------------------------------------------------------------------------------------------------
 
 
-def _convai2(options: argparse.Namespace) -> tuple[dict[str, Any], str, Any]:
+def _convai2(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from selfsame.eval.convai2 import COLUMNS, DEFINITIONS, ConvAI2Protocol, pack, summary, weights_digest
     from selfsame.eval.external import read_convai2
     from selfsame.eval.statistics import Bootstrap
@@ -130,7 +128,7 @@ def _convai2(options: argparse.Namespace) -> tuple[dict[str, Any], str, Any]:
     replied = [(e, item) for e, item in zip(file.examples, items, strict=True) if "reply" in item]
     result = {
         "benchmark": "convai2", "file": Path(options.file).name, "official": file.official, **made_by,
-        "examples_scored": len(items), "dialogues": len({e.dialogue for e in file.examples}),
+        "count": len(items), "dialogues": len({e.dialogue for e in file.examples}),
         "candidates": sorted({len(e.distractors) + 1 for e in file.examples}),
         "seconds": round(time.monotonic() - began, 1) if not before else None,
         "metrics": {name: estimate.to_dict() for name, estimate in summary(items, Bootstrap()).items()},
@@ -138,7 +136,7 @@ def _convai2(options: argparse.Namespace) -> tuple[dict[str, Any], str, Any]:
         "replies_sampled": [{"line": e.line, "gold": e.gold, "reply": item["reply"]} for e, item in replied],
         "examples": {"columns": " ".join(COLUMNS), "rows": pack(items)},
     }  # fmt: skip
-    return result, convai2_text(result), kept.remove
+    return result, convai2_text(result)
 
 
 def convai2_text(result: dict[str, Any]) -> str:
@@ -158,9 +156,7 @@ def convai2_text(result: dict[str, Any]) -> str:
         "perplexity_word_end": "the same with end tokens counted",
         "bits_per_byte": "bits per byte of the gold replies",
     }
-    lines = [
-        f"{result['model']} on {result['file']}: {result['examples_scored']} examples of {result['dialogues']} dialogues"
-    ]
+    lines = [f"{result['model']} on {result['file']}: {result['count']} examples of {result['dialogues']} dialogues"]
     lines += [f"  {notes[name]}: {_shown(found)}" for name, found in metrics.items()]
     lines += [f"perplexity per word is {result['definitions']['perplexity_word']}", ""]
     own = {name: number((metrics.get(name) or {}).get("value")) for name in METRICS}
@@ -169,7 +165,8 @@ def convai2_text(result: dict[str, Any]) -> str:
     same = (
         "the official validation file" if result["official"] else "not the official file, whole: no row is comparable"
     )
-    lines += [f"published on ConvAI2's validation part, in percent; {result['file']} is {same}", aligned(rows), *why]
+    lines += [f"published on ConvAI2's validation part (shares in percent); {result['file']} is {same}"]
+    lines += [aligned(rows), *why]
     lines += [
         f"evidence and source of each: eval/published.json ({', '.join(f'{k} {v}' for k, v in EVIDENCE.items())})"
     ]
@@ -182,7 +179,7 @@ def _shown(found: dict[str, Any]) -> str:
     return str(Estimate(**found))
 
 
-def _compare(options: argparse.Namespace) -> tuple[dict[str, Any], str, Any]:
+def _compare(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from selfsame.eval.compare import compare_benchmarks, comparison_text
     from selfsame.eval.statistics import Bootstrap
 
@@ -196,7 +193,7 @@ def _compare(options: argparse.Namespace) -> tuple[dict[str, Any], str, Any]:
     if not found:
         raise DataError(f"{options.one} and {options.other} have no example in common")
     text = f"{one['model']} ({options.one}) less {other['model']} ({options.other}):\n{comparison_text(found)}"
-    return {"one": one["model"], "other": other["model"], "differences": found}, text, _nothing
+    return {"one": one["model"], "other": other["model"], "differences": found}, text
 
 
 def _result(path: str) -> dict[str, Any]:
@@ -216,7 +213,7 @@ def _result(path: str) -> dict[str, Any]:
 # --- probes -------------------------------------------------------------------------------------------------------------
 
 
-def _persona_min_edit(options: argparse.Namespace) -> tuple[dict[str, Any], str, Any]:
+def _persona_min_edit(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from selfsame.eval.external import read_minimal_edits
     from selfsame.eval.probes import edits_text, prefer_edits
     from selfsame.eval.statistics import Bootstrap
@@ -229,7 +226,7 @@ def _persona_min_edit(options: argparse.Namespace) -> tuple[dict[str, Any], str,
     reward = _reward_model(options.run, bot) if options.reward else None
     result = {"benchmark": "persona-min-edit", "model": bot.name, "file": Path(options.file).name}
     result |= prefer_edits(bot.roles, bot.role, rows, Bootstrap(), reward) | {"rejected": told(rejected)}
-    return result, f"{bot.name}: {edits_text(result)}", _nothing
+    return result, f"{bot.name}: {edits_text(result)}"
 
 
 def _reward_model(run_directory: str, bot: Any) -> Any:
@@ -246,7 +243,7 @@ def _reward_model(run_directory: str, bot: Any) -> Any:
     return RewardModel(bot.roles)
 
 
-def _personagym(options: argparse.Namespace) -> tuple[dict[str, Any], str, Any]:
+def _personagym(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from selfsame.eval.external import read_personagym
     from selfsame.eval.probes import NO_SCORE, ask_probes, probes_text
     from selfsame.eval.statistics import Bootstrap
@@ -255,7 +252,7 @@ def _personagym(options: argparse.Namespace) -> tuple[dict[str, Any], str, Any]:
     bot = _load(options)
     result = {"benchmark": "personagym", "model": bot.name, "file": Path(options.file).name, "task": probes[0].task}
     result |= ask_probes(bot.roles, bot.role, probes, _sampling(options, bot), options.seed, Bootstrap())
-    return result | {"note": NO_SCORE}, f"{bot.name}, {probes[0].task}: {probes_text(result)}", _nothing
+    return result | {"note": NO_SCORE}, f"{bot.name}, {probes[0].task}: {probes_text(result)}"
 
 
 _COMMANDS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from selfsame.errors import RunError
-from selfsame.run.partial import Partial
+from selfsame.run.partial import Partial, partial_path
 
 
 def test_items_are_kept_until_the_result_is_written(tmp_path):
@@ -19,9 +19,7 @@ def test_items_are_kept_until_the_result_is_written(tmp_path):
     third = Partial(out, {"model": "a", "limit": None})
     third.add([{"line": 3}])
     assert [item["line"] for item in Partial(out, {"model": "a", "limit": None}).items] == [1, 2, 3]
-    third.remove()
-    third.remove()
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [third.path] == [partial_path(out)]
 
 
 def test_another_measurement_is_told(tmp_path):
@@ -37,5 +35,4 @@ def test_nothing_is_kept_without_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     kept = Partial(None, {"model": "a"})
     kept.add([{"line": 1}])
-    kept.remove()
     assert kept.items == [{"line": 1}] and list(tmp_path.iterdir()) == []

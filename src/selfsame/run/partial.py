@@ -9,7 +9,10 @@ from typing import Any
 from selfsame.errors import RunError
 from selfsame.run.directory import append_jsonl, plain, read_jsonl
 
-SUFFIX = ".partial.jsonl"
+
+def partial_path(out: str | Path) -> Path:
+    """Where the items lie until the result is in `out`."""
+    return Path(f"{out}.partial.jsonl")
 
 
 class Partial:
@@ -22,7 +25,7 @@ class Partial:
     """
 
     def __init__(self, out: str | Path | None, made_by: Mapping[str, Any]) -> None:
-        self.path = None if out is None else Path(f"{out}{SUFFIX}")
+        self.path = None if out is None else partial_path(out)
         self.items: list[dict[str, Any]] = []
         known = read_jsonl(self.path)[0] if self.path is not None else []
         made_by = plain(made_by)
@@ -45,8 +48,3 @@ class Partial:
             self.items.append(dict(item))
             if self.path is not None:
                 append_jsonl(self.path, item)
-
-    def remove(self) -> None:
-        """Deletes the file: the result is written."""
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)
