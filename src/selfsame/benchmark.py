@@ -165,11 +165,14 @@ def convai2_text(result: dict[str, Any]) -> str:
     same = (
         "the official validation file" if result["official"] else "not the official file, whole: no row is comparable"
     )
+    same = "read in another form than published: no row is comparable" if result["detokenized"] else same
     lines += [f"published on ConvAI2's validation part (shares in percent); {result['file']} is {same}"]
     lines += [aligned(rows), *why]
+    evidence = ", ".join(f"{letter} {how}" for letter, how in EVIDENCE.items())
     lines += [
-        f"evidence and source of each: eval/published.json ({', '.join(f'{k} {v}' for k, v in EVIDENCE.items())})"
+        "without a mark: the same protocol, by systems trained on ConvAI2's training part unless they say otherwise"
     ]
+    lines += [f"source, evidence ({evidence}) and why each is comparable or not: eval/published.json"]
     return "\n".join(lines)
 
 

@@ -50,8 +50,7 @@ def test_the_rows_beside_ours():
     assert revised.startswith("68.8 *") and f"{revised.split()[1]} not comparable: of revised personas" in "\n".join(
         why
     )
-    assert all(line.startswith(f"*{k} not comparable: ") for k, line in enumerate(why[:-1], start=1))
-    assert why[-1].startswith("without a mark: same 20 candidates; trained on ConvAI2's training part; or ")
+    assert all(line.startswith(f"*{k} not comparable: ") for k, line in enumerate(why, start=1))
     assert not any("hidden test" in line for line in why)
     table = aligned(rows).splitlines()
     assert len(table) == len(rows) and table[1].startswith("ours ")

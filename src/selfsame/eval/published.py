@@ -64,7 +64,7 @@ def beside(
     our row, shares in percent (NaN where nothing was measured).
 
     Returns:
-        (rows of cells, the heading first; notes: why the numbers marked with *k are not comparable, and the others are).
+        (rows of cells, the heading first; notes: why the numbers marked with *k are not comparable).
     """
     entries = [p for p in published() if (p.benchmark, p.split) == (benchmark, split) and p.metric in metrics]
     systems = dict.fromkeys((p.system, p.persona_version) for p in entries)
@@ -78,9 +78,7 @@ def beside(
     ours = [_UNKNOWN if math.isnan(own.get(m, math.nan)) else f"{own[m]:.1f}" for m in metrics]
     rows = [["system", "personas", *metrics.values()], [own_name, "", *ours]]
     rows += [[s, v or _UNKNOWN, *(cell(s, v, m) for m in metrics)] for s, v in systems]
-    unmarked = dict.fromkeys(p.reason for p in entries if p.comparable)
-    notes = [f"*{k} not comparable: {reason}" for k, reason in enumerate(reasons, start=1)]
-    return rows, [*notes, *([f"without a mark: {'; or '.join(unmarked)}"] if unmarked else [])]
+    return rows, [f"*{k} not comparable: {reason}" for k, reason in enumerate(reasons, start=1)]
 
 
 def aligned(rows: list[list[str]]) -> str:
