@@ -92,3 +92,9 @@ def test_only_examples_that_both_hold_are_compared():
 def test_bits_per_byte_do_not_depend_on_the_tokenizer():
     found = compare_benchmarks(result([1.0] * 8, nats=12.0), result([1.0] * 8, nats=10.0), Bootstrap())[-1]
     assert found["metric"] == "bits_per_byte" and found["value"] == pytest.approx(2 / math.log(2) / 20)
+
+
+def test_five_of_forty_are_a_tie_for_mcnemar():
+    """The interval over dialogues leaves out 0, the exact test does not."""
+    found = compare_benchmarks(result([float(k % 8 == 0) for k in range(40)]), result([0.0] * 40), Bootstrap())[0]
+    assert found["low"] > 0 and found["p"] == pytest.approx(2 * 0.0625) and found["verdict"] == "tie"
