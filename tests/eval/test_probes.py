@@ -10,7 +10,7 @@ from test_roles import load, scramble
 
 from selfsame.eval.external import MinimalEdit, Probe
 from selfsame.eval.likelihood import prompt_of
-from selfsame.eval.probes import NO_SCORE, ask_probes, edits_text, prefer_edits, preferred, probes_text
+from selfsame.eval.probes import NO_SCORE, ask_probes, edits_text, prefer_edits, preferred, probes_text, recites
 from selfsame.eval.statistics import Bootstrap
 from selfsame.eval.system import others
 from selfsame.model.heads import RewardModel
@@ -84,6 +84,24 @@ def test_answers_that_draw_on_the_person(roles, monkeypatch):
     assert [a["draws"] for a in result["answers"]] == [1.0, 1.0, 0.0, 0.0, 0.0, 0.0]
     assert result["answers"][0]["person"] == PEOPLE[0] and result["answers"][0]["question"] == "Question 0?"
     assert NO_SCORE in probes_text(result)
+
+
+def test_recitation(roles, monkeypatch):
+    """Who repeats the description draws on it; in other words nobody does then."""
+    people = ["A chemist from Leeds who sings at weddings.", "A carpenter who paints big boats and houses."]
+    probes = [Probe(p, (p,), "Persona Consistency", "Who are you?") for p in people]
+
+    def sample(self, role, prompts, numbers_NR, temperature, top_p):
+        return [
+            [Reply(roles.processor.encode_reply("I am a CHEMIST from Leeds who sings!"), [], True)] for _ in prompts
+        ]
+
+    monkeypatch.setattr(RolloutEngine, "sample", sample)
+    result = ask_probes(roles, None, probes, SamplingSettings(), 0, FEW)
+    assert [result["drawn"][name]["value"] for name in ("own", "recited", "own_words")] == [0.5, 0.5, 0.0]
+    assert [a["recites"] for a in result["answers"]] == [1.0, 0.0]
+    assert recites(("A chemist from Leeds who sings.",), "A chemist from Leeds, I sing.") == 0.0
+    assert recites((), "") == recites(("Short.",), "Short.") == 0.0
 
 
 def test_a_model_is_asked_and_long_personas_are_not(roles):

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from selfsame.data.keywords import TraitMatcher
+from selfsame.data.keywords import TraitMatcher, words
 from selfsame.eval.agreement import show
 from selfsame.eval.benchmark import BenchmarkEvaluator, fits
 from selfsame.eval.external import MinimalEdit, Probe
@@ -21,7 +21,7 @@ from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.sampler import uniforms
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.run.logger import Progress
-from selfsame.types import Prompt
+from selfsame.types import Persona, Prompt
 
 CHUNK = 128
 EDIT_ROWS = {
@@ -32,12 +32,14 @@ EDIT_ROWS = {
 }
 PROBE_ROWS = {
     "own": "answers that draw on the person asked",
+    "recited": "answers that repeat five words of the description in a row",
+    "own_words": "answers that draw on the person without that",
     "other": "the same answers held against a random other person (chance)",
     "without_persona": "answers of the model that is not told who it is (the question's own words)",
 }
 NO_SCORE = (
     "These are probes without human labels. They are no PersonaScore, which needs an LLM with a rubric: drawing on the persona"
-    " is matched by keywords, which pays for repeating the question's words."
+    " is matched by keywords, which pays for reciting the description and for repeating the question's words."
 )
 
 
@@ -134,8 +136,12 @@ def ask_probes(
     replies, without = answers[: len(known)], answers[len(known) :]
     own, people = [p.persona for p in known], [p.person for p in known]
     evaluator = PersonaEvaluator(TraitMatcher([" ".join(p) for p in dict.fromkeys(p.persona for p in probes)]))
+    draws = evaluator.evaluate_expression(own, replies)
+    recited = [recites(persona, reply) for persona, reply in zip(own, replies, strict=True)]
     drawn = {
-        "own": evaluator.evaluate_expression(own, replies),
+        "own": draws,
+        "recited": recited,
+        "own_words": [d * (1 - r) for d, r in zip(draws, recited, strict=True)],
         "other": evaluator.evaluate_expression(others(own, seed), replies),
         "without_persona": evaluator.evaluate_expression(own, without),
     }
@@ -146,10 +152,17 @@ def ask_probes(
         "drawn": {name: bootstrap.share(values, people).to_dict() for name, values in drawn.items()},
         "decoding": sampling.model_dump(exclude={"batch_size"}) | {"seed": seed},
         "answers": [
-            {"person": p.person, "question": p.question, "answer": reply, "draws": draws}
-            for p, reply, draws in zip(known, replies, drawn["own"], strict=True)
+            {"person": p.person, "question": p.question, "answer": reply, "draws": d, "recites": r}
+            for p, reply, d, r in zip(known, replies, draws, recited, strict=True)
         ],
     }
+
+
+def recites(persona: Persona, reply: str, run: int = 5) -> float:
+    """1 where the reply holds `run` words of the persona in a row, else 0."""
+    known, said = words(" ".join(persona)), words(reply)
+    runs = {tuple(known[k : k + run]) for k in range(len(known) - run + 1)}
+    return float(any(tuple(said[k : k + run]) in runs for k in range(len(said) - run + 1)))
 
 
 def probes_text(result: dict[str, Any]) -> str:
