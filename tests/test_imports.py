@@ -24,6 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "types": set(),
     "errors": set(),
     "settings": set(),
+    "arguments": {"errors"},
     "config": GROUND,  # and each room's settings.py, as every room may
     "data": DATA,
     "run": RUN,
@@ -36,7 +37,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "plan": ROLLOUT | {"plan", "config", "training"},
     "pipeline": ROLLOUT | {"config", "training", "eval", "serve", "report"},
     "measure": ROLLOUT | {"eval", "serve"},
-    "cli": ROLLOUT | {"config", "serve", "report", "plan", "pipeline", "measure"},
+    "benchmark": ROLLOUT | {"eval", "serve", "measure", "arguments"},
+    "cli": ROLLOUT | {"config", "serve", "report", "plan", "pipeline", "measure", "benchmark", "arguments"},
     "__init__": {"config", "types", "errors", "data", "model", "rollout", "training", "eval", "run"},
 }
 VAGUE = {"utils", "util", "common", "helpers", "helper", "misc", "tools", "shared"}

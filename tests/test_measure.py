@@ -65,6 +65,23 @@ def test_rank(selfsame, tmp_path):
     assert "is not a run" in selfsame("rank", file, "--model", selfsame.model, "--system", "sft").told
 
 
+def test_rank_of_replies_that_entail_the_persona_are_neutral_or_contradict_it(selfsame, tmp_path):
+    """As the offline evaluation with DNLI ranks them: several candidates of each kind, by their lowest loss."""
+    groups = {
+        "entail": ["two dogs .", "i walk my dogs ."],
+        "neutral": ["yes .", "i see ."],
+        "contradict": ["no pets ."],
+    }
+    candidates = [{"text": text, "group": group} for group, texts in groups.items() for text in texts]
+    rows = [{"persona": ["i have two dogs ."], "context": [f"any pets {k} ?"], "candidates": candidates[k:] + candidates[:k]}
+            for k in range(5)]  # fmt: skip
+    done = selfsame("rank", make(tmp_path, "d.jsonl", lines(rows)), "--model", selfsame.model, "--json", tmp_path / "o")
+    assert done.code == 0 and all(f"\n{group}: " in done.out for group in groups)
+    found = json.loads((tmp_path / "o").read_text())["groups"]
+    assert {g: found[g]["chance"] for g in groups} == pytest.approx({"entail": 0.4, "neutral": 0.4, "contradict": 0.2})
+    assert sum(found[g]["first"]["value"] for g in groups) == pytest.approx(1)
+
+
 @pytest.mark.parametrize("command", ["agreement", "judge", "rank"])
 def test_files_that_cannot_be_used(selfsame, tmp_path, command):
     assert "no such file" in selfsame(command, tmp_path / "none").told

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from selfsame.benchmark import DESCRIPTIONS, options_parser
 from selfsame.config import preset_names, read_config, setting_names
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 TEXT = README.read_text()
-COMMANDS = [line for block in re.findall(r"```\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines() if line]
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+COMMANDS = [line for language, block in BLOCKS if not language for line in block.splitlines() if line]
 TRAINING = [
     c for c in COMMANDS if re.search(r"(?:^|/|-m )(?:selfsame|selfsame\.cli) (?:run|sft|reward|ppo|dpo|demo)\b", c)
 ]
@@ -20,7 +22,10 @@ TRAINING = [
 
 def test_the_readme_shows_commands():
     assert (
-        len(TRAINING) >= 4 and any(c.startswith("make demo") for c in COMMANDS) and any("chat" in c for c in COMMANDS)
+        len(TRAINING) >= 4
+        and sum(c.startswith("selfsame benchmark") for c in COMMANDS) > 3
+        and any(c.startswith("make demo") for c in COMMANDS)
+        and any("chat" in c for c in COMMANDS)
     )
 
 
@@ -30,6 +35,11 @@ def test_training_commands_are_valid(command):
     start = next(i for i, word in enumerate(words) if re.fullmatch(r"(?:.*/)?selfsame(?:\.cli)?", word))
     config, _ = read_config(words[start + 2 :])
     assert config.run.stages
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("selfsame benchmark")])
+def test_benchmark_commands_are_valid(command):
+    assert options_parser().parse_args(shlex.split(command)[2:]).benchmark in DESCRIPTIONS
 
 
 def test_named_settings_and_presets_exist():

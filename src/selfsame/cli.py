@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from selfsame.arguments import check_writable, make_parser, natural
 from selfsame.errors import ConfigError, DataError, SelfsameError
 
 DESCRIPTION = """Selfsame trains chatbots that stay in character, measures whether they got better, and lets you talk to them.
@@ -30,6 +31,7 @@ checking a claim on a file:
   agreement   how well the scores agree with human ratings
   judge       how often the judge of contradictions is right
   rank        which group of candidate replies a model ranks first
+  benchmark   ConvAI2, minimal edits for a persona, PersonaGym's questions; two results of ConvAI2 compared
 data:
   data        show, convert or audit a dataset
 """
@@ -52,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands: dict[str, Callable[[list[str]], None]] = {
         **{name: partial(_train, name) for name in TRAINING},
         "plan": _plan, "evaluate": _evaluate, "report": _report, "chat": _chat, "data": _data,
-        **{name: partial(_measure, name) for name in ("agreement", "judge", "rank")},
+        **{name: partial(_measure, name) for name in ("agreement", "judge", "rank")}, "benchmark": _benchmark,
     }  # fmt: skip
     try:
         if command in ("-h", "--help"):
@@ -73,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(" ".join(str(error).split()))
     except KeyboardInterrupt:
         again = f"; give the same command again to go on: selfsame {shlex.join(arguments)}"
-        return _fail(f"stopped{again if command in TRAINING else ''}", 130)
+        kept = command in TRAINING or (command == "benchmark" and any(a.startswith("--json") for a in arguments))
+        return _fail(f"stopped{again if kept else ''}", 130)
     except BrokenPipeError:  # the reader of our output is gone (`| head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
@@ -135,9 +138,9 @@ def _print_results(path: Path) -> None:
 
 
 def _plan(arguments: list[str]) -> None:
-    parser = _parser("plan", "Memory and time of a run's stages; all other options are those of `selfsame run`.")
+    parser = make_parser("plan", "Memory and time of a run's stages; all other options are those of `selfsame run`.")
     parser.add_argument("--gpu", choices=("t4", "l4", "a100", "h100", "h200", "cpu"), help="default: this machine's")
-    parser.add_argument("--gpus", type=_number, default=1, help="how many, a process each")
+    parser.add_argument("--gpus", type=natural, default=1, help="how many, a process each")
     parser.add_argument("--hours", type=float, help="that the run may take")
     parser.add_argument("--json", metavar="OUT", help="also write the plan to this file")
     options, rest = parser.parse_known_args(arguments)
@@ -146,7 +149,7 @@ def _plan(arguments: list[str]) -> None:
     config, _ = read_config(rest)
     if options.gpus < 1 or not (options.hours is None or 0 < options.hours < 1e6):
         raise ConfigError(f"--gpus ({options.gpus}) must be at least 1, --hours ({options.hours}) above 0")
-    _check_writable(options.json)
+    check_writable(options.json)
     from selfsame.plan.command import show
 
     show(config, options.gpu, options.gpus, options.hours, options.json)
@@ -156,7 +159,7 @@ def _plan(arguments: list[str]) -> None:
 
 
 def _evaluate(arguments: list[str]) -> None:
-    parser = _parser("evaluate", "Evaluate a run, an adapter or any model on held-out personas; prints a table.")
+    parser = make_parser("evaluate", "Evaluate a run, an adapter or any model on held-out personas; prints a table.")
     parser.add_argument("model", metavar="RUN_OR_MODEL", help="run directory, adapter folder, model folder or hub id")
     parser.add_argument(
         "--data.path", dest="data", metavar="FILE", help="dialogues to evaluate on (default: the run's held-out ones)"
@@ -165,9 +168,9 @@ def _evaluate(arguments: list[str]) -> None:
     parser.add_argument(
         "--system", help="which system of a run: ppo, dpo, sft or base (default: the best finished one)"
     )
-    parser.add_argument("--seed", type=_number, help="of sampling and resampling (default: the run's)")
+    parser.add_argument("--seed", type=natural, help="of sampling and resampling (default: the run's)")
     options = parser.parse_args(arguments)
-    _check_writable(options.json)
+    check_writable(options.json)
     from selfsame.pipeline import evaluate_model
     from selfsame.report.tables import rows_of, text_table
     from selfsame.run.directory import write_json
@@ -179,7 +182,7 @@ def _evaluate(arguments: list[str]) -> None:
 
 
 def _report(arguments: list[str]) -> None:
-    parser = _parser("report", "Write a run's report.html and print its table.")
+    parser = make_parser("report", "Write a run's report.html and print its table.")
     parser.add_argument("run", metavar="RUN", help="run directory")
     parser.add_argument(
         "--readme", metavar="FILE", help="put the table between the markers `<!-- results:NAME -->` of this file"
@@ -196,7 +199,7 @@ def _report(arguments: list[str]) -> None:
 
 
 def _chat(arguments: list[str]) -> None:
-    parser = _parser("chat", "Talk to a bot. Empty lines are passed over; /quit or Ctrl-D ends.")
+    parser = make_parser("chat", "Talk to a bot. Empty lines are passed over; /quit or Ctrl-D ends.")
     parser.add_argument(
         "--model", required=True, metavar="RUN_OR_MODEL", help="run directory, adapter folder, model folder or hub id"
     )
@@ -207,7 +210,7 @@ def _chat(arguments: list[str]) -> None:
         "--system", help="which system of a run: ppo, dpo, sft or base (default: the best finished one)"
     )
     parser.add_argument("--temperature", type=float, help="of sampling; 0 is greedy")
-    parser.add_argument("--seed", type=_number, default=0, help="of sampling")
+    parser.add_argument("--seed", type=natural, default=0, help="of sampling")
     options = parser.parse_args(arguments)
     persona, opening = _who(options)
     if options.temperature is not None and not 0 <= options.temperature <= 10:
@@ -251,25 +254,33 @@ def _lines() -> Any:
 def _measure(command: str, arguments: list[str]) -> None:
     from selfsame import measure
 
-    parser = _parser(command, measure.DESCRIPTIONS[command])
+    parser = make_parser(command, measure.DESCRIPTIONS[command])
     measure.add_options(parser, command)
     options = parser.parse_args(arguments)
-    _check_writable(options.json)
+    check_writable(options.json)
     measure.run(command, options)
+
+
+def _benchmark(arguments: list[str]) -> None:
+    from selfsame import benchmark
+
+    benchmark.run(arguments)
 
 
 # --- data ---------------------------------------------------------------------------------------------------------------
 
 
 def _data(arguments: list[str]) -> None:
-    parser = _parser("data", "Look at dialogues, convert them to Selfsame's JSONL, or list what is wrong with them.")
+    parser = make_parser(
+        "data", "Look at dialogues, convert them to Selfsame's JSONL, or list what is wrong with them."
+    )
     parser.add_argument("action", choices=("show", "convert", "audit"))
     parser.add_argument(
         "--data.path", dest="path", required=True, metavar="FILE", help="file, folder, hub id or `demo`"
     )
     parser.add_argument("--data.format", dest="format", default="auto", choices=("auto", "jsonl", "csv", "personachat"))
     parser.add_argument("--out", metavar="FILE", help="convert: where to write; rejected rows go to FILE.rejects.jsonl")
-    parser.add_argument("--count", type=_number, default=2, help="show: how many dialogues")
+    parser.add_argument("--count", type=natural, default=2, help="show: how many dialogues")
     options = parser.parse_args(arguments)
     from selfsame.config import load_config
     from selfsame.data.audit import audit
@@ -278,7 +289,7 @@ def _data(arguments: list[str]) -> None:
     if options.action == "convert":
         if not options.out:
             raise ConfigError("data convert needs --out FILE")
-        _check_writable(options.out)
+        check_writable(options.out)
         if Path(options.path).exists() and Path(options.out).exists() and Path(options.path).samefile(options.out):
             raise ConfigError(f"--out {options.out} is the file to convert: give another one")
     loader = DatasetLoader(load_config(values={"data": {"path": options.path, "format": options.format}}).data)
@@ -300,40 +311,6 @@ def _data(arguments: list[str]) -> None:
                 print(f"  user {number}: {' | '.join(persona)}")
             for turn in dialogue.turns:
                 print(f"    {turn.speaker}: {turn.text}")
-
-
-# --- shared -------------------------------------------------------------------------------------------------------------
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse with our errors: one line, no usage dump."""
-
-    def error(self, message: str) -> Any:
-        raise ConfigError(f"{message}; see {self.prog} --help")
-
-
-def _parser(command: str, description: str) -> argparse.ArgumentParser:
-    return _Parser(prog=f"selfsame {command}", description=description, allow_abbrev=False)
-
-
-def _number(text: str) -> int:
-    """0, 1, 2, ..."""
-    if not text.isdecimal() or len(text) > 9:
-        raise argparse.ArgumentTypeError(f"{text!r:.40} is not a number from 0 to 999999999")
-    return int(text)
-
-
-def _check_writable(file: str | None) -> None:
-    """Told before the work, not after it."""
-    if not file:
-        return
-    path = Path(file)
-    if path.exists() and not path.is_file():  # a device would be replaced by a file
-        raise ConfigError(f"{path} is not a file (but a folder or a device): give a file name")
-    if not path.parent.is_dir():
-        raise ConfigError(f"the folder {path.parent} does not exist")
-    if not os.access(path.parent, os.W_OK):
-        raise ConfigError(f"cannot write into the folder {path.parent}")
 
 
 if __name__ == "__main__":

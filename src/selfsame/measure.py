@@ -75,7 +75,7 @@ def _agreement(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     fitted = [scorer for scorer in fitted if scorer.fitted.level in levels]
     scores = [*our_scores(), *fitted, *likelihood.scorers(), *load_ranker().scorers()]
     result = agreement(rows, scores, Bootstrap(), features=FEATURES)
-    result |= {"model": name, "rejected": _told(rejected), "fitted_on": {s.name: s.known_rows(rows) for s in fitted}}
+    result |= {"model": name, "rejected": told(rejected), "fitted_on": {s.name: s.known_rows(rows) for s in fitted}}
     seen = [f"{n}: fitted on {count} of these rows, so its agreement with them is no test" for n, count
             in result["fitted_on"].items() if count]  # fmt: skip
     return result, "\n".join([text_tables(result), *seen])
@@ -87,7 +87,7 @@ def _judge(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from selfsame.eval.statistics import Bootstrap
 
     rows, rejected = read_pairs(options.file)
-    result = judge_pairs(load_judge(options.judge), rows, Bootstrap()) | {"rejected": _told(rejected)}
+    result = judge_pairs(load_judge(options.judge), rows, Bootstrap()) | {"rejected": told(rejected)}
     return result, judge_text(result)
 
 
@@ -103,11 +103,11 @@ def _rank(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
         raise ConfigError("give --run or --model, not both")
     rows, rejected = read_candidates(options.file)
     bot = load_chatbot(options.run or options.model or BUNDLED, options.system)
-    result = {"model": bot.name} | rank_rows(bot.roles, bot.role, rows, Bootstrap()) | {"rejected": _told(rejected)}
+    result = {"model": bot.name} | rank_rows(bot.roles, bot.role, rows, Bootstrap()) | {"rejected": told(rejected)}
     return result, f"{bot.name}: {rank_text(result)}"
 
 
-def _told(rejected: Sequence[Any]) -> list[str]:
+def told(rejected: Sequence[Any]) -> list[str]:
     """The rejected rows as `file:line: reason`, told on stderr too."""
     lines = [str(row) for row in rejected]
     more = [f"... and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []

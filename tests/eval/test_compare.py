@@ -1,4 +1,4 @@
-"""Paired comparisons: equal is a tie, a clear difference is seen, missing stays missing."""
+"""Paired comparisons of evaluations and benchmarks: equal is a tie, a clear difference is seen, missing stays missing."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import math
 
 import pytest
 
-from selfsame.eval.compare import compare_systems
-from selfsame.eval.statistics import Bootstrap
+from selfsame.eval.compare import compare_benchmarks, compare_systems, comparison_text
+from selfsame.eval.convai2 import pack
+from selfsame.eval.statistics import Bootstrap, holm, mcnemar
 
 
 def record(scores):
@@ -44,3 +45,56 @@ def test_missing_scores_are_counted_and_nothing_is_unknown():
     (one,) = compare_systems({"base": record([0.0]), "sft": record([1.0])}, Bootstrap())
     assert one["verdict"] == "unknown" and math.isnan(one["low"])
     assert compare_systems({"base": record([0.0])}, Bootstrap()) == []
+
+
+def result(hits, sums=None, f1=None, nats=10.0, lines=None):
+    items = [
+        {"line": k if lines is None else lines[k], "dialogue": k // 4, "hits_at_1": hit, "nats": nats, "end_nats": 1.0,
+         "hits_at_1_sum": (sums or hits)[k], "bytes": 20, "f1": math.nan if f1 is None else f1[k]}
+        for k, hit in enumerate(hits)
+    ]  # fmt: skip
+    return {"examples": {"rows": pack(items)}}
+
+
+def test_two_benchmark_results():
+    low, high = [0.0] * 60 + [1.0] * 20, [0.0] * 20 + [1.0] * 60
+    noise = [float(k % 2) for k in range(80)]
+    one, other = result(high, noise, f1=noise), result(low, noise[::-1], f1=noise)
+    hits, sums, f1, bits = compare_benchmarks(one, other, Bootstrap())
+    assert (hits["metric"], hits["verdict"]) == ("hits_at_1", "higher") and hits["value"] == pytest.approx(0.5)
+    p = [mcnemar(high, low)["p"], mcnemar(noise, noise[::-1])["p"]]
+    assert [hits["p"], sums["p"]] == holm(p) and math.isnan(f1["p"])
+    assert sums["verdict"] == f1["verdict"] == bits["verdict"] == "tie" and f1["value"] == bits["value"] == 0
+    assert compare_benchmarks(other, one, Bootstrap())[0]["verdict"] == "lower"
+    text = comparison_text([hits, sums])
+    assert "hits_at_1: +0.500 [" in text and "McNemar's p (Holm)" in text and text.endswith(": tie")
+
+
+def test_a_difference_that_either_test_calls_noise_is_a_tie():
+    """All differences are in one dialogue of twenty: McNemar, who knows no dialogues, would see one."""
+    one = [1.0] * 12 + [0.0] * 68
+    dialogues = [0] * 12 + [1 + k // 4 for k in range(68)]
+    made = [result(hits) for hits in (one, [0.0] * 80)]
+    for part in made:
+        rows = [row.split(" ") for row in part["examples"]["rows"]]
+        part["examples"]["rows"] = [" ".join([r[0], str(d), *r[2:]]) for r, d in zip(rows, dialogues, strict=True)]
+    found = compare_benchmarks(*made, Bootstrap())[0]
+    assert found["p"] < 0.01 and found["verdict"] == "tie"
+
+
+def test_only_examples_that_both_hold_are_compared():
+    one, other = result([1.0, 0.5, math.nan], lines=[1, 2, 3]), result([0.0, 1.0, 1.0, 1.0], lines=[1, 2, 3, 4])
+    hits = compare_benchmarks(one, other, Bootstrap())[0]
+    assert (hits["count"], hits["missing"]) == (2, 1) and hits["value"] == pytest.approx(0.25)
+    assert math.isnan(mcnemar([], [])["p"]) and compare_benchmarks(one, result([1.0], lines=[9]), Bootstrap()) == []
+
+
+def test_bits_per_byte_do_not_depend_on_the_tokenizer():
+    found = compare_benchmarks(result([1.0] * 8, nats=12.0), result([1.0] * 8, nats=10.0), Bootstrap())[-1]
+    assert found["metric"] == "bits_per_byte" and found["value"] == pytest.approx(2 / math.log(2) / 20)
+
+
+def test_five_of_forty_are_a_tie_for_mcnemar():
+    """The interval over dialogues leaves out 0, the exact test does not."""
+    found = compare_benchmarks(result([float(k % 8 == 0) for k in range(40)]), result([0.0] * 40), Bootstrap())[0]
+    assert found["low"] > 0 and found["p"] == pytest.approx(2 * 0.0625) and found["verdict"] == "tie"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from selfsame.data.keywords import words
+from selfsame.errors import DataError
 from selfsame.eval.statistics import Bootstrap, Estimate
 from selfsame.model.roles import Roles
 from selfsame.rollout.collect import token_logprobs
@@ -31,11 +32,22 @@ class BenchmarkEvaluator:
     ) -> list[list[float]]:
         """Mean log-probability per token, end token included, of each candidate to each prompt. Of a candidate longer than
         a quarter of `max_length` only that much, from its beginning."""
+        found = self.score_tokens(roles, role, prompts, candidates, token_budget)
+        return [[sum(values) / len(values) for values in group] for group in found]
+
+    def score_tokens(
+        self,
+        roles: Roles,
+        role: str | None,
+        prompts: Sequence[Prompt],
+        candidates: Sequence[Sequence[str]],
+        token_budget: int = 4096,
+    ) -> list[list[list[float]]]:
+        """The log-probabilities (nats) behind `rank`: of each token of each candidate to each prompt, the end token last."""
         processor = roles.processor
         encoded = [[processor.encode_reply(c)[: longest_candidate(roles)] for c in group] for group in candidates]
         ids = [processor.encode_prompt(p, max(map(len, group))) for p, group in zip(prompts, encoded, strict=True)]
-        found = token_logprobs(roles, role, ids, encoded, token_budget)  # pyright: ignore[reportArgumentType]
-        return [[sum(values) / len(values) for values in group] for group in found]
+        return token_logprobs(roles, role, ids, encoded, token_budget)  # pyright: ignore[reportArgumentType]
 
     def hits_at_1(
         self,
@@ -63,6 +75,15 @@ def hit(scores: Sequence[float]) -> float:
 def longest_candidate(roles: Roles) -> int:
     """How many tokens of a candidate are scored."""
     return max(1, roles.processor.max_length // 4)
+
+
+def fits(roles: Roles, prompt: Prompt, reserve: int | None = None) -> bool:
+    """Whether the persona leaves room for a reply of `reserve` tokens (None: for the longest candidate)."""
+    try:
+        roles.processor.encode_prompt(prompt, longest_candidate(roles) if reserve is None else reserve)
+    except DataError:
+        return False
+    return True
 
 
 def draw_distractors(gold: Sequence[str], pool: Sequence[str], count: int, seed: int) -> list[list[str]]:

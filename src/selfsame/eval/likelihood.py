@@ -7,8 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from selfsame.errors import DataError
-from selfsame.eval.benchmark import BenchmarkEvaluator, longest_candidate
+from selfsame.eval.benchmark import BenchmarkEvaluator, fits
 from selfsame.eval.quality import score_replies
 from selfsame.eval.rows import RatedReply
 from selfsame.eval.scorers import Scorer, mean_of_known
@@ -84,7 +83,7 @@ class Likelihood:
         for i, row in enumerate(rows):
             persona = row.persona if given == "all" else ()
             prompt = prompt_of(persona, row.context) if given != "nothing" else Prompt(())
-            if row.reply and self._fits(prompt):
+            if row.reply and fits(self.roles, prompt):
                 place = i // SIBLINGS if given == "nothing" else 0
                 together.setdefault((prompt, place), []).append(i)
         candidates = [[rows[i].reply or "" for i in group] for group in together.values()]
@@ -113,13 +112,6 @@ class Likelihood:
         turns = row.context[: len(row.context) // 2 * 2]
         persona = row.persona if given == "all" else ()
         return Example(f"{number}/2", persona, (), turns, (None,) * (len(turns) // 2))
-
-    def _fits(self, prompt: Prompt) -> bool:
-        try:
-            self.roles.processor.encode_prompt(prompt, longest_candidate(self.roles))
-        except DataError:
-            return False
-        return True
 
 
 @dataclass(frozen=True)

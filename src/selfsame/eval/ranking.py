@@ -6,9 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from selfsame.errors import DataError
 from selfsame.eval.agreement import show
-from selfsame.eval.benchmark import BenchmarkEvaluator, longest_candidate
+from selfsame.eval.benchmark import BenchmarkEvaluator, fits
 from selfsame.eval.likelihood import prompt_of
 from selfsame.eval.rows import RankedPrompt
 from selfsame.eval.statistics import Bootstrap
@@ -26,7 +25,7 @@ def rank_rows(
         less than two candidates, or whose persona is too long for the model, is missing.
     """
     prompts = [prompt_of(row.persona, row.context) for row in rows]
-    kept = [k for k, row in enumerate(rows) if len(row.candidates) > 1 and _fits(roles, prompts[k])]
+    kept = [k for k, row in enumerate(rows) if len(row.candidates) > 1 and fits(roles, prompts[k])]
     texts = [list(dict.fromkeys(text for text, _ in rows[k].candidates)) for k in kept]  # equal texts score equally
     ranked = BenchmarkEvaluator(bootstrap).rank(roles, role, [prompts[k] for k in kept], texts, token_budget)
     scored = [
@@ -58,14 +57,6 @@ def _first(name: str, row: RankedPrompt, scores: Sequence[float]) -> float:
     """Share of the candidates with the highest score that are of the group."""
     best = [group for (_, group), score in zip(row.candidates, scores, strict=True) if score == max(scores)]
     return best.count(name) / len(best)
-
-
-def _fits(roles: Roles, prompt: Any) -> bool:
-    try:
-        roles.processor.encode_prompt(prompt, longest_candidate(roles))
-    except DataError:
-        return False
-    return True
 
 
 def rank_text(result: dict[str, Any]) -> str:
