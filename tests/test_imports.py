@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": RUN | {"report"},
     "plan": ROLLOUT | {"plan", "config", "training"},
     "pipeline": ROLLOUT | {"config", "training", "eval", "serve", "report"},
-    "measure": ROLLOUT | {"eval", "serve"},
+    "measure": ROLLOUT | {"eval", "serve", "report"},
     "cli": ROLLOUT | {"config", "serve", "report", "plan", "pipeline", "measure"},
     "__init__": {"config", "types", "errors", "data", "model", "rollout", "training", "eval", "run"},
 }

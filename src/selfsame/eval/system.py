@@ -21,6 +21,7 @@ from selfsame.eval.fit import fitted_quality
 from selfsame.eval.judge import judge_summary, load_judge
 from selfsame.eval.persona import PersonaEvaluator
 from selfsame.eval.quality import QualityEvaluator
+from selfsame.eval.selfplay import evaluate_selfplay
 from selfsame.eval.settings import EvaluationSettings
 from selfsame.eval.statistics import Bootstrap, Estimate
 from selfsame.model import parallel
@@ -57,8 +58,9 @@ def evaluate_system(
         system: its name in tables.
 
     Returns:
-        `{system, items, left_out, metrics: {name: estimate}, references: {row: {name: estimate}}, settings, judge, replies}`,
-        estimates as `{value, low, high, count, missing}`; `left_out`: prompts whose persona is too long for the model.
+        `{system, items, left_out, metrics: {name: estimate}, references: {row: {name: estimate}}, settings, judge, replies,
+        selfplay}`, estimates as `{value, low, high, count, missing}`; `left_out`: prompts whose persona is too long for
+        the model; `selfplay`: see `evaluate_selfplay`, not there for a `selfplay_size` of 0.
     """
     tests = generator.create_test_sets(settings.consistency_size, settings.engagement_size)
     reserve = max(sampling.max_new_tokens, longest_candidate(roles))
@@ -85,7 +87,7 @@ def evaluate_system(
     references = _persona_references(persona, calls, replies, without, seed)
     references["gold"] |= _gold_talk(bootstrap, talk)
     references["other_reply"] = _other_talk(bootstrap, talk, seed)
-    return {
+    result = {
         "system": system,
         "items": len(calls),
         "left_out": len(tests.consistency) + len(tests.engagement) - len(calls) - len(talk),
@@ -95,6 +97,10 @@ def evaluate_system(
         "judge": judge_summary(judge),
         "replies": _reply_rows(scores, calls, replies),
     }
+    if settings.selfplay_size:
+        size, turns = settings.selfplay_size, settings.selfplay_turns
+        result["selfplay"] = evaluate_selfplay(roles, role, examples, persona, size, turns, sampling, seed, system)
+    return result
 
 
 class _Speaker:
