@@ -120,6 +120,9 @@ def test_reference_rows():
     assert (
         value["recitation"]["expression"] == 1 and value["recitation"]["recitation"] == 0.5
     )  # one trait was called for
+    nobody = [given("My bus.", prompt=k, persona=()) for k in range(20)]
+    stranger = score(given("My bus."), given("My bus.", prompt=1, persona=other), *nobody)["systems"]["a"]["references"]
+    assert stranger["random_persona"]["expression"]["missing"] == 0  # who has no persona is nobody to be held against
     assert "gold" not in score(given("Yes."))["systems"]["a"]["references"]
 
 

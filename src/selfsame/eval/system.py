@@ -181,7 +181,7 @@ def others(personas: Sequence[Persona], seed: int) -> list[Persona]:
     """For each item a persona of someone else among them (empty, and so not scored, if there is no one else); the same
     traits in another order or in capitals are no one else."""
     draw = random.Random(seed)
-    different = {persona_key(persona): persona for persona in personas}
+    different = {persona_key(persona): persona for persona in personas if persona}
     found: list[Persona] = []
     for persona in personas:
         choice = [other for key, other in different.items() if key != persona_key(persona)]
