@@ -107,7 +107,7 @@ def _score(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from selfsame.report.tables import comparison_lines, judge_line, rows_of, text_table
 
     rows, rejected = read_given(options.file)
-    result = score_given(rows, load_judge(options.judge), Bootstrap()) | {"rejected": _told(rejected)}
+    result = score_given(rows, load_judge(options.judge), Bootstrap())
     counts = [
         f"{s['system']}: {s['items']} replies, {s['wordless']} without a word, {s['dialogues']} dialogues or prompts"
         for s in result["systems"].values()
@@ -115,7 +115,8 @@ def _score(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     alone = [f"{pair['system']} and {pair['than']} answer no prompt in common." for pair in result["paired"]
              if not pair["prompts"]]  # fmt: skip
     lines = [*counts, *alone, *comparison_lines(result["comparisons"]), judge_line(result["judge"])]
-    return result, "\n\n".join([text_table(rows_of(result["systems"])), "\n".join(lines)])
+    text = "\n\n".join([text_table(rows_of(result["systems"])), "\n".join(lines)])
+    return result | {"rejected": _told(rejected)}, text
 
 
 def _rank(options: argparse.Namespace) -> tuple[dict[str, Any], str]:

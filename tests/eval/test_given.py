@@ -89,7 +89,7 @@ def test_metrics_are_those_of_the_evaluators():
     }
     assert {name: record["metrics"][name] for name in expected} == {n: e.to_dict() for n, e in expected.items()}
     assert record["metrics"]["contradiction"]["value"] == 0.5 and record["metrics"]["expression"]["value"] == 1
-    assert record["metrics"]["consistency"]["value"] == 0.5 and record["metrics"]["reply_words"]["value"] == 7
+    assert record["metrics"]["consistency"]["value"] == 0.5 and record["metrics"]["reply_words"]["value"] == 8
     assert (record["items"], record["dialogues"], record["wordless"]) == (8, 8, 0)
 
 

@@ -131,7 +131,7 @@ def test_most_of_the_bundled_people_can_be_asked():
 def test_each_side_sees_itself_and_what_was_said(monkeypatch):
     seen = speaking(monkeypatch, lambda prompt: f" {prompt.persona[0]} {len(prompt.history)} ")
     found = people()
-    talks = play(None, None, found, TURNS, SAMPLING, 0)
+    talks = play(None, None, found, TURNS, SAMPLING, 0)  # type: ignore[arg-type]
     assert len(seen) == 2 * TURNS
     for k, (meeting, talk) in enumerate(zip(found, talks, strict=True)):
         assert (talk.persona, talk.partner, talk.dialogue) == (meeting.gold.persona, meeting.partner, meeting.gold.id)

@@ -26,7 +26,7 @@ def selfplay(coverage):
             "random_persona": {"coverage": cell(coverage / 8), "drift": cell(0.0)},
         },
         "samples": [
-            {"persona": ["I sing."], "partner_persona": ["I <b>knit</b>."], "turns": ["Hi.", "La la.", "Purl.", ""]}
+            {"persona": ["I sing."], "partner_persona": ["I <u>knit</u>."], "turns": ["Hi.", "La la.", "Purl.", ""]}
         ],
     }
 
@@ -63,10 +63,10 @@ def test_selfplay_in_a_readme(run):
 def test_selfplay_in_the_page(run):
     page = write_report(run.path).read_text()
     reader = Reader(page)
-    assert reader.open == [] and page.startswith("<!doctype html>") and "b" not in reader.tags
+    assert reader.open == [] and page.startswith("<!doctype html>") and "u" not in reader.tags
     results = section(page, "results")
     assert "Through a whole conversation" in results and "0.625" in results
-    assert results.count("La la.") == 2 and "I &lt;b&gt;knit&lt;/b&gt;." in results
+    assert results.count("La la.") == 2 and "I &lt;u&gt;knit&lt;/u&gt;." in results
     assert '<div class="turn bot">La la.</div>' in results and '<div class="turn partner">Purl.</div>' in results
     assert "sft, self-play same_fact_again: 4 of 24 could not be scored" in section(page, "missing")
 

@@ -1,11 +1,11 @@
 """Replies that any system gave, read from a file, scored as our own are: for each system all that needs no model, beside
 what the same scores give to replies whose quality is known, and the systems compared on the prompts that both answer.
 
-Scores are made as in `eval/system.py`, with two differences. How rare a word is comes from the file itself (its personas,
-contexts and gold replies, not the replies that are scored, so that no system changes another's numbers); a file of few rows
-makes every word rare, and expression is then little more than keywords. And prompts need not call for the persona: where
-it is known that one does not (`called` is empty, or the gold reply draws on no trait), consistency, expression and keywords
-are not asked of its reply, and it is missing there."""
+Scores are made as in `eval/system.py`, with two differences. How rare a word is comes from the file (its personas, contexts
+and gold replies; not the replies that are scored, so that no system changes another's numbers) together with the bundled
+dialogues, since a file of few rows knows little of that. And prompts need not call for the persona: where it is known that
+one does not (`called` is empty, or the gold reply draws on no trait), consistency, expression and keywords are not asked of
+its reply, and it is missing there."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from selfsame.eval.judge import Judge, judge_summary
 from selfsame.eval.persona import PersonaEvaluator
 from selfsame.eval.quality import QualityEvaluator, word_f1
 from selfsame.eval.rows import GivenReply
+from selfsame.eval.scorers import demo_texts
 from selfsame.eval.statistics import Bootstrap, Estimate
 from selfsame.eval.system import others
 from selfsame.types import Persona
@@ -44,9 +45,8 @@ def score_given(rows: Sequence[GivenReply], judge: Judge, bootstrap: Bootstrap) 
         `wordless` counts replies without a word; `comparisons` as in `compare_replies`, each other system with the first
         one of the file; `paired`: `{system, than, prompts}`; `replies`: `{line, system, scores}` of each row.
     """
-    matcher = TraitMatcher(
-        dict.fromkeys(text for row in rows for text in (*row.persona, *row.context, row.gold) if text)
-    )
+    own = dict.fromkeys(text for row in rows for text in (*row.persona, *row.context, row.gold) if text)
+    matcher = TraitMatcher([*demo_texts(), *own])
     evaluator = PersonaEvaluator(matcher, bootstrap, judge)
     systems: dict[str, list[GivenReply]] = {}
     for row in rows:

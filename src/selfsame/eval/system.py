@@ -62,6 +62,7 @@ def evaluate_system(
         selfplay}`, estimates as `{value, low, high, count, missing}`; `left_out`: prompts whose persona is too long for
         the model; `selfplay`: see `evaluate_selfplay`, not there for a `selfplay_size` of 0.
     """
+    judge, matcher = load_judge(settings.judge), TraitMatcher([t for e in examples for t in (*e.persona, *e.turns)])
     tests = generator.create_test_sets(settings.consistency_size, settings.engagement_size)
     reserve = max(sampling.max_new_tokens, longest_candidate(roles))
     calls, talk = (_that_fit(roles, items, reserve) for items in (tests.consistency, tests.engagement))
@@ -71,7 +72,6 @@ def evaluate_system(
         replies = speak([item.prompt for item in calls])
         without = speak([item.prompt.with_persona(()) for item in calls])
         talk_replies = speak([item.prompt for item in talk])
-    judge, matcher = load_judge(settings.judge), TraitMatcher([t for e in examples for t in (*e.persona, *e.turns)])
     persona = PersonaEvaluator(matcher, bootstrap, judge)
     held_out = random.Random(seed).sample(examples, min(settings.perplexity_size, len(examples)))
     scores = _persona_scores(persona, [i.prompt.persona for i in calls], replies, calls)

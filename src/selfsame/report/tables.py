@@ -161,7 +161,10 @@ def summary_lines(run_dir: str | Path) -> list[str]:
         lines += comparison_lines(read_json(folder / "comparisons.json"))
     if (folder / "reward.json").exists():
         lines.append(_reward_line(read_json(folder / "reward.json")))
-    judges = [content["judge"] for content in read_evaluations(RunDirectory(folder)).values() if "judge" in content]
+    evaluations = read_evaluations(
+        RunDirectory(folder), problems=[]
+    )  # a damaged one is told where its numbers are missing
+    judges = [content["judge"] for content in evaluations.values() if "judge" in content]
     return [*lines, *dict.fromkeys(map(judge_line, judges))]
 
 
