@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 
 import pytest
 from held_out import ODD_REPLIES, demo_examples, demo_persona_evaluator
@@ -55,6 +56,13 @@ def test_drift_is_of_the_traits_alone():
     assert math.isnan(found["drift"][3][0])
     cell = estimates(EVALUATOR, found)["drift"]
     assert cell["value"] == 0 and cell["low"] < 0 < cell["high"] and (cell["count"], cell["missing"]) == (3, 1)
+
+
+def test_no_drift_anywhere_is_no_certainty():
+    same = talk("I have two dogs.", "Hm.", "I have two dogs.")
+    cell = estimates(EVALUATOR, scores(same, same, same))["drift"]
+    share = EVALUATOR.bootstrap.share([0.0] * 3)
+    assert (cell["value"], cell["low"], cell["high"]) == (0, -share.high, share.high)
 
 
 def test_drift_leaves_the_middle_out_and_passes_over_what_has_no_score():
@@ -141,6 +149,16 @@ def test_the_same_question_twice(first, second, again, contradicted, drawn):
     found = scores(talk("Hi.", first, "So.", "And so.", second, "Bye.", asked=(1, 4)))
     expected = {"again": again, "contradicted": contradicted} | {f"in_{n}": n == drawn for n in ("both", "one", "none")}
     assert {name: found[f"same_fact_{name}"] for name in expected} == {n: [[float(v)]] for n, v in expected.items()}
+
+
+def test_an_echo_of_the_question_is_no_answer():
+    asked = talk("Hi.", "I teach!", "So.", "I teach a lot.", asked=(1, 3), trait=1)
+    assert scores(asked)["same_fact_in_both"] == [[1.0]]
+    assert scores(replace(asked, question="What do you teach?"))["same_fact_in_none"] == [[1.0]]
+    told = replace(
+        talk("Hi.", "Chemistry.", "So.", "I teach chemistry.", asked=(1, 3), trait=1), question="What do you teach?"
+    )
+    assert scores(told)["same_fact_again"] == [[1.0]]
 
 
 def test_the_second_answer_may_repeat_the_first():

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from held_out import demo_examples, demo_persona_evaluator, numpy_state, short_examples
+from held_out import demo_examples, numpy_state, short_examples
 from test_roles import load, scramble
 
 from selfsame.data.generator import PreferenceGenerator
@@ -18,7 +18,7 @@ from selfsame.data.loader import persona_key
 from selfsame.eval import selfplay
 from selfsame.eval.persona import PersonaEvaluator
 from selfsame.eval.rules import RuleJudge
-from selfsame.eval.selfplay import evaluate_selfplay, meetings, play, questions
+from selfsame.eval.selfplay import evaluate_selfplay, meetings, play
 from selfsame.eval.settings import EvaluationSettings
 from selfsame.eval.statistics import Bootstrap
 from selfsame.eval.system import evaluate_system
@@ -29,7 +29,6 @@ from selfsame.types import Example, Prompt
 
 SAMPLING = SamplingSettings(max_new_tokens=6)
 TURNS = 5
-PLAIN = TraitMatcher()
 EVALUATOR = PersonaEvaluator(bootstrap=Bootstrap(100), judge=RuleJudge())
 MEASURES = ["coverage", "contradiction", "drift", "mistaken_identity", "repetition"]
 FACT = [f"same_fact_{name}" for name in ("again", "contradicted", "in_both", "in_one", "in_none")]
@@ -49,7 +48,13 @@ def evaluate(roles, role=None, examples=None, size=12, turns=TURNS, sampling=SAM
 
 
 def people(count=12, seed=0):
-    return meetings(short_examples(), count, PLAIN, seed)
+    """One of them cannot be asked anything: her trait has no form that the rules know."""
+    first, *rest = short_examples()
+    return meetings([replace(first, persona=("Two dogs live here.",)), *rest], count, seed)
+
+
+def is_askable(meeting):
+    return meeting.gold.persona[0].startswith("I ")
 
 
 def speaking(monkeypatch, words):
@@ -93,36 +98,17 @@ def test_the_same_person_in_other_words_is_nobody_else():
     first, second, third, *_ = short_examples()
     twin = replace(second, persona=(first.persona[0].upper(),))
     dull = replace(third, persona=("I am me.",))
-    assert meetings([first, twin, dull], 9, PLAIN, 0) == []
-    (one, other) = meetings([first, twin, second, dull], 9, PLAIN, 0)
+    assert meetings([first, twin, dull], 9, 0) == []
+    (one, other) = meetings([first, twin, second, dull], 9, 0)
     assert persona_key(one.gold.persona) == persona_key(other.partner) != persona_key(one.partner)
     assert one.stranger == other.stranger == ()
 
 
-def test_questions_are_those_that_a_trait_answers():
-    """ "What 2?" gives "two" away, and is no question about the trait "I have two horses."."""
+def test_what_is_asked_is_about_a_trait_of_the_one_who_is_asked():
     for meeting in people():
-        k = int(meeting.gold.id.removeprefix("d").partition("/")[0])
-        assert (meeting.question, meeting.trait) == ((f"What {k}?", 0) if k != 2 else ("", 0))
-
-
-def test_what_is_no_question_about_a_trait():
-    def asked(partner, reply, traits=None, persona=("I sing.", "I have two dogs.")):
-        return list(questions(Example("a/1", persona, (), (partner, reply), (traits,)), PLAIN))
-
-    assert asked("Nice. Any pets?", "Dogs, yes.") == [("Any pets?", 1)]
-    assert asked("Any pets?", "Dogs, yes.", (1,)) == [("Any pets?", 1)] and asked("Any pets?", "Dogs.", (0,)) == []
-    for partner in ("And you?", "Any pets.", "", "Any dogs?", "Any pets? Tell me.", "Any " + "small " * 30 + "pets?"):
-        assert asked(partner, "Dogs, yes.") == [], partner
-    assert asked("Any pets?", "No.") == []
-
-
-def test_most_of_the_bundled_people_can_be_asked():
-    found = meetings(demo_examples(), 24, demo_persona_evaluator().matcher, 0)
-    assert len(found) == 24 and sum(bool(m.question) for m in found) >= 16
-    for meeting in found:
-        matcher, trait = demo_persona_evaluator().matcher, meeting.gold.persona[meeting.trait]
-        assert not meeting.question or not matcher.matches(trait, meeting.question.rstrip("?"))
+        assert (meeting.question, meeting.trait) == (("What do you have?", 0) if is_askable(meeting) else ("", 0))
+    found = meetings(demo_examples(), 48, 0)
+    assert len(found) == 48 and all(m.question for m in found)
 
 
 # --- talking
@@ -198,13 +184,13 @@ def test_every_measure_accounts_for_every_turn(roles, tmp_path):
         if name != "repetition":
             assert cell["count"] + cell["missing"] == 12 * per.get(name, 1), name
     repeated = found["metrics"]["repetition"]
-    assert repeated["count"] + repeated["missing"] == 12 * (TURNS - 1) - 11  # not the second answers
-    assert all(found["metrics"][name]["missing"] >= 1 for name in FACT)  # one was asked nothing
+    assert repeated["count"] + repeated["missing"] == 12 * (TURNS - 1) - 12  # not the second answers
+    assert found["metrics"]["same_fact_again"]["count"] > 6
     assert list(found["references"]["gold"]) == MEASURES
     assert list(found["references"]["random_persona"]) == MEASURES[:4]
     assert [len(sample["turns"]) for sample in found["samples"]] == [2 * TURNS] * 3
     assert [row["dialogue"] for row in found["dialogues"]][:3] == [sample["dialogue"] for sample in found["samples"]]
-    assert found["samples"][0]["asked"]["own_turns"] in ([2, TURNS - 1], [])
+    assert found["samples"][0]["asked"] == {"question": "What do you have?", "trait": 0, "own_turns": [2, TURNS - 1]}
     write_json(tmp_path / "a.json", found)
     assert json.dumps(read_json(tmp_path / "a.json")["dialogues"])
     assert str(evaluate(roles)) == str(found) and str(evaluate(roles, "sft")) != str(found)
@@ -225,9 +211,9 @@ def test_a_system_that_recites_its_persona(monkeypatch):
 def test_a_system_that_takes_itself_for_the_other(monkeypatch):
     monkeypatch.setattr(selfplay, "_fits", lambda *_: True)
     examples = [
-        Example(f"{w}/1", (f"I {w} a {w}er.",), (), ("Hi", "Yes."), ((),)) for w in ["climb", "paint", "sail", "cook"]
+        Example(f"{w}/1", (f"We {w} a {w}er.",), (), ("Hi", "Yes."), ((),)) for w in ["climb", "paint", "sail", "cook"]
     ]
-    partner = {m.gold.persona: m.partner for m in meetings(examples, 4, PLAIN, 0)}
+    partner = {m.gold.persona: m.partner for m in meetings(examples, 4, 0)}
     speaking(monkeypatch, lambda prompt: partner[prompt.persona][0] if len(prompt.history) > 4 else "Hm.")
     found = evaluate(None, examples=examples, size=4)
     assert found["metrics"]["coverage"]["value"] == 0

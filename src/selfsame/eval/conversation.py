@@ -12,18 +12,19 @@ Measures, each with an interval over dialogues; T own turns, numbered from 1:
   First and second person are told by English words.
 - `repetition`: the share of own turns from the second on that say an earlier one again nearly word for word.
 - `same_fact_again`: the partner asks the same question about one own trait before own turns 2 and T - 1; the share of
-  dialogues in which both answers draw on the trait and the second does not contradict the first. Beside it
-  `same_fact_contradicted` and how many answers draw on the trait (`same_fact_in_both`, `_in_one`, `_in_none`)."""
+  dialogues in which both answers draw on the trait - on what the question does not say of it, so that an echo earns
+  nothing - and the second does not contradict the first. Beside it `same_fact_contradicted` and how many answers draw
+  on the trait (`same_fact_in_both`, `_in_one`, `_in_none`)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from typing import Any
 
-from selfsame.data.keywords import TraitMatcher, content_stems, sentences, trait_stems, words
+from selfsame.data.keywords import TraitMatcher, content_stems, sentences, statement_stems, trait_stems, words
 from selfsame.eval.persona import PersonaEvaluator
 from selfsame.eval.statistics import Estimate
 from selfsame.types import Persona
@@ -41,7 +42,7 @@ Scores = dict[str, list[list[float]]]
 @dataclass(frozen=True)
 class Talk:
     """A dialogue to measure: `turns` alternate, the partner first. `asked`: the two own turns, numbered from 0, that answer
-    the same question about own trait `trait` (empty: none)."""
+    the same `question` about own trait `trait` (empty: none)."""
 
     dialogue: str
     persona: Persona
@@ -49,6 +50,7 @@ class Talk:
     turns: tuple[str, ...]
     asked: tuple[int, ...] = ()
     trait: int = 0
+    question: str = ""
 
     @property
     def own(self) -> tuple[str, ...]:
@@ -135,7 +137,8 @@ def _same_fact(evaluator: PersonaEvaluator, talk: Talk) -> dict[str, float]:
             (f"same_fact_{n}" for n in ("again", "contradicted", "in_both", "in_one", "in_none")), math.nan
         )
     (contradicted,) = evaluator.evaluate_contradiction([()], answers[1:], [("", answers[0], "")])
-    drawn = sum(bool(evaluator.matcher.drawn(talk.persona[talk.trait : talk.trait + 1], text)) for text in answers)
+    trait = trait_stems(talk.persona[talk.trait]) - set(content_stems(talk.question))
+    drawn = sum(evaluator.matcher.stems_match(trait, statement_stems(text)) for text in answers)
     return {
         "same_fact_again": float(drawn == 2 and not contradicted),
         "same_fact_contradicted": contradicted,
@@ -153,8 +156,14 @@ def estimates(evaluator: PersonaEvaluator, scores: Scores) -> dict[str, dict[str
 def _estimate(evaluator: PersonaEvaluator, name: str, dialogues: Sequence[Sequence[float]]) -> Estimate:
     values = [score for scores in dialogues for score in scores]
     groups = [k for k, scores in enumerate(dialogues) for _ in scores]
-    average = evaluator.bootstrap.mean if name == "drift" else evaluator.bootstrap.share
-    return average(values, groups)
+    if name != "drift":
+        return evaluator.bootstrap.share(values, groups)
+    found = evaluator.bootstrap.mean(values, groups)
+    if any(score for score in values if not math.isnan(score)):
+        return found
+    # Where nothing drifts resampling would claim to be certain: |drift| is 1 at most, in at most this share of dialogues.
+    margin = evaluator.bootstrap.share([abs(score) for score in values], groups).high
+    return replace(found, low=-margin, high=margin)
 
 
 def mean_of_known(scores: Iterable[float]) -> float:

@@ -6,22 +6,22 @@ Systems are compared fairly: who meets whom and what is asked depend on the data
 numbers of a turn are a function of the seed, the turn and the dialogue. Both sides are the system's, so a partner who
 rambles is part of what is measured.
 
-The question is one that somebody asked in the held-out data, the first whose gold reply draws on a trait of that person
-and whose own words do not, so that an echo earns nothing. A question made from the trait itself would give the answer
-away; so where the data has none nothing is asked, and the dialogue is missing from these measures."""
+The question that is asked twice is made from a trait, without the words that would answer it (`eval/questions.py`); where the
+rules make none, nothing is asked, and the dialogue is missing from these measures."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from selfsame.data.keywords import TraitMatcher, content_stems, sentences, trait_stems, words
+from selfsame.data.keywords import trait_stems
 from selfsame.data.loader import persona_key
 from selfsame.errors import DataError
 from selfsame.eval.conversation import Scores, Talk, estimates, mean_of_known, mistaken, score_talks
 from selfsame.eval.persona import PersonaEvaluator
+from selfsame.eval.questions import question_for
 from selfsame.model import parallel
 from selfsame.model.roles import Roles
 from selfsame.rollout.engine import RolloutEngine
@@ -30,8 +30,6 @@ from selfsame.rollout.settings import SamplingSettings
 from selfsame.run.logger import Progress
 from selfsame.types import Example, Persona, Prompt
 
-LONGEST_QUESTION = 25
-"""Words of a question that may be asked."""
 SAMPLES = 3
 """Dialogues that are kept whole."""
 
@@ -78,7 +76,7 @@ def evaluate_selfplay(
         `dialogues`: the scores of each; `left_out`: personas too long for the model.
     """
     fitting = [e for e in examples if _fits(roles, e.persona, sampling.max_new_tokens)]
-    people = meetings(fitting, size, evaluator.matcher, seed)
+    people = meetings(fitting, size, seed)
     talks = play(roles, role, people, turns, sampling, seed, system)
     scores = score_talks(evaluator, talks)
     references = {
@@ -100,35 +98,20 @@ def evaluate_selfplay(
 # --- who meets whom -----------------------------------------------------------------------------------------------------
 
 
-def meetings(examples: Sequence[Example], count: int, matcher: TraitMatcher, seed: int) -> list[Meeting]:
+def meetings(examples: Sequence[Example], count: int, seed: int) -> list[Meeting]:
     """At most `count` pairs of different people: drawn in a ring, everybody meets the next one, and the one after that is
     the stranger. People without a trait that can be drawn on are left out; of one person alone nobody meets anyone."""
-    known: dict[Any, list[Example]] = {}
+    known: dict[Any, Example] = {}
     for example in examples:
         if any(map(trait_stems, example.persona)):
-            known.setdefault(persona_key(example.persona), []).append(example)
+            known.setdefault(persona_key(example.persona), example)
     ring = random.Random(f"{seed}/selfplay").sample(list(known.values()), len(known))
     found = []
-    for k, sides in enumerate(ring[:count] if len(ring) > 1 else ()):
-        gold, partner, third = (ring[(k + step) % len(ring)][0] for step in range(3))
-        asked = (pair for side in sides if side.persona == gold.persona for pair in questions(side, matcher))
+    for k in range(min(count, len(ring)) if len(ring) > 1 else 0):
+        gold, partner, third = (ring[(k + step) % len(ring)] for step in range(3))
         stranger = third.persona if len(ring) > 2 else ()
-        found.append(Meeting(gold, partner.persona, stranger, *next(asked, ("", 0))))
+        found.append(Meeting(gold, partner.persona, stranger, *question_for(gold.persona)))
     return found
-
-
-def questions(side: Example, matcher: TraitMatcher) -> Iterator[tuple[str, int]]:
-    """(question, trait) that the partner asks and the reply answers out of the trait, in the dialogue's order."""
-    for k, reply in enumerate(side.replies):
-        question = (sentences(side.turns[2 * k]) or [""])[-1]
-        stems = content_stems(question)
-        if not stems or not question.endswith("?") or len(words(question)) > LONGEST_QUESTION:
-            continue
-        noted = side.traits[k]
-        for trait in matcher.drawn(side.persona, reply):
-            given_away = matcher.stems_match(trait_stems(side.persona[trait]), stems)
-            if not given_away and (noted is None or trait in noted):
-                yield question, trait
 
 
 # --- talking ------------------------------------------------------------------------------------------------------------
@@ -161,7 +144,7 @@ def play(
                 history.append(given[k].strip())
             progress.advance(len(people))
     return [
-        Talk(p.gold.id, p.gold.persona, p.partner, tuple(texts), asked if p.question else (), p.trait)
+        Talk(p.gold.id, p.gold.persona, p.partner, tuple(texts), asked if p.question else (), p.trait, p.question)
         for p, texts in zip(people, said, strict=True)
     ]
 
