@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": RUN | {"report"},
     "plan": ROLLOUT | {"plan", "config", "training"},
     "pipeline": ROLLOUT | {"config", "training", "eval", "serve", "report"},
-    "measure": ROLLOUT | {"eval", "serve"},
+    "measure": ROLLOUT | {"eval", "serve", "report"},
     "benchmark": ROLLOUT | {"eval", "serve", "measure", "arguments"},
     "cli": ROLLOUT | {"config", "serve", "report", "plan", "pipeline", "measure", "benchmark", "arguments"},
     "__init__": {"config", "types", "errors", "data", "model", "rollout", "training", "eval", "run"},

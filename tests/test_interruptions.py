@@ -16,6 +16,7 @@ import pytest
 
 from commands import ROWS, Command, make, snapshot, tiny_run
 from selfsame.cli import main
+from selfsame.eval import selfplay
 from selfsame.run.checkpoint import CheckpointManager
 from selfsame.run.directory import read_jsonl
 
@@ -166,6 +167,39 @@ def test_ctrl_c_saves_and_says_how_to_go_on(selfsame, tmp_path, monkeypatch):
     rows = [row["step"] for row in read_jsonl(run / "metrics.jsonl")[0]]
     assert rows == list(range(1, len(rows) + 1))
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("where", ["measuring", "writing"])
+def test_ctrl_c_in_the_middle_of_an_evaluation(selfsame, tuned, tmp_path, monkeypatch, where):
+    """What is written is whole systems, and the same command evaluates the others, as if nothing had been."""
+    whole, run = (Path(shutil.copytree(tuned, tmp_path / name)) for name in ("whole", "run"))
+    assert selfsame.tiny("run", whole, "--run.stages", "evaluate").code == 0
+    sync, measure, measured = os.fsync, selfplay.score_talks, []
+
+    def measure_and_press(*arguments: Any) -> Any:
+        measured.append(arguments)
+        if where == "measuring" and len(measured) == 4:  # three are the base's
+            os.kill(os.getpid(), signal.SIGINT)
+        return measure(*arguments)
+
+    def sync_and_press(descriptor: int) -> None:
+        if where == "writing" and ".sft.json" in os.readlink(f"/proc/self/fd/{descriptor}"):
+            os.kill(os.getpid(), signal.SIGINT)
+        sync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(selfplay, "score_talks", measure_and_press)
+        patch.setattr("os.fsync", sync_and_press)
+        answer = selfsame.tiny("run", run, "--run.stages", "evaluate")
+    assert answer.code == 130
+    assert answer.told.startswith("selfsame: stopped; give the same command again to go on: selfsame run ")
+    expected = snapshot(whole / "eval")
+    assert snapshot(run / "eval") == {"base.json": expected["base.json"]}
+    written = (run / "eval" / "base.json").stat().st_mtime_ns
+    assert selfsame.tiny("run", run, "--run.stages", "evaluate").code == 0
+    assert snapshot(run / "eval") == expected and list(expected) == ["base.json", "sft.json"]
+    assert (run / "eval" / "base.json").stat().st_mtime_ns == written
+    assert (run / "comparisons.json").read_bytes() == (whole / "comparisons.json").read_bytes()
 
 
 def test_ctrl_c_in_chat_says_no_more_than_that(selfsame, tuned, monkeypatch):

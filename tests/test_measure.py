@@ -1,8 +1,9 @@
-"""`selfsame agreement`, `judge` and `rank` on files, good and bad."""
+"""`selfsame agreement`, `judge`, `score` and `rank` on files, good and bad."""
 
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -54,6 +55,40 @@ def test_judge(selfsame, tmp_path):
     assert "cannot load the judge" in selfsame("judge", tmp_path / "p.jsonl", "--judge", tmp_path / "none").told
 
 
+GIVEN = [
+    {
+        "persona": ["I have two dogs."],
+        "context": [f"Any pets, {k}?"],
+        "reply": reply,
+        "gold": "Two dogs.",
+        "system": system,
+    }
+    for system, replies in (("plain", ["No."] * 12), ("new", ["My dogs!"] * 10 + ["", "word " * 10_000]))
+    for k, reply in enumerate(replies)
+]
+
+
+def test_score(selfsame, tmp_path):
+    file, out = make(tmp_path, "s.jsonl", lines(GIVEN) + '{"reply": 3}\n'), tmp_path / "out.json"
+    done = selfsame("score", file, "--judge", "rules", "--json", out)
+    assert done.code == 0 and f"{file}:25: reply is not text but 3" in done.err
+    for told in ("new: 12 replies, 1 without a word, 12 dialogues or prompts", "(gold)", "(recitation)",
+                 "(random persona", "Contradictions are told by rules", "Holm"):  # fmt: skip
+        assert told in done.out, told
+    assert re.search(r"new - plain, expression, same prompts: \+0\.833 \[.*\], p 0\.0\d\d, higher", done.out)
+    result = json.loads(out.read_text())
+    assert list(result["systems"]) == ["plain", "new"] and len(result["replies"]) == 24
+    assert result["systems"]["new"]["metrics"]["contradiction"]["missing"] == 1 == len(result["rejected"])
+    assert result["replies"][-1]["line"] == 24 and result["replies"][-2]["scores"]["engagement"] is None
+    assert "cannot load the judge" in selfsame("score", file, "--judge", tmp_path / "none").told
+
+
+def test_score_of_systems_without_a_prompt_in_common(selfsame, tmp_path):
+    rows = [{"context": [str(k)], "reply": "Hi.", "system": str(k)} for k in range(2)]
+    done = selfsame("score", make(tmp_path, "s.jsonl", lines(rows)), "--judge", "rules")
+    assert done.code == 0 and "1 and 0 answer no prompt in common." in done.out
+
+
 def test_rank(selfsame, tmp_path):
     row = {"persona": [], "context": ["Hi"], "candidates": [{"text": t, "group": t} for t in ("Yes.", "No.", "")]}
     file = make(tmp_path, "c.jsonl", lines([row] * 2))
@@ -82,7 +117,7 @@ def test_rank_of_replies_that_entail_the_persona_are_neutral_or_contradict_it(se
     assert sum(found[g]["first"]["value"] for g in groups) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("command", ["agreement", "judge", "rank"])
+@pytest.mark.parametrize("command", ["agreement", "judge", "score", "rank"])
 def test_files_that_cannot_be_used(selfsame, tmp_path, command):
     assert "no such file" in selfsame(command, tmp_path / "none").told
     assert "no row can be used" in selfsame(command, make(tmp_path, "a.jsonl", "[1]\n")).told

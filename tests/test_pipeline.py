@@ -36,7 +36,8 @@ def arguments(directory: Path) -> list[str]:
         --training.ppo.max-new-tokens 8 --training.dpo.max-steps 6 --training.dpo.batch-size 4
         --pairs.count 24 --pairs.validation-count 12 --sampling.max-new-tokens 8
         --evaluation.consistency-size 8 --evaluation.engagement-size 8 --evaluation.perplexity-size 4
-        --evaluation.resamples 100""".split()
+        --evaluation.resamples 100 --evaluation.selfplay-size 3 --evaluation.selfplay-turns 4
+        --evaluation.judge rules""".split()
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +94,7 @@ def test_a_run_holds_what_the_design_says(whole):
         record = json.loads((whole / "eval" / f"{name}.json").read_text())
         assert set(record["references"]) == {"gold", "no_persona", "recitation", "random_persona", "other_reply"}
         assert record["metrics"]["consistency"]["count"] == record["items"] == 8
+        assert record["selfplay"]["items"] == len(record["selfplay"]["samples"]) == 3
     logged = [r for r in read_jsonl(whole / "metrics.jsonl")[0] if r["stage"] == "ppo"]
     wanted = "kl kl_coef reward advantage clip_fraction explained_variance reply_length skipped_steps entropy"
     assert all(name in row for row in logged for name in wanted.split())

@@ -30,6 +30,7 @@ looking at results:
 checking a claim on a file:
   agreement   how well the scores agree with human ratings
   judge       how often the judge of contradictions is right
+  score       replies that any system gave, beside reference rows, systems in pairs
   rank        which group of candidate replies a model ranks first
   benchmark   ConvAI2, minimal edits for a persona, PersonaGym's questions; two results of ConvAI2 compared
 data:
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands: dict[str, Callable[[list[str]], None]] = {
         **{name: partial(_train, name) for name in TRAINING},
         "plan": _plan, "evaluate": _evaluate, "report": _report, "chat": _chat, "data": _data,
-        **{name: partial(_measure, name) for name in ("agreement", "judge", "rank")}, "benchmark": _benchmark,
+        **{name: partial(_measure, name) for name in ("agreement", "judge", "score", "rank")}, "benchmark": _benchmark,
     }  # fmt: skip
     try:
         if command in ("-h", "--help"):
@@ -130,10 +131,9 @@ def _training_help(command: str) -> None:
 
 
 def _print_results(path: Path) -> None:
-    from selfsame.report.tables import results_table, summary_lines, text_table
+    from selfsame.report.tables import run_results
 
-    print("\n\n".join(part for part in (text_table(results_table(path)), "\n".join(summary_lines(path))) if part))
-    print(f"\nreport: {path / 'report.html'}")
+    print(f"{run_results(path)}\n\nreport: {path / 'report.html'}")
     print(f"chat:   selfsame chat --model {path} --persona 'I have two dogs.' 'I drive a night bus.'")
 
 
@@ -172,13 +172,13 @@ def _evaluate(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     check_writable(options.json)
     from selfsame.pipeline import evaluate_model
-    from selfsame.report.tables import rows_of, text_table
+    from selfsame.report.tables import text_results
     from selfsame.run.directory import write_json
 
     result = evaluate_model(options.model, options.data, options.system, options.seed)
     if options.json:  # first: whoever reads the table may close the pipe
         write_json(Path(options.json), result)
-    print(text_table(rows_of({result["system"]: result})))
+    print(text_results({result["system"]: result}))
 
 
 def _report(arguments: list[str]) -> None:

@@ -1,4 +1,5 @@
-"""The commands that check a claim on a file: `agreement`, `judge` and `rank`. Models are loaded when a command needs one."""
+"""The commands that check a claim on a file: `agreement`, `judge`, `score` and `rank`. Models are loaded when a
+command needs one."""
 
 from __future__ import annotations
 
@@ -8,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from selfsame.eval.settings import EvaluationSettings
+
 DESCRIPTIONS = {
     "agreement": "How well every score agrees with human ratings, beside trivial floors and the human ceiling. FILE holds a row"
     ' a line: {"id", "dialogue", "persona": [str], "context": [str], "reply": str, "ratings": {"overall": [one per'
@@ -15,6 +18,11 @@ DESCRIPTIONS = {
     " partner first) and the ratings are of it. Rows that cannot be used are told on stderr.",
     "judge": 'How often a judge of contradictions is right. FILE holds a row a line: {"premise", "hypothesis", "label":'
     ' "contradiction" | "neutral" | "entailment"}.',
+    "score": 'Scores replies that any system gave. FILE holds a row a line: {"persona": [str], "context": [str],'
+    ' "reply": str}; the context ends with the partner\'s turn. Optional: "dialogue" (its rows are resampled together), "gold"'
+    ' (what a person replied), "called" (indices of the traits that the prompt calls for, from 0; default: those that the gold'
+    ' reply draws on) and "system": each other system of the file is compared with the first one on the prompts that both'
+    " answer. Rows that cannot be used are told on stderr.",
     "rank": "Which group of candidates a model ranks first, by mean log-probability per token. FILE holds a row a line:"
     ' {"persona": [str], "context": [str], "candidates": [{"text", "group"}, ...]}; the context ends with the partner\'s turn.',
 }
@@ -25,10 +33,10 @@ def add_options(parser: argparse.ArgumentParser, command: str) -> None:
     """The options of a command."""
     parser.add_argument("file", metavar="FILE", help="JSONL, also as .xz or .gz")
     parser.add_argument("--json", metavar="OUT", help="also write the result to this file")
-    if command == "judge":
+    if command in ("judge", "score"):
         parser.add_argument(
             "--judge",
-            default="selfsame-judge",
+            default=EvaluationSettings().judge,
             metavar="NAME",
             help="selfsame-judge (the one in the package), rules, or an NLI classifier's hub id or folder",
         )
@@ -49,7 +57,7 @@ def run(command: str, options: argparse.Namespace) -> None:
     """
     from selfsame.run.directory import write_json
 
-    result, text = {"agreement": _agreement, "judge": _judge, "rank": _rank}[command](options)
+    result, text = {"agreement": _agreement, "judge": _judge, "score": _score, "rank": _rank}[command](options)
     if options.json:  # first: whoever reads the table may close the pipe
         write_json(Path(options.json), result)
     print(text)
@@ -89,6 +97,26 @@ def _judge(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     rows, rejected = read_pairs(options.file)
     result = judge_pairs(load_judge(options.judge), rows, Bootstrap()) | {"rejected": told(rejected)}
     return result, judge_text(result)
+
+
+def _score(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from selfsame.eval.given import score_given
+    from selfsame.eval.judge import load_judge
+    from selfsame.eval.rows import read_given
+    from selfsame.eval.statistics import Bootstrap
+    from selfsame.report.tables import comparison_lines, judge_line, rows_of, text_table
+
+    rows, rejected = read_given(options.file)
+    result = score_given(rows, load_judge(options.judge), Bootstrap())
+    counts = [
+        f"{s['system']}: {s['items']} replies, {s['wordless']} without a word, {s['dialogues']} dialogues or prompts"
+        for s in result["systems"].values()
+    ]
+    alone = [f"{pair['system']} and {pair['than']} answer no prompt in common." for pair in result["paired"]
+             if not pair["prompts"]]  # fmt: skip
+    lines = [*counts, *alone, *comparison_lines(result["comparisons"]), judge_line(result["judge"])]
+    text = "\n\n".join([text_table(rows_of(result["systems"])), "\n".join(lines)])
+    return result | {"rejected": told(rejected)}, text
 
 
 def _rank(options: argparse.Namespace) -> tuple[dict[str, Any], str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from benchmarks.compare import merged, table
 
 CASE = "PPO, 4 replies to a prompt"

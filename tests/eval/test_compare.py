@@ -98,3 +98,51 @@ def test_five_of_forty_are_a_tie_for_mcnemar():
     """The interval over dialogues leaves out 0, the exact test does not."""
     found = compare_benchmarks(result([float(k % 8 == 0) for k in range(40)]), result([0.0] * 40), Bootstrap())[0]
     assert found["low"] > 0 and found["p"] == pytest.approx(2 * 0.0625) and found["verdict"] == "tie"
+
+
+def alone(**scores):
+    """Every reply a dialogue of its own."""
+    count = len(next(iter(scores.values())))
+    rows = [{"dialogue": k, "scores": {name: values[k] for name, values in scores.items()}} for k in range(count)]
+    return {"replies": rows}
+
+
+def hits(count, of=40):
+    return [1.0] * count + [0.0] * (of - count)
+
+
+def test_a_yes_or_no_score_needs_mcnemars_test_too():
+    """Five prompts won and none lost: the interval of the difference is above zero, and it happens in one of 16 ties."""
+    (found,) = compare_systems({"base": alone(hit=hits(0)), "sft": alone(hit=hits(5))}, Bootstrap())
+    assert found["low"] > 0 and found["verdict"] == "tie"
+    assert (found["p"], found["only_system"], found["only_than"]) == (2 * 0.5**5, 5, 0) and found[
+        "p_corrected"
+    ] == found["p"]
+    (found,) = compare_systems({"base": alone(hit=hits(8)), "sft": alone(hit=hits(0))}, Bootstrap())
+    assert found["verdict"] == "lower" and found["only_than"] == 8
+
+
+def test_an_interval_that_holds_zero_is_a_tie_whatever_mcnemar_says():
+    """All that one system wins is in one dialogue of 20: prompts of a dialogue are not independent."""
+    rows = [{"dialogue": min(k // 10, 19), "scores": {"hit": float(k < 10)}} for k in range(200)]
+    none = [{"dialogue": row["dialogue"], "scores": {"hit": 0.0}} for row in rows]
+    (found,) = compare_systems({"base": {"replies": none}, "sft": {"replies": rows}}, Bootstrap())
+    assert found["p_corrected"] < 0.01 and found["low"] <= 0 and found["verdict"] == "tie"
+
+
+def test_p_values_are_corrected_for_all_comparisons_of_a_run():
+    six, none = hits(6), hits(0)
+    (found,) = compare_systems({"base": alone(one=none), "sft": alone(one=six)}, Bootstrap())
+    assert found["p_corrected"] == found["p"] == 2 * 0.5**6 and found["verdict"] == "higher"
+    records = {"base": alone(one=none, two=none), "sft": alone(one=six, two=none), "ppo": alone(one=six, two=none)}
+    several = compare_systems(records, Bootstrap())
+    assert [f["p_corrected"] for f in several] == [4 * 2 * 0.5**6, 1, 1, 1] and several[0]["low"] > 0
+    assert [f["verdict"] for f in several] == ["tie"] * 4
+
+
+def test_scores_that_are_no_yes_or_no_have_the_interval_alone():
+    (found, other) = compare_systems(
+        {"base": alone(much=[0.1] * 40, hit=hits(0)), "sft": alone(much=[0.5] * 40, hit=[math.nan] * 40)}, Bootstrap()
+    )
+    assert found["verdict"] == "higher" and found["p"] is found["p_corrected"] is found["only_system"] is None
+    assert other["verdict"] == "unknown" and math.isnan(other["p"])

@@ -26,7 +26,7 @@ from selfsame.rollout.settings import SamplingSettings
 from selfsame.run.directory import read_json, write_json
 from selfsame.types import Example
 
-SETTINGS = EvaluationSettings(resamples=100, judge="rules")
+SETTINGS = EvaluationSettings(resamples=100, judge="rules", selfplay_size=0)
 SAMPLING = SamplingSettings(max_new_tokens=6)
 PERSONA_METRICS = ["consistency", "expression", "contradiction", "recitation", "keywords"]
 TALK_METRICS = [

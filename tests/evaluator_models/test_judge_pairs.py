@@ -35,7 +35,11 @@ def test_crossed_pairs_are_of_two_pairs():
     place_of = {text: k // 3 for k, pair in enumerate(TURNS) for text in pair}
     rows = list(crossed(TURNS, random.Random(0), passes=2))
     assert 500 < len(rows) < 600
-    assert all(place_of[row.premise] != place_of[row.hypothesis] for row in rows if "animal" not in row.premise + row.hypothesis)
+    assert all(
+        place_of[row.premise] != place_of[row.hypothesis]
+        for row in rows
+        if "animal" not in row.premise + row.hypothesis
+    )
     pairs = [{*pair} for pair in TURNS]
     assert not any({row.premise, row.hypothesis} in pairs for row in rows)
     assert {"animal" in row.premise for row in rows} == {"animal" in row.hypothesis for row in rows} == {True, False}

@@ -218,6 +218,17 @@ def test_twice_the_budget_keeps_twice_as_much(tiny_models):
     assert activations(token_budget=4096) == pytest.approx(2 * activations(token_budget=2048), rel=0.2)
 
 
+def test_selfplay_takes_time_in_proportion(tiny_models):
+    def seconds(**evaluation: Any) -> float:
+        config = small(tiny_models(), evaluation=evaluation, run={"stages": ["evaluate"]})
+        return plan(config, CPU).stages[0].seconds
+
+    none, some = seconds(selfplay_size=0), seconds(selfplay_size=24, selfplay_turns=10)
+    assert none < some
+    assert seconds(selfplay_size=24, selfplay_turns=20) - none == pytest.approx(2 * (some - none))
+    assert seconds(selfplay_size=12, selfplay_turns=10) < some
+
+
 def test_more_devices_take_less_time_and_no_less_weight(tiny_models):
     config = small(tiny_models(), run={"stages": ["sft", "ppo"]})
     one, two = (plan(config, replace(CPU, count=count)) for count in (1, 2))

@@ -25,6 +25,9 @@ REMEMBERED = 8
 COPIED_SHARE = 0.8
 """A trait is copied where so much of its words, four at least, stands in the reply in one piece."""
 
+Called = Sequence[Sequence[int] | None] | None
+"""For each reply the indices of the traits that its prompt calls for, None where that is not known."""
+
 
 @dataclass(frozen=True)
 class PersonaEvaluator:
@@ -73,15 +76,16 @@ class PersonaEvaluator:
         self,
         personas: Sequence[Persona],
         responses: Sequence[str],
-        called: Sequence[Sequence[int]] | None = None,
+        called: Called = None,
     ) -> list[float]:
         """1 where the reply copies the wording of two traits or more, or of one that was not called for, else 0; NaN for a
         reply without a word. `called`: for each reply the indices of the traits that the gold reply draws on, all of which
-        may be copied; where it is not given, one trait may be."""
+        may be copied; where it is not given, or None for a reply, one trait may be."""
         found = []
         for k, (persona, reply) in enumerate(zip(personas, responses, strict=True)):
             copied = copied_traits(persona, reply)
-            allowed = set(called[k]) if called is not None else {min(copied, default=0)}
+            known = called[k] if called is not None else None
+            allowed = {min(copied, default=0)} if known is None else set(known)
             found.append(float(bool(copied - allowed)) if words(reply) else math.nan)
         return found
 
@@ -90,7 +94,7 @@ class PersonaEvaluator:
         personas: Sequence[Persona],
         responses: Sequence[str],
         histories: Sequence[Sequence[str]] | None = None,
-        called: Sequence[Sequence[int]] | None = None,
+        called: Called = None,
     ) -> dict[str, list[float]]:
         """`consistency`, `expression`, `contradiction`, `recitation` and `keywords` (plain matching) of each reply. A reply is
         consistent (1) where it draws on the persona, contradicts nothing and recites nothing."""
@@ -109,7 +113,7 @@ class PersonaEvaluator:
         responses: Sequence[str],
         groups: Sequence[Hashable] | None = None,
         histories: Sequence[Sequence[str]] | None = None,
-        called: Sequence[Sequence[int]] | None = None,
+        called: Called = None,
     ) -> Estimate:
         """Share of the replies that are consistent, of replies to prompts that call for the persona. `groups`: the dialogue
         of each reply; `histories`, `called`: see `evaluate_contradiction` and `evaluate_recitation`."""
@@ -120,9 +124,10 @@ class PersonaEvaluator:
     ) -> Estimate:
         """Mean over dialogues of the share of the persona's traits that some own turn draws on, among the traits with a
         content word. `dialogues`: own turns."""
-        return self.bootstrap.share([self._coverage(p, turns) for p, turns in zip(personas, dialogues, strict=True)])
+        return self.bootstrap.share([self.coverage(p, turns) for p, turns in zip(personas, dialogues, strict=True)])
 
-    def _coverage(self, persona: Persona, turns: Sequence[str]) -> float:
+    def coverage(self, persona: Persona, turns: Sequence[str]) -> float:
+        """Share of the traits with a content word that some turn draws on; NaN without a trait or a turn."""
         traits = _scorable(persona)
         if not traits or not turns:
             return math.nan

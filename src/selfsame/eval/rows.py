@@ -62,6 +62,35 @@ class RankedPrompt:
     dialogue: str
 
 
+@dataclass(frozen=True)
+class GivenReply:
+    """A reply that some system gave.
+
+    Attributes:
+        line: its line in the file.
+        system: who gave it.
+        dialogue: rows of one dialogue are resampled together; None: those of one prompt are.
+        persona: of the one who replies.
+        context: what was said before, alternating, the partner first (an empty text where the other opened) and last.
+        reply: may be empty.
+        gold: what a person replied; empty: not known.
+        called: indices of the traits that the prompt calls for; None: not known.
+    """
+
+    line: int
+    system: str
+    dialogue: str | None
+    persona: Persona
+    context: tuple[str, ...]
+    reply: str
+    gold: str = ""
+    called: tuple[int, ...] | None = None
+
+    @property
+    def prompt(self) -> tuple[Persona, tuple[str, ...]]:
+        return self.persona, self.context
+
+
 def read_rated(path: str | Path) -> tuple[list[RatedReply], list[RejectedRow]]:
     """Rows `{"id", "dialogue", "persona": [str], "context": [str], "reply": str, "ratings": {name: [number, ...]}}`;
     `reply` is left out for a rating of the whole dialogue, `id` and `dialogue` may be (then every row is its own). An
@@ -89,6 +118,13 @@ def read_candidates(path: str | Path) -> tuple[list[RankedPrompt], list[Rejected
     """Rows `{"persona": [str], "context": [str], "candidates": [{"text", "group"}, ...]}`, optionally with a `dialogue`.
     Raises as `read_rated`."""
     rows, rejected = _read(path, _candidates)
+    return [row for _, row in rows], rejected
+
+
+def read_given(path: str | Path) -> tuple[list[GivenReply], list[RejectedRow]]:
+    """Rows `{"persona": [str], "context": [str], "reply": str}`, optionally with `dialogue`, `gold`, `called` (indices of
+    traits, from 0) and `system`. Raises as `read_rated`."""
+    rows, rejected = _read(path, _given)
     return [row for _, row in rows], rejected
 
 
@@ -157,6 +193,30 @@ def _candidates(row: dict[str, Any], number: int) -> RankedPrompt:
     candidates = tuple((one["text"].strip(), str(one["group"])) for one in given)
     context = tuple(text.strip() for text in _texts(row, "context"))
     return RankedPrompt(clean_persona(_texts(row, "persona")), context, candidates, str(row.get("dialogue", number)))
+
+
+def _given(row: dict[str, Any], number: int) -> GivenReply:
+    for key in ("reply", "gold"):
+        if not isinstance(row.get(key), str) and (key == "reply" or row.get(key) is not None):
+            raise _Reason(f"{key} is not text but {row.get(key)!r:.40}")
+    traits, context = _texts(row, "persona"), tuple(text.strip() for text in _texts(row, "context"))
+    kept = [k for k, trait in enumerate(traits) if clean_persona([trait])]
+    called = row.get("called")
+    if called is not None:
+        if not isinstance(called, list) or not all(type(k) is int and 0 <= k < len(traits) for k in called):
+            raise _Reason(f"called is {called!r:.40}; give indices of the {len(traits)} traits, from 0")
+        called = tuple(kept.index(k) for k in dict.fromkeys(called) if k in kept)
+    dialogue, gold = row.get("dialogue"), row.get("gold") or ""
+    return GivenReply(
+        number,
+        str(row.get("system") or "replies"),
+        None if dialogue is None else str(dialogue),
+        clean_persona(traits),
+        context if len(context) % 2 else ("", *context),
+        row["reply"].strip(),
+        gold.strip(),
+        called,
+    )
 
 
 def _texts(row: Mapping[str, Any], key: str) -> list[str]:

@@ -174,10 +174,16 @@ def _before(context: Sequence[str]) -> Sequence[str]:
 @lru_cache(maxsize=1)
 def demo_matcher() -> TraitMatcher:
     """Knows how rare a word is in the bundled dialogues."""
+    return TraitMatcher(demo_texts())
+
+
+@lru_cache(maxsize=1)
+def demo_texts() -> tuple[str, ...]:
+    """Every trait and turn of the bundled dialogues."""
     demo = importlib.resources.files("selfsame") / "data" / "demo" / "dialogues.jsonl"
     rows = [json.loads(line) for line in demo.read_text(encoding="utf-8").splitlines()]
     traits = [trait for row in rows for key in ("user1_persona", "user2_persona") for trait in row[key]]
-    return TraitMatcher([*traits, *(turn[1] for row in rows for turn in row["turns"])])
+    return (*traits, *(turn[1] for row in rows for turn in row["turns"]))
 
 
 # --- features -----------------------------------------------------------------------------------------------------------

@@ -16,6 +16,11 @@ class EvaluationSettings(Settings):
     """Prompts from anywhere in the held-out dialogues."""
     perplexity_size: int = Field(default=100, ge=1)
     """Sides of held-out dialogues, drawn at random, whose gold replies the perplexity is computed on."""
+    selfplay_size: int = Field(default=24, ge=0)
+    """Dialogues that the system leads with itself, each side with a held-out persona of its own (at most as many as there
+    are personas; 0: none)."""
+    selfplay_turns: int = Field(default=10, ge=4)
+    """Own turns of such a dialogue."""
     resamples: int = Field(default=1000, ge=100)
     """Bootstrap resamples behind an interval."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)

@@ -21,6 +21,7 @@ from selfsame.eval.fit import fitted_quality
 from selfsame.eval.judge import judge_summary, load_judge
 from selfsame.eval.persona import PersonaEvaluator
 from selfsame.eval.quality import QualityEvaluator
+from selfsame.eval.selfplay import evaluate_selfplay
 from selfsame.eval.settings import EvaluationSettings
 from selfsame.eval.statistics import Bootstrap, Estimate
 from selfsame.model import parallel
@@ -57,9 +58,11 @@ def evaluate_system(
         system: its name in tables.
 
     Returns:
-        `{system, items, left_out, metrics: {name: estimate}, references: {row: {name: estimate}}, settings, judge, replies}`,
-        estimates as `{value, low, high, count, missing}`; `left_out`: prompts whose persona is too long for the model.
+        `{system, items, left_out, metrics: {name: estimate}, references: {row: {name: estimate}}, settings, judge, replies,
+        selfplay}`, estimates as `{value, low, high, count, missing}`; `left_out`: prompts whose persona is too long for
+        the model; `selfplay`: see `evaluate_selfplay`, not there for a `selfplay_size` of 0.
     """
+    judge, matcher = load_judge(settings.judge), TraitMatcher([t for e in examples for t in (*e.persona, *e.turns)])
     tests = generator.create_test_sets(settings.consistency_size, settings.engagement_size)
     reserve = max(sampling.max_new_tokens, longest_candidate(roles))
     calls, talk = (_that_fit(roles, items, reserve) for items in (tests.consistency, tests.engagement))
@@ -69,7 +72,6 @@ def evaluate_system(
         replies = speak([item.prompt for item in calls])
         without = speak([item.prompt.with_persona(()) for item in calls])
         talk_replies = speak([item.prompt for item in talk])
-    judge, matcher = load_judge(settings.judge), TraitMatcher([t for e in examples for t in (*e.persona, *e.turns)])
     persona = PersonaEvaluator(matcher, bootstrap, judge)
     held_out = random.Random(seed).sample(examples, min(settings.perplexity_size, len(examples)))
     scores = _persona_scores(persona, [i.prompt.persona for i in calls], replies, calls)
@@ -85,7 +87,7 @@ def evaluate_system(
     references = _persona_references(persona, calls, replies, without, seed)
     references["gold"] |= _gold_talk(bootstrap, talk)
     references["other_reply"] = _other_talk(bootstrap, talk, seed)
-    return {
+    result = {
         "system": system,
         "items": len(calls),
         "left_out": len(tests.consistency) + len(tests.engagement) - len(calls) - len(talk),
@@ -95,6 +97,10 @@ def evaluate_system(
         "judge": judge_summary(judge),
         "replies": _reply_rows(scores, calls, replies),
     }
+    if settings.selfplay_size:
+        size, turns = settings.selfplay_size, settings.selfplay_turns
+        result["selfplay"] = evaluate_selfplay(roles, role, examples, persona, size, turns, sampling, seed, system)
+    return result
 
 
 class _Speaker:
@@ -175,7 +181,7 @@ def others(personas: Sequence[Persona], seed: int) -> list[Persona]:
     """For each item a persona of someone else among them (empty, and so not scored, if there is no one else); the same
     traits in another order or in capitals are no one else."""
     draw = random.Random(seed)
-    different = {persona_key(persona): persona for persona in personas}
+    different = {persona_key(persona): persona for persona in personas if persona}
     found: list[Persona] = []
     for persona in personas:
         choice = [other for key, other in different.items() if key != persona_key(persona)]

@@ -201,6 +201,10 @@ class _Planner:
         decoding = self.probe.decoding(None, sampling.batch_size, 1, length)
         ranking = self.probe.ranking()
         seconds = self.sampling(decoding, length) * (2 * s.consistency_size + s.engagement_size) / sampling.batch_size
+        if s.selfplay_size:  # turn by turn, all dialogues together
+            together = min(s.selfplay_size, sampling.batch_size)
+            talking = self.sampling(self.probe.decoding(None, together, 1, length), length)
+            seconds += 2 * s.selfplay_turns * talking * s.selfplay_size / together
         prompt, replies = self.probe.candidates()
         tokens = s.engagement_size * (len(prompt) + sum(map(len, replies))) + s.perplexity_size * len(
             self.work.dialogues[-1].ids

@@ -13,7 +13,17 @@ from markupsafe import Markup
 
 from selfsame.errors import RunError
 from selfsame.report.plots import Plot, result_plots, training_plots
-from selfsame.report.tables import UNKNOWN, Row, interval_level, read_evaluations, result_grids, rows_of, summary_lines
+from selfsame.report.tables import (
+    UNKNOWN,
+    Row,
+    interval_level,
+    read_evaluations,
+    result_grids,
+    rows_of,
+    selfplay_rows,
+    selfplay_title,
+    summary_lines,
+)
 from selfsame.run.directory import RunDirectory, dotted, read_json, read_jsonl, write_text
 
 _STAGES = ("sft", "reward", "ppo", "dpo")
@@ -41,7 +51,7 @@ def _content(run: RunDirectory) -> dict[str, Any]:
     records, damaged = read_jsonl(run.metrics_path)
     samples, damaged_samples = read_jsonl(run.samples_path)
     evaluations = read_evaluations(run, problems)
-    rows = rows_of(evaluations)
+    rows, talking = rows_of(evaluations), selfplay_rows(evaluations)
     environment = _read(run.environment_path, problems)
     cost, data = _read(run.cost_path, problems), _read(run.data_path, problems)
     for name, count in ((run.metrics_path.name, damaged), (run.samples_path.name, damaged_samples)):
@@ -52,6 +62,9 @@ def _content(run: RunDirectory) -> dict[str, Any]:
         "rows": rows,
         "grids": result_grids(rows) if rows else [],
         "level": interval_level(evaluations),
+        "selfplay_grids": result_grids(talking) if talking else [],
+        "selfplay_title": selfplay_title(talking),
+        "selfplay_samples": selfplay_samples(evaluations),
         "summary_lines": summary_lines(run.path),
         "result_plots": _safe(result_plots(rows)),
         "curves": _by_stage(training_plots(records)),
@@ -59,23 +72,23 @@ def _content(run: RunDirectory) -> dict[str, Any]:
         "cost": cost,
         "data": data,
         "settings": _evaluation_settings(evaluations),
-        "missing": [*problems, *missing_values(rows), *skipped_steps(records)],
+        "missing": [*problems, *missing_values(rows), *missing_values(talking, "self-play "), *skipped_steps(records)],
         "config": dotted(config),
         "environment": dotted(environment or {}),
     }
 
 
-def missing_values(rows: Sequence[Row]) -> list[str]:
-    """What could not be scored, one line per system and metric."""
+def missing_values(rows: Sequence[Row], of: str = "") -> list[str]:
+    """What could not be scored, one line per system and metric. `of`: what the metrics are of, in front of their names."""
     lines = []
     for row in rows:
         for name, cell in row.cells.items():
             if cell.value is None:
-                lines.append(f"{row.name}, {name}: no value")
+                lines.append(f"{row.name}, {of}{name}: no value")
             elif cell.missing:
                 total = "" if cell.count is None else f" of {cell.count + cell.missing}"
                 lines.append(
-                    f"{row.name}, {name}: {cell.missing}{total} could not be scored and are left out of the value"
+                    f"{row.name}, {of}{name}: {cell.missing}{total} could not be scored and are left out of the value"
                 )
     return lines
 
@@ -106,6 +119,20 @@ def conversations(samples: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [
         {"persona": persona, "turns": _turns(history), "replies": _spread(replies, _MOST_REPLIES)}
         for (persona, history), replies in chosen
+    ]
+
+
+def selfplay_samples(evaluations: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One whole dialogue of each system with itself, of the same two people."""
+    return [
+        {
+            "system": name,
+            "persona": map(str, sample.get("persona") or ()),
+            "partner": map(str, sample.get("partner_persona") or ()),
+            "turns": _turns([*map(str, sample.get("turns") or ()), ""]),
+        }
+        for name, content in evaluations.items()
+        for sample in ((content.get("selfplay") or {}).get("samples") or ())[:1]
     ]
 
 

@@ -62,6 +62,17 @@ def rows_of(evaluations: Mapping[str, Mapping[str, Any]]) -> list[Row]:
     return [*_system_rows(evaluations), *_reference_rows(evaluations)]
 
 
+def selfplay_rows(evaluations: Mapping[str, Mapping[str, Any]]) -> list[Row]:
+    """The same for what the systems said to themselves, of those that were let to."""
+    return rows_of({name: content["selfplay"] for name, content in evaluations.items() if content.get("selfplay")})
+
+
+def selfplay_title(rows: Sequence[Row]) -> str:
+    """What stands above these rows."""
+    counts = ", ".join(f"{row.name} {row.items}" for row in rows if row.items is not None)
+    return f"Self-play, the system on both sides of a dialogue; dialogues: {counts}."
+
+
 def read_evaluations(run: RunDirectory, problems: list[str] | None = None) -> dict[str, dict[str, Any]]:
     """System name -> its evaluation. A damaged file raises RunError, or joins the list `problems` if there is one."""
     found: dict[str, dict[str, Any]] = {}
@@ -98,6 +109,19 @@ def text_table(rows: Sequence[Row], width: int = 110) -> str:
     return "\n\n".join(_text_lines(grid, width) for grid in result_grids(rows, "({})"))
 
 
+def text_results(evaluations: Mapping[str, Mapping[str, Any]]) -> str:
+    """All tables of some evaluations for a terminal."""
+    talking = selfplay_rows(evaluations)
+    more = [selfplay_title(talking), text_table(talking)] if talking else []
+    return "\n\n".join([text_table(rows_of(evaluations)), *more])
+
+
+def run_results(run_dir: str | Path) -> str:
+    """All tables of a run for a terminal, and its `summary_lines`."""
+    evaluations = read_evaluations(RunDirectory.open(run_dir))
+    return "\n\n".join(part for part in (text_results(evaluations), "\n".join(summary_lines(run_dir))) if part)
+
+
 def markdown_table(rows: Sequence[Row]) -> str:
     """The same as Markdown tables; names are escaped, so a metric name cannot break one."""
     if not rows:
@@ -107,17 +131,19 @@ def markdown_table(rows: Sequence[Row]) -> str:
 
 def markdown_results(run_dir: str | Path) -> str:
     """The results of a run for a README: the tables, and below them how many items they rest on."""
-    rows = results_table(run_dir)
+    evaluations = read_evaluations(RunDirectory.open(run_dir))
+    rows, talking = rows_of(evaluations), selfplay_rows(evaluations)
     items = {row.name: row.items for row in rows if row.items is not None}
     if not items:
         return markdown_table(rows)
     counts = ", ".join(f"{name} {count}" for name, count in items.items())
-    level = interval_level(read_evaluations(RunDirectory.open(run_dir)))
+    level = interval_level(evaluations)
     notes = (
         f"In brackets: {level} confidence interval. Prompts behind the first table: {counts}. In *italics*: references."
     )
     listed = "\n".join(f"- {line}" for line in summary_lines(run_dir))
-    return "\n\n".join(part for part in (markdown_table(rows), listed, notes) if part)
+    more = [selfplay_title(talking), markdown_table(talking)] if talking else []
+    return "\n\n".join(part for part in (markdown_table(rows), *more, listed, notes) if part)
 
 
 def interval_level(evaluations: Mapping[str, Mapping[str, Any]]) -> str:
@@ -132,24 +158,40 @@ def summary_lines(run_dir: str | Path) -> list[str]:
     folder = RunDirectory.open(run_dir).path
     lines = []
     if (folder / "comparisons.json").exists():
-        lines += [_comparison_line(record) for record in read_json(folder / "comparisons.json")]
+        lines += comparison_lines(read_json(folder / "comparisons.json"))
     if (folder / "reward.json").exists():
         lines.append(_reward_line(read_json(folder / "reward.json")))
-    judges = [content["judge"] for content in read_evaluations(RunDirectory(folder)).values() if "judge" in content]
-    return [*lines, *dict.fromkeys(map(_judge_line, judges))]
+    evaluations = read_evaluations(
+        RunDirectory(folder), problems=[]
+    )  # a damaged one is told where its numbers are missing
+    judges = [content["judge"] for content in evaluations.values() if "judge" in content]
+    return [*lines, *dict.fromkeys(map(judge_line, judges))]
 
 
-def _judge_line(record: Mapping[str, Any]) -> str:
+def judge_line(record: Mapping[str, Any]) -> str:
+    """Which judge told the contradictions, and how often it is right."""
     known = ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in record["balanced_accuracy"].items())
     accuracy = f"balanced accuracy on held-out pairs: {known}" if known else "its accuracy is not known"
     return f"Contradictions are told by {record['name']} ({accuracy})."
 
 
+def comparison_lines(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for each paired comparison, and what p is in them."""
+    tested = sum(_finite(record.get("p_corrected")) is not None for record in records)
+    note = (
+        f"p: McNemar's exact test, corrected for all {tested} tests here (Holm). Yes/no scores are higher or lower only"
+        " where the interval excludes 0 and p is small too; intervals are not corrected."
+    )
+    return [*map(_comparison_line, records), *([note] if tested else [])]
+
+
 def _comparison_line(record: Mapping[str, Any]) -> str:
-    """`ppo - sft, consistency: +0.052 [0.010, 0.094], higher`."""
-    cell = cell_of(record)
+    """`ppo - sft, consistency, same prompts: +0.052 [0.010, 0.094], p 0.021, higher.`"""
+    cell, p = cell_of(record), _finite(record.get("p_corrected"))
     shown = UNKNOWN if cell.value is None else f"{'+' if cell.value >= 0 else ''}{cell.show(3)}"
-    return f"{record['system']} - {record['than']}, {record['metric']}, same prompts: {shown}, {record['verdict']}."
+    tested = "" if p is None else ", p < 0.001" if p < 0.001 else f", p {p:.3f}"
+    of = f"{record['system']} - {record['than']}, {record['metric'].replace('_', ' ')}"
+    return f"{of}, same prompts: {shown}{tested}, {record['verdict']}."
 
 
 def _reward_line(record: Mapping[str, Any]) -> str:
