@@ -124,7 +124,9 @@ class PersonaScorer:
     sign: float = 1.0
 
     def score(self, rows: Sequence[RatedReply]) -> list[float]:
-        return over_turns(rows, self._of_turns)
+        """NaN for a row without a persona."""
+        found = iter(over_turns([row for row in rows if row.persona], self._of_turns))
+        return [next(found) if row.persona else math.nan for row in rows]
 
     def _of_turns(self, turns: Sequence[RatedReply]) -> list[float]:
         replies, histories = [t.reply or "" for t in turns], [_before(t.context) for t in turns]
