@@ -40,7 +40,7 @@ from selfsame.eval.fit import (
 from selfsame.eval.likelihood import Likelihood
 from selfsame.eval.ranker import Ranker, load_ranker
 from selfsame.eval.rows import RatedReply
-from selfsame.eval.scorers import FEATURES, FLOORS, our_scores
+from selfsame.eval.scorers import FEATURES, FLOORS, Scorer, our_scores
 from selfsame.eval.statistics import Bootstrap
 from selfsame.model.roles import load_roles
 from selfsame.model.settings import ModelSettings
@@ -57,6 +57,8 @@ RATINGS = (*QUALITY, "consistent", "engaging", "interesting", "likeable", "perso
 HELD_OUT, OTHER_SETS = "fitted quality, held-out dialogues", "fitted quality, other sets"
 OWN_SET = "fitted quality, this set's other dialogues"
 LIKELIHOOD = "likelihood, context adds"
+JUDGED = ("consistency", "not contradicted")
+"""Our scores that a judge of contradictions has a say in."""
 NOTE = (
     "Spearman's rho with 95 % bootstrap intervals over dialogues. **Bold**: higher than the strongest floor of the line (that"
     " one of length, total length, question mark, context overlap and distinctness with the largest rho), the other way round"
@@ -95,7 +97,7 @@ def main() -> None:
         command.add_argument("--marker", default="agreement")
     options = parser.parse_args()
     if options.command == "fit":
-        sets, scores = _scored(options.data, options.cache)
+        sets, scores = _scored(options.data, options.cache, judged=False)
         write_json(options.out, {"scores": [f.to_dict() for f in _fitted(sets, scores)]})
         return
     if options.command == "run":
@@ -131,28 +133,40 @@ def _record(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _scored(data: Path, cache: Path | None) -> tuple[dict[str, list[RatedReply]], Scores]:
-    """(rows, scores by name) of each set."""
+def _scored(data: Path, cache: Path | None, judged: bool = True) -> tuple[dict[str, list[RatedReply]], Scores]:
+    """(rows, scores by name) of each set. `judged`: with what the judge says, which no fit is made of and which is not kept in
+    the cache."""
     sets = {name: rows for name, (rows, _) in read_sets(data).items()}
+    ours = our_scores()
+    told = [scorer for scorer in ours if scorer.name in JUDGED]
+    scores = _kept(sets, cache, [scorer for scorer in ours if scorer.name not in JUDGED])
+    for name, rows in sets.items() if judged else ():
+        scores[name] |= {scorer.name: scorer.score(rows) for scorer in told}
+        print(f"{name}: judged", flush=True)
+    return sets, scores
+
+
+def _kept(sets: Mapping[str, Sequence[RatedReply]], cache: Path | None, ours: Sequence[Scorer]) -> Scores:
+    """All scores that need no judge, from the cache where it holds them."""
     key = _key(sets)
     if cache and cache.exists() and (kept := read_json(cache))["key"] == key:
         plain = kept["scores"]
-        return sets, {s: {n: [np.nan if v is None else v for v in vs] for n, vs in c.items()} for s, c in plain.items()}
+        return {s: {n: [np.nan if v is None else v for v in vs] for n, vs in c.items()} for s, c in plain.items()}
     likelihood = Likelihood(load_roles(ModelSettings(max_length=512)))
-    scorers = [*FLOORS, *our_scores(), *FEATURES, *likelihood.scorers(), *load_ranker().scorers()]
-    scores = {}
+    scorers = [*FLOORS, *ours, *FEATURES, *likelihood.scorers(), *load_ranker().scorers()]
+    scores: Scores = {}
     for name, rows in sets.items():
         began = time.monotonic()
         scores[name] = {scorer.name: scorer.score(rows) for scorer in scorers}
         print(f"{name}: {len(rows)} rows scored in {time.monotonic() - began:.0f} s", flush=True)
     if cache:
         write_json(cache, {"key": key, "scores": scores})
-    return sets, scores
+    return scores
 
 
 def _key(sets: Mapping[str, Sequence[RatedReply]]) -> str:
     """Of everything that the scores depend on."""
-    names = ("benchmark", "engagement", "judge", "likelihood", "persona", "quality", "ranker", "scorers")
+    names = ("benchmark", "engagement", "likelihood", "persona", "quality", "ranker", "scorers")
     code = b"".join((Path(selfsame.eval.__path__[0]) / f"{name}.py").read_bytes() for name in names)
     rows = "".join(row_hash(row) for rows in sets.values() for row in rows)
     return hashlib.sha256(code + rows.encode() + model_hash().encode()).hexdigest()

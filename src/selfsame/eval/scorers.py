@@ -129,9 +129,13 @@ class PersonaScorer:
         return [next(found) if row.persona else math.nan for row in rows]
 
     def _of_turns(self, turns: Sequence[RatedReply]) -> list[float]:
-        replies, histories = [t.reply or "" for t in turns], [_before(t.context) for t in turns]
-        found = self.evaluator.evaluate_each([t.persona for t in turns], replies, histories)[self.metric]
-        return [self.sign * value for value in found]
+        personas, replies = [t.persona for t in turns], [t.reply or "" for t in turns]
+        if self.metric == "expression":
+            return self.evaluator.evaluate_expression(personas, replies)
+        if self.metric == "keywords":
+            return self.evaluator.evaluate_batch_responses(personas, replies)
+        histories = [_before(t.context) for t in turns]
+        return [self.sign * v for v in self.evaluator.evaluate_each(personas, replies, histories)[self.metric]]
 
 
 @dataclass(frozen=True)
