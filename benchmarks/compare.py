@@ -213,7 +213,8 @@ def merged(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         if first["options"] != record["options"]:
             raise SystemExit(f"two records of {record['shape']} were made with different options: make a table of each")
         known = 1 + max((m["round"] for m in first["measurements"]), default=-1)
-        first["measurements"] += [m | {"round": known + m["round"]} for m in record["measurements"]]
+        own = {"gemm": record["gemm"]}
+        first["measurements"] += [m | own | {"round": known + m["round"]} for m in record["measurements"]]
         first["commits"].append(_commit(record["environment"]) or "unknown")
         first["flops"], first["work"] = ({**first[k], **record[k]} for k in ("flops", "work"))
     return list(found.values())
@@ -231,7 +232,10 @@ def table(record: dict[str, Any]) -> str:
             continue
         seconds = statistics.fmean(s for m in ours.values() for s in m["seconds"])
         amount, flops = record["work"][case.name], record["flops"][case.name]
-        share = flops / seconds / record["gemm"][next(iter(ours.values()))["dtype"]]
+        shares = [
+            flops / statistics.fmean(m["seconds"]) / m.get("gemm", record["gemm"])[m["dtype"]] for m in ours.values()
+        ]
+        share = statistics.fmean(shares)
         peers = [_gib(_of(record, case, s).values()) for s in ("default", "best")]
         cells = [
             case.name,
@@ -266,7 +270,8 @@ def _ratio(record: dict[str, Any], case: Case, engine: str) -> str:
     ratios = [sum(theirs[k]["seconds"]) / sum(ours[k]["seconds"]) for k in sorted(ours.keys() & theirs.keys())]
     if not ratios:
         return "–"
-    return f"{statistics.median(ratios):.1f} [{min(ratios):.1f}, {max(ratios):.1f}]"
+    spread = f" [{min(ratios):.1f}, {max(ratios):.1f}]" if len(ratios) > 1 else ""
+    return f"{statistics.median(ratios):.1f}{spread}"
 
 
 def _gib(measurements: Any) -> str:

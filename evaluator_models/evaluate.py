@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from evaluator_models.settings import WHAT
-from selfsame.data.keywords import NUMBER_WORDS, content_stems, words
+from selfsame.data.keywords import NUMBER_WORDS, TraitMatcher, content_stems, words
 from selfsame.eval.judge import Judge, judge_pairs
 from selfsame.eval.persona import claims
 from selfsame.eval.rows import read_pairs
@@ -38,7 +38,9 @@ def held_out(judge: Judge, work: Path) -> dict[str, dict[str, Any]]:
 def errors(judge: Judge, work: Path, name: str = "decode_turns") -> dict[str, dict[str, float]]:
     """Of each type of contradiction: how many there are, and how many the judge finds. A pair can be of several types."""
     rows = [row for row in read_pairs(work / f"{name}.jsonl")[0] if row.label == LABELS[0]]
-    found_N = judge.probabilities([(row.premise, row.hypothesis) for row in rows]).argmax(1) == 0
+    found_N = (
+        judge.probabilities([(row.premise, row.hypothesis) for row in rows])[:, 0] > 0.5
+    )  # as `judge_pairs` asks it
     counts: Counter[str] = Counter()
     hits: Counter[str] = Counter()
     for row, hit in zip(rows, found_N, strict=True):
@@ -64,9 +66,11 @@ def kinds_of(row: LabelledPair) -> list[str]:
 
 
 def choose_threshold(judge: Judge, examples: Sequence[Example], count: int = 2000) -> float:
-    """The probability that in `FALSE_ALARMS` of what people said (own turns against their persona and earlier turns) any of
-    these contradicts: calibrated on people that the judge may have been trained on, never on those that are reported."""
-    sites = [(e, k) for e in examples for k in range(len(e.replies))]
+    """The probability that in `FALSE_ALARMS` of what people said where they drew on a trait (own turns against their persona
+    and earlier turns) is reached by any pair. These people's turns are among what the judge was trained on, never those of
+    the people that are reported."""
+    matcher = TraitMatcher([t for e in examples for t in (*e.persona, *e.turns)])
+    sites = [(e, k) for e in examples for k, reply in enumerate(e.replies) if matcher.drawn(e.persona, reply)]
     chosen = [sites[i] for i in np.random.default_rng(0).permutation(len(sites))[:count]]
     pairs = [claims(e.persona, e.turns[: 2 * k + 1], e.replies[k]) for e, k in chosen]
     found = iter(judge.probabilities([pair for own in pairs for pair in own])[:, 0])
@@ -74,14 +78,18 @@ def choose_threshold(judge: Judge, examples: Sequence[Example], count: int = 200
     return float(np.quantile(np.nan_to_num(highest), 1 - FALSE_ALARMS))
 
 
-def at_threshold(judge: Judge, work: Path) -> dict[str, float]:
-    """Of each kind of pair of the people who were held out, the share that counts as contradicted."""
-    found: dict[str, list[bool]] = {}
-    lines = [json.loads(line) for line in (work / "persona.jsonl").read_text(encoding="utf-8").splitlines()]
-    said_N = judge.probabilities([(row["premise"], row["hypothesis"]) for row in lines])[:, 0] >= judge.threshold
-    for row, said in zip(lines, said_N, strict=True):
-        found.setdefault(row["kind"], []).append(bool(said))
-    return {kind: sum(values) / len(values) for kind, values in found.items()}
+def at_threshold(judge: Judge, work: Path) -> dict[str, dict[str, float]]:
+    """Of each kind of pair in each held-out set, the share that counts as contradicted where `evaluate` asks."""
+    shares: dict[str, dict[str, float]] = {}
+    for name in WHAT:
+        found: dict[str, list[bool]] = {}
+        lines = [json.loads(line) for line in (work / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+        said_N = judge.probabilities([(row["premise"], row["hypothesis"]) for row in lines])[:, 0] >= judge.threshold
+        for row, said in zip(lines, said_N, strict=True):
+            kind = row["kind"] if row["kind"] != "prosecco" else row["label"]
+            found.setdefault(kind, []).append(bool(said))
+        shares[name] = {kind: sum(values) / len(values) for kind, values in found.items()}
+    return shares
 
 
 def write_record(path: Path, content: dict[str, Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,8 @@ from selfsame.training.judge import JudgeTrainer
 from selfsame.training.loop import Record
 
 WATCHED = 600
-"""Held-out pairs that are looked at while training: of a set that no reported number is computed on alone."""
+"""Pairs that are looked at while training, of the kinds that are trained on: sentences of theirs are trained on in
+other pairs, so their accuracy is no result."""
 
 
 def train(recipe: Recipe, work: Path, data: Path) -> None:
@@ -58,6 +61,7 @@ def export(recipe: Recipe, work: Path, data: Path, folder: Path) -> dict[str, An
     record |= {
         "threshold": judge.threshold,
         "contradicted_at_threshold": at_threshold(judge, work),
+        "recipe": recipe.model_dump(mode="json", include={"seed", "training", "lora", "held_out_share", "plain_share"}),
         "training_rows": _counts(work),
         "held_out": held_out(judge, work),
         "rules": held_out(rules, work),
@@ -69,8 +73,5 @@ def export(recipe: Recipe, work: Path, data: Path, folder: Path) -> dict[str, An
 
 
 def _counts(work: Path) -> dict[str, int]:
-    import collections
-    import json
-
     lines = (work / "train.jsonl").read_text(encoding="utf-8").splitlines()
-    return dict(collections.Counter(json.loads(line)["kind"] for line in lines))
+    return dict(Counter(json.loads(line)["kind"] for line in lines))

@@ -17,7 +17,7 @@ from selfsame.data.formats import read_file
 from selfsame.data.keywords import words
 from selfsame.data.loader import DatasetLoader
 from selfsame.data.settings import DataSettings
-from selfsame.eval.ranker import RECORD
+from selfsame.eval.ranker import RECENT, RECORD
 from selfsame.model.heads import RewardModel
 from selfsame.model.role_set import Roles
 from selfsame.model.roles import load_roles
@@ -31,9 +31,6 @@ from selfsame.run.logger import RunLogger
 from selfsame.training.loop import Record
 from selfsame.training.reward import RewardTrainer
 from selfsame.types import Example, PreferencePair, Prompt
-
-RECENT = 7
-"""Turns of the context that a pair keeps, at most."""
 
 
 def make_pairs(examples: Sequence[Example], count: int, seed: int) -> list[PreferencePair]:

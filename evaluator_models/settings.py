@@ -17,7 +17,7 @@ WHAT = {
     "decode_crossed": "the same, and turns of two different DECODE pairs",
     "decode_near": "the same, and turns of two DECODE pairs with a content word in common",
     "prosecco": "debates: self-contradiction or not",
-    "persona": "unseen people: a trait and a reply that was edited to deny it, is of another trait, or draws on it",
+    "persona": "unseen people: a trait and a reply that our own rules edited to deny it, is of another trait, or draws on it",
 }
 """The held-out sets."""
 
@@ -42,7 +42,7 @@ class Recipe(Settings):
     seed: int = 0
     pairs: PairCounts = PairCounts()
     held_out_share: float = Field(default=0.1, gt=0, lt=0.5)
-    """Share of the groups of connected DECODE and ProSeCCo pairs that are not trained on."""
+    """Share of the groups of connected DECODE pairs that are not trained on (of ProSeCCo's: half)."""
     plain_share: float = Field(default=0.4, ge=0, le=1)
     """Share of the pairs that are lower-cased and split into words as PersonaChat is."""
     held_out_size: int = Field(default=2000, ge=10)

@@ -37,11 +37,15 @@ def _types(record: dict[str, Any]) -> str:
 
 
 def _threshold(record: dict[str, Any]) -> str:
-    shares = ", ".join(f"{kind} {share:.3f}" for kind, share in record["contradicted_at_threshold"].items())
-    return (
-        f"`evaluate` counts a reply as contradicted from a probability of {record['threshold']:.3f} on. Of the pairs of"
-        f" `persona` that is so for: {shares}."
-    )
+    lines = [
+        f"`evaluate` counts a pair as a contradiction from a probability of {record['threshold']:.3f} on. By kind of pair:",
+        "",
+        "| held-out pairs | share that counts as contradicted |",
+        "|---|---|",
+    ]
+    for name, kinds in record["contradicted_at_threshold"].items():
+        lines.append(f"| `{name}` | " + ", ".join(f"{kind} {share:.3f}" for kind, share in kinds.items()) + " |")
+    return "\n".join(lines)
 
 
 def _ranker(record: dict[str, Any]) -> str:

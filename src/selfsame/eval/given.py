@@ -115,9 +115,10 @@ def _persona_scores(
     replies: Sequence[str],
     strangers: Sequence[Persona] | None = None,
 ) -> Scores:
-    """`strangers`: personas to hold the replies against instead of the rows' own; no trait of theirs is called for."""
+    """`strangers`: personas to hold the replies against instead of the rows' own; which of their traits are called for nobody
+    knows."""
     personas = [row.persona for row in rows] if strangers is None else strangers
-    called = [row.called if strangers is None else () for row in rows]
+    called = [row.called for row in rows] if strangers is None else None
     found = evaluator.evaluate_each(personas, replies, [row.context for row in rows], called)
     for name in ASKED_WHERE_CALLED:
         found[name] = [math.nan if row.called == () else score for row, score in zip(rows, found[name], strict=True)]

@@ -12,7 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from selfsame.data.keywords import words
-from selfsame.errors import DataError
+from selfsame.errors import RunError
+from selfsame.eval.benchmark import fits
 from selfsame.eval.likelihood import prompt_of
 from selfsame.eval.rows import RatedReply
 from selfsame.eval.scorers import Scorer, over_turns
@@ -62,7 +63,7 @@ class Ranker:
         wanted = [(p, t.reply or "") for p, t in zip(prompts, turns, strict=True)]
         siblings: dict[Prompt, list[str]] = {}
         for prompt, reply in dict.fromkeys(wanted):
-            if (prompt, reply) not in self._known and words(reply) and self._fits(prompt):
+            if (prompt, reply) not in self._known and words(reply) and fits(self.model.roles, prompt):
                 siblings.setdefault(prompt, []).append(reply)
         parts = [(p, own[k : k + 16]) for p, own in siblings.items() for k in range(0, len(own), 16)]
         for at in range(0, len(parts), 256):
@@ -72,14 +73,6 @@ class Ranker:
                 (p, r): v for (p, own), vs in zip(chosen, scores, strict=True) for r, v in zip(own, vs, strict=True)
             }
         return [self._known.get(key, math.nan) for key in wanted]
-
-    def _fits(self, prompt: Prompt) -> bool:
-        processor = self.model.processor
-        try:
-            processor.encode_prompt(prompt, processor.max_length // 2)
-        except DataError:  # the persona alone is too long
-            return False
-        return True
 
 
 @dataclass(frozen=True)
@@ -103,6 +96,8 @@ def load_ranker(folder: Path = BUNDLED_RANKER) -> Ranker:
     Raises:
         SelfsameError: the folder is incomplete, or its base model is not there.
     """
+    if not (folder / RECORD).is_file():
+        raise RunError(f"{folder} holds no ranker ({RECORD} is missing): install the package anew")
     record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     roles = load_roles(ModelSettings(base=record["base"], lora=LoraSettings(**record["lora"])))
     roles.load("reward", folder)

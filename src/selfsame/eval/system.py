@@ -152,7 +152,7 @@ def _persona_scores(
 ) -> dict[str, list[float]]:
     """Each reply's scores. `own`: these are the personas of the prompts, some traits of which are called for."""
     histories = [i.prompt.history for i in items]
-    called = [i.traits if own else () for i in items]
+    called = [i.traits for i in items] if own else None
     return evaluator.evaluate_each(personas, replies, histories, called)
 
 
