@@ -127,7 +127,7 @@ def test_the_judge_in_the_package():
     assert alone == pytest.approx(found, abs=0.05)  # bfloat16 rounds differently in batches of another size
     assert np.isnan(judge.probabilities([("", "Yes."), ("Yes.", "😀")])).all()
     known = judge_summary(judge)["balanced_accuracy"]
-    assert known["decode_turns"] >= 0.8 and set(known) == set(judge_summary(RuleJudge())["balanced_accuracy"])
+    assert known["decode_turns"] >= 0.75 and set(known) == set(judge_summary(RuleJudge())["balanced_accuracy"])
 
 
 def nli_model(folder, labels):
