@@ -119,9 +119,10 @@ def test_the_judge_in_the_package():
     judge = load_judge()
     assert isinstance(judge, AdapterJudge) and judge is load_judge(BUNDLED_JUDGE) and 0 < judge.threshold < 1
     pairs = [("I have two dogs.", "I don't have any dogs."), ("I am a nurse.", "I love the sea in winter."),
-             ("I love coffee.", "I hate coffee."), ("I play the guitar.", "Yes, I play the guitar in a band.")]  # fmt: skip
+             ("I love coffee.", "I hate coffee."), ("I play the guitar.", "Yes, I play the guitar in a band."),
+             ("I have two dogs.", "I have three dogs.")]  # fmt: skip
     found = judge.probabilities(pairs)
-    assert found.argmax(1).tolist()[:3] == [0, 1, 0] and found[3].argmax() != 0
+    assert found.argmax(1).tolist() == [0, 1, 0, 2, 0]  # the last by the rules
     assert found.sum(1) == pytest.approx(1.0, abs=1e-3)
     alone = np.concatenate([AdapterJudge().probabilities([pair]) for pair in pairs])
     assert alone == pytest.approx(found, abs=0.05)  # bfloat16 rounds differently in batches of another size
@@ -176,7 +177,7 @@ def test_models_that_are_no_judges(tmp_path, tiny_models):
         load_judge(str(tmp_path / "none"))
     with pytest.raises(ConfigError, match="judge"):
         ModelJudge(str(tiny_models()))
-    assert load_judge().name == "rules"
+    assert load_judge("rules").name == "rules"
 
 
 def test_pairs_and_candidates_are_read(tmp_path):

@@ -41,8 +41,8 @@ class Judge(Protocol):
 
 
 class AdapterJudge:
-    """A `judge` role: an adapter and a head on a base model, in a folder that `evaluator_models` wrote. It
-    remembers what it was asked.
+    """A `judge` role: an adapter and a head on a base model, in a folder that `evaluator_models` wrote, together with the rules:
+    a small model misses what they are sure of, such as another number. It remembers what it was asked.
 
     Args:
         name: a folder with `judge.json`, or `selfsame-judge` for the one in the package.
@@ -67,9 +67,17 @@ class AdapterJudge:
         """(N, 3) in the order of `LABELS`; NaN where a side has no word."""
         new = [pair for pair in dict.fromkeys(pairs) if pair not in self._known and all(map(words, pair))]
         if new:
-            self._known |= dict(zip(new, self.model.probabilities(new).numpy(), strict=True))
+            found_N3 = _surer(self.model.probabilities(new).numpy(), RuleJudge().probabilities(new))
+            self._known |= dict(zip(new, found_N3, strict=True))
         nothing = np.full(len(LABELS), np.nan)
         return np.array([self._known.get(pair, nothing) for pair in pairs]).reshape(-1, len(LABELS))
+
+
+def _surer(found_N3: np.ndarray, rules_N3: np.ndarray) -> np.ndarray:
+    """With the rules' probability of a contradiction where it is higher; the other two share the rest as they did."""
+    contradiction_N = np.where(rules_N3.argmax(1) == 0, np.maximum(found_N3[:, 0], rules_N3[:, 0]), found_N3[:, 0])
+    rest_N2 = found_N3[:, 1:] / found_N3[:, 1:].sum(1, keepdims=True) * (1 - contradiction_N)[:, None]
+    return np.concatenate([contradiction_N[:, None], rest_N2], axis=1)
 
 
 def judge_folder(name: str) -> Path:
@@ -139,10 +147,14 @@ def _columns(model: str, labels: dict[int, str]) -> list[int]:
     return [found[label[:7]] for label in LABELS]
 
 
-@lru_cache(maxsize=4)
 def load_judge(name: str = BUNDLED_JUDGE) -> Judge:
     """The judge of that name: `selfsame-judge`, `rules`, a folder that `evaluator_models` wrote, or an NLI model's hub id or
     folder. It is loaded once in a process."""
+    return _load(name)
+
+
+@lru_cache(maxsize=4)
+def _load(name: str) -> Judge:
     if name == "rules":
         return RuleJudge()
     return AdapterJudge(name) if "base" in _record(name) else ModelJudge(name)
