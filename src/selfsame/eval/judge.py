@@ -41,8 +41,8 @@ class Judge(Protocol):
 
 
 class AdapterJudge:
-    """A `judge` role: an adapter and a head on a base model, in a folder that `evaluator_models` wrote, together with the rules:
-    a small model misses what they are sure of, such as another number. It remembers what it was asked.
+    """A `judge` role: an adapter and a head on a base model, in a folder that `evaluator_models` wrote, together with the
+    rules: a small model misses what they are sure of, such as another number. It remembers what it was asked.
 
     Args:
         name: a folder with `judge.json`, or `selfsame-judge` for the one in the package.
