@@ -63,8 +63,9 @@ NOTE = (
     "Spearman's rho with 95 % bootstrap intervals over dialogues. **Bold**: higher than the strongest floor of the line (that"
     " one of length, total length, question mark, context overlap and distinctness with the largest rho), the other way round"
     " where marked ↓, after Holm's correction; all else is a tie. One person: a single annotator against the mean of the"
-    " others, where the set has several. Fitted quality is always predicted for dialogues that it was not fitted on: by fits on"
-    " this set's other dialogues, on the others of all sets, or on the other sets alone. Published: in brackets the evidence mark of `benchmarks/published_agreement.json`."
+    " others, where the set has several. Fitted quality is always predicted for dialogues that it was not fitted on: by fits"
+    " on this set's other dialogues, on the others of all sets, or on the other sets alone."
+    " Published: in brackets the evidence mark of `benchmarks/published_agreement.json`."
 )
 Scores = dict[str, dict[str, list[float]]]
 
