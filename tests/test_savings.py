@@ -43,7 +43,7 @@ def test_two_runs_of_equal_work_and_what_they_took(measured, capsys):
     for run in (ours, theirs):
         assert run["bill"] == read_json(measured / run["name"] / "cost.json") and run["starts"] == 1
         assert all(run["seconds"][stage] > 0 for stage in ("sft", "reward", "ppo"))
-        assert run["metrics"]["consistency"]["count"] == 4
+        assert run["metrics"]["expression"]["count"] == 4
     (saved,) = record["savings"]
     took = [sum(run["seconds"].values()) for run in (ours, theirs)]
     assert saved["time_saved_percent"] == pytest.approx(100 * (1 - took[0] / took[1]))

@@ -42,7 +42,8 @@ class Judge(Protocol):
 
 class AdapterJudge:
     """A `judge` role: an adapter and a head on a base model, in a folder that `evaluator_models` wrote, together with the
-    rules: a small model misses what they are sure of, such as another number. It remembers what it was asked.
+    rules: a small model misses what they are sure of, such as another number. It remembers whole questions, never single
+    pairs: what it says must not depend on what it was asked before, and a pair's last digits depend on its batch.
 
     Args:
         name: a folder with `judge.json`, or `selfsame-judge` for the one in the package.
@@ -61,16 +62,21 @@ class AdapterJudge:
         self.threshold: float = record["threshold"]
         roles = load_roles(ModelSettings(base=record["base"], lora=LoraSettings(**record["lora"])))
         roles.load("judge", folder)
-        self.model, self._known = PairModel(roles), {}
+        self.model = PairModel(roles)
+        self._known: dict[tuple[Pair, ...], np.ndarray] = {}
 
     def probabilities(self, pairs: Sequence[Pair]) -> np.ndarray:
         """(N, 3) in the order of `LABELS`; NaN where a side has no word."""
-        new = [pair for pair in dict.fromkeys(pairs) if pair not in self._known and all(map(words, pair))]
-        if new:
-            found_N3 = _surer(self.model.probabilities(new).numpy(), RuleJudge().probabilities(new))
-            self._known |= dict(zip(new, found_N3, strict=True))
-        nothing = np.full(len(LABELS), np.nan)
-        return np.array([self._known.get(pair, nothing) for pair in pairs]).reshape(-1, len(LABELS))
+        asked = tuple(pairs)
+        if asked not in self._known:
+            self._known[asked] = self._ask(asked)
+        return self._known[asked].copy()
+
+    def _ask(self, pairs: Sequence[Pair]) -> np.ndarray:
+        new = [pair for pair in dict.fromkeys(pairs) if all(map(words, pair))]
+        found_N3 = _surer(self.model.probabilities(new).numpy(), RuleJudge().probabilities(new)) if new else []
+        known, nothing = dict(zip(new, found_N3, strict=True)), np.full(len(LABELS), np.nan)
+        return np.array([known.get(pair, nothing) for pair in pairs]).reshape(-1, len(LABELS))
 
 
 def _surer(found_N3: np.ndarray, rules_N3: np.ndarray) -> np.ndarray:

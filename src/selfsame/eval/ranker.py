@@ -35,7 +35,7 @@ class Ranker:
     model: RewardModel
 
     def __post_init__(self) -> None:
-        self._known: dict[tuple[Prompt, str], float] = {}
+        self._known: dict[tuple[tuple[Prompt, str], ...], list[float]] = {}
 
     def in_context(self, rows: Sequence[RatedReply]) -> list[float]:
         """How well the reply fits to persona and context; NaN for one without a word. Of a dialogue: the mean over turns."""
@@ -59,20 +59,27 @@ class Ranker:
         ]
 
     def _scores(self, prompts: Sequence[Prompt], turns: Sequence[RatedReply]) -> list[float]:
+        """Remembered for the same replies all together: what is said of one must not depend on what was asked before, and its
+        last digits depend on its batch."""
+        wanted = tuple((p, t.reply or "") for p, t in zip(prompts, turns, strict=True))
+        if wanted not in self._known:
+            self._known[wanted] = self._score(wanted)
+        return self._known[wanted]
+
+    def _score(self, wanted: Sequence[tuple[Prompt, str]]) -> list[float]:
         """Every (prompt, reply) is scored once; replies to the same prompt share it."""
-        wanted = [(p, t.reply or "") for p, t in zip(prompts, turns, strict=True)]
         siblings: dict[Prompt, list[str]] = {}
         for prompt, reply in dict.fromkeys(wanted):
-            if (prompt, reply) not in self._known and words(reply) and fits(self.model.roles, prompt):
+            if words(reply) and fits(self.model.roles, prompt):
                 siblings.setdefault(prompt, []).append(reply)
         parts = [(p, own[k : k + 16]) for p, own in siblings.items() for k in range(0, len(own), 16)]
+        known: dict[tuple[Prompt, str], float] = {}
         for at in range(0, len(parts), 256):
             chosen = parts[at : at + 256]
             scores = self.model.score([p for p, _ in chosen], [own for _, own in chosen])
-            self._known |= {
-                (p, r): v for (p, own), vs in zip(chosen, scores, strict=True) for r, v in zip(own, vs, strict=True)
-            }
-        return [self._known.get(key, math.nan) for key in wanted]
+            for (prompt, own), values in zip(chosen, scores, strict=True):
+                known |= {(prompt, reply): value for reply, value in zip(own, values, strict=True)}
+        return [known.get(key, math.nan) for key in wanted]
 
 
 @dataclass(frozen=True)
