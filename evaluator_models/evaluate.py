@@ -67,8 +67,8 @@ def kinds_of(row: LabelledPair) -> list[str]:
 
 def choose_threshold(judge: Judge, examples: Sequence[Example], count: int = 2000) -> float:
     """The probability that in `FALSE_ALARMS` of what people said where they drew on a trait (own turns against their persona
-    and earlier turns) is reached by any pair. These people's turns are among what the judge was trained on, never those of
-    the people that are reported."""
+    and earlier turns) is reached by any pair. `examples`: people that the judge was not trained on, and that nothing is
+    reported of."""
     matcher = TraitMatcher([t for e in examples for t in (*e.persona, *e.turns)])
     sites = [(e, k) for e in examples for k, reply in enumerate(e.replies) if matcher.drawn(e.persona, reply)]
     chosen = [sites[i] for i in np.random.default_rng(0).permutation(len(sites))[:count]]

@@ -10,11 +10,9 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from evaluator_models.corpus import SPC
 from evaluator_models.evaluate import at_threshold, choose_threshold, errors, held_out, write_record
 from evaluator_models.settings import Recipe
 from selfsame.data.loader import DatasetLoader
-from selfsame.data.settings import DataSettings
 from selfsame.eval.judge import RECORD, AdapterJudge
 from selfsame.eval.rows import read_pairs
 from selfsame.eval.rules import RuleJudge
@@ -46,7 +44,9 @@ def train(recipe: Recipe, work: Path, data: Path) -> None:
 
 
 def export(recipe: Recipe, work: Path, data: Path, folder: Path) -> dict[str, Any]:
-    """Writes the judge of the last checkpoint to `folder`: the adapter in half precision, its head, and `judge.json`."""
+    """Writes the judge of the last checkpoint to `folder`: the adapter in half precision, its head, and `judge.json`. All it
+    needs of `data` is in `work`."""
+    del data
     checkpoint = CheckpointManager(work / "judge").load()
     roles = load_roles(ModelSettings(base=BUNDLED, lora=recipe.lora), recipe.seed)
     roles.load("judge", checkpoint.path / "judge")
@@ -56,7 +56,7 @@ def export(recipe: Recipe, work: Path, data: Path, folder: Path) -> dict[str, An
     record: dict[str, Any] = {"base": BUNDLED, "lora": recipe.lora.model_dump(exclude_defaults=True), "threshold": 0.5}
     write_record(folder / RECORD, record)
     judge, rules = AdapterJudge(str(folder)), RuleJudge()
-    examples = DatasetLoader(DataSettings(path=str(data / SPC))).load().train
+    examples = DatasetLoader().load().train  # the bundled dialogues: the judge has never seen them
     judge.threshold = choose_threshold(judge, examples)
     record |= {
         "threshold": judge.threshold,
