@@ -241,8 +241,6 @@ PERSONA = (
     "keywords",
     "expression",
     "persona evidence",
-    "consistency",
-    "not contradicted",
     "engagement",
     "ranker",
     "likelihood, persona adds",
