@@ -126,6 +126,9 @@ def test_the_judge_in_the_package():
     assert found.sum(1) == pytest.approx(1.0, abs=1e-3)
     alone = np.concatenate([AdapterJudge().probabilities([pair]) for pair in pairs])
     assert alone == pytest.approx(found, abs=0.05)  # bfloat16 rounds differently in batches of another size
+    used = AdapterJudge()
+    used.probabilities(pairs[:2])
+    assert np.array_equal(used.probabilities(pairs), AdapterJudge().probabilities(pairs))  # whatever was asked before
     assert np.isnan(judge.probabilities([("", "Yes."), ("Yes.", "😀")])).all()
     known = judge_summary(judge)["balanced_accuracy"]
     assert known["decode_turns"] >= 0.75 and set(known) == set(judge_summary(RuleJudge())["balanced_accuracy"])

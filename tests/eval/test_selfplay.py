@@ -198,7 +198,7 @@ def test_every_measure_accounts_for_every_turn(roles, tmp_path):
 
 
 def test_a_system_that_recites_its_persona(monkeypatch):
-    monkeypatch.setattr(selfplay, "_fits", lambda *_: True)
+    monkeypatch.setattr(selfplay, "fits", lambda *_: True)
     speaking(monkeypatch, lambda prompt: " ".join(prompt.persona))
     found = evaluate(None)
     metrics, floor, gold = found["metrics"], found["references"]["random_persona"], found["references"]["gold"]
@@ -209,7 +209,7 @@ def test_a_system_that_recites_its_persona(monkeypatch):
 
 
 def test_a_system_that_takes_itself_for_the_other(monkeypatch):
-    monkeypatch.setattr(selfplay, "_fits", lambda *_: True)
+    monkeypatch.setattr(selfplay, "fits", lambda *_: True)
     examples = [
         Example(f"{w}/1", (f"We {w} a {w}er.",), (), ("Hi", "Yes."), ((),)) for w in ["climb", "paint", "sail", "cook"]
     ]

@@ -68,9 +68,10 @@ class Ranker:
 
     def _score(self, wanted: Sequence[tuple[Prompt, str]]) -> list[float]:
         """Every (prompt, reply) is scored once; replies to the same prompt share it."""
+        room = self.model.processor.max_length // 2  # what a reply is cut to
         siblings: dict[Prompt, list[str]] = {}
         for prompt, reply in dict.fromkeys(wanted):
-            if words(reply) and fits(self.model.roles, prompt):
+            if words(reply) and fits(self.model.roles, prompt, room):
                 siblings.setdefault(prompt, []).append(reply)
         parts = [(p, own[k : k + 16]) for p, own in siblings.items() for k in range(0, len(own), 16)]
         known: dict[tuple[Prompt, str], float] = {}

@@ -18,7 +18,7 @@ from typing import Any
 
 from selfsame.data.keywords import trait_stems
 from selfsame.data.loader import persona_key
-from selfsame.errors import DataError
+from selfsame.eval.benchmark import fits
 from selfsame.eval.conversation import Scores, Talk, estimates, mean_of_known, mistaken, score_talks
 from selfsame.eval.persona import PersonaEvaluator
 from selfsame.eval.questions import question_for
@@ -75,7 +75,7 @@ def evaluate_selfplay(
         same people really said, in as many turns, and of the system's own turns held against someone who is not there;
         `dialogues`: the scores of each; `left_out`: personas too long for the model.
     """
-    fitting = [e for e in examples if _fits(roles, e.persona, sampling.max_new_tokens)]
+    fitting = [e for e in examples if fits(roles, Prompt(e.persona), sampling.max_new_tokens)]
     people = meetings(fitting, size, seed)
     talks = play(roles, role, people, turns, sampling, seed, system)
     scores = score_talks(evaluator, talks)
@@ -152,14 +152,6 @@ def play(
 def _prompt(meeting: Meeting, said: Sequence[str], own: bool) -> Prompt:
     """What the side whose turn it is sees: itself, and the other one first (who said nothing where it opens)."""
     return Prompt(meeting.gold.persona, tuple(said)) if own else Prompt(meeting.partner, ("", *said))
-
-
-def _fits(roles: Roles, persona: Persona, reserve: int) -> bool:
-    try:
-        roles.processor.encode_prompt(Prompt(persona), reserve)
-    except DataError:
-        return False
-    return True
 
 
 # --- what it is read beside ---------------------------------------------------------------------------------------------

@@ -14,8 +14,7 @@ from typing import Any
 from selfsame.data.generator import PreferenceGenerator, TestItem
 from selfsame.data.keywords import TraitMatcher
 from selfsame.data.loader import persona_key
-from selfsame.errors import DataError
-from selfsame.eval.benchmark import BenchmarkEvaluator, draw_distractors, longest_candidate
+from selfsame.eval.benchmark import BenchmarkEvaluator, draw_distractors, fits, longest_candidate
 from selfsame.eval.engagement import EngagementEvaluator
 from selfsame.eval.fit import fitted_quality
 from selfsame.eval.judge import judge_summary, load_judge
@@ -132,15 +131,7 @@ class _Speaker:
 
 def _that_fit(roles: Roles, items: Sequence[TestItem], reserve: int) -> list[TestItem]:
     """The items whose persona leaves room for a reply of `reserve` tokens."""
-
-    def fits(prompt: Prompt) -> bool:
-        try:
-            roles.processor.encode_prompt(prompt, reserve)
-        except DataError:
-            return False
-        return True
-
-    return [item for item in items if fits(item.prompt)]
+    return [item for item in items if fits(roles, item.prompt, reserve)]
 
 
 def _persona_scores(
