@@ -13,6 +13,7 @@ import gzip
 import hashlib
 import json
 import lzma
+import math
 import random
 import re
 from collections import defaultdict
@@ -29,9 +30,9 @@ from selfsame.data.formats import read_file
 from selfsame.data.keywords import TraitMatcher, content_stems, sentences, words
 from selfsame.data.loader import DatasetLoader
 from selfsame.data.replies import contradictions, spoken
+from selfsame.data.rules import RuleJudge
 from selfsame.data.settings import DataSettings
 from selfsame.errors import DataError
-from selfsame.eval.rules import RuleJudge
 from selfsame.types import LABELS, Example
 
 DECODE, PROSECCO = "prosecco/decode_contradiction_pairs.tsv.xz", "prosecco/ProSeCCo_final.json"
@@ -74,7 +75,7 @@ def prepare(data: Path, work: Path, recipe: Recipe) -> dict[str, int]:
         "denied": made.rows("denied", CONTRADICTION, made.denied()),
         "turns": [*made.rows("turns", NEUTRAL, made.turns()), *_turn_rows(chats, rng)],
         "traits": made.rows("traits", NEUTRAL, made.traits()),
-        "crossed": list(crossed([p for p, _ in known], rng, passes=3)),
+        "crossed": list(crossed([p for p, _ in known], rng, passes=math.ceil(recipe.pairs.crossed / len(known)))),
         "near": list(near([p for p, _ in known], rng)),
         "drawn": made.rows("drawn", ENTAILMENT, made.drawn()),
         "part": list(_parts([*(p for p, _ in known)], rng)),

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from evaluator_models.settings import WHAT
+from selfsame.data.faults import claims
 from selfsame.data.keywords import NUMBER_WORDS, TraitMatcher, content_stems, words
+from selfsame.data.rules import negated, opposite_words
 from selfsame.eval.judge import Judge, judge_pairs
-from selfsame.eval.persona import claims
 from selfsame.eval.rows import read_pairs
-from selfsame.eval.rules import negated, opposite_words
 from selfsame.eval.statistics import Bootstrap
 from selfsame.types import LABELS, Example, LabelledPair
 

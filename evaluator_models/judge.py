@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 from evaluator_models.evaluate import at_threshold, choose_threshold, errors, held_out, write_record
 from evaluator_models.settings import Recipe
 from selfsame.data.loader import DatasetLoader
+from selfsame.data.rules import RuleJudge
 from selfsame.eval.judge import RECORD, AdapterJudge
 from selfsame.eval.rows import read_pairs
-from selfsame.eval.rules import RuleJudge
 from selfsame.model.roles import load_roles
 from selfsame.model.settings import BUNDLED, ModelSettings
 from selfsame.run.checkpoint import CheckpointManager

@@ -11,11 +11,15 @@ from typing import Any
 
 from selfsame.config import Config, config_hash
 from selfsame.data.generator import PreferenceGenerator
-from selfsame.data.loader import Dataset, DatasetLoader, write_rejects
+from selfsame.data.keywords import TraitMatcher
+from selfsame.data.loader import Dataset, DatasetLoader, half, write_rejects
 from selfsame.errors import DataError, RunError
 from selfsame.eval.compare import compare_systems
+from selfsame.eval.judge import load_judge
+from selfsame.eval.persona import PersonaEvaluator
 from selfsame.eval.statistics import Bootstrap
 from selfsame.eval.system import evaluate_system
+from selfsame.eval.watch import PersonaWatch
 from selfsame.model import parallel
 from selfsame.model.roles import load_roles
 from selfsame.report.page import write_report
@@ -85,7 +89,7 @@ class _Pipeline:
                 self.roles = load_roles(config.model, config.seed)
             self._set_aside_what_does_not_fit()
             self.train_pairs = PreferenceGenerator(self.data.train, config.pairs, config.seed)
-            self.held_out = held_out_generator(self.data, config)
+            self.held_out = PreferenceGenerator(self.people, config.pairs, config.seed + 1)
             self.pairs = self._make_pairs() if {"reward", "dpo"} & set(config.run.stages) else ([], [])
             for stage in config.run.stages:
                 with self._timed(stage):
@@ -119,10 +123,28 @@ class _Pipeline:
     def _ppo(self) -> None:
         config = self.config
         self._need("sft", "reward")
-        prompts = self.train_pairs.extract_prompts(config.training.ppo.steps * config.training.ppo.prompts_per_step)
+        items = self.train_pairs.extract_items(config.training.ppo.steps * config.training.ppo.prompts_per_step)
         PPOTrainer(
-            self.roles, prompts=prompts, settings=config.training.ppo, seed=config.seed, record=self._record("ppo")
+            self.roles,
+            prompts=[item.prompt for item in items],
+            called=[item.traits for item in items],
+            settings=config.training.ppo,
+            seed=config.seed,
+            record=self._record("ppo"),
+            watch=self._watch(),
         ).train()
+
+    def _watch(self) -> PersonaWatch | None:
+        config = self.config
+        which = "all" if config.evaluation.people == "all" else "choose"
+        people = half(self.data.validation, which)
+        items = PreferenceGenerator(people, config.pairs, config.seed + 2).create_test_sets(
+            config.evaluation.watch_size, 0
+        )
+        if not items.consistency:
+            return None
+        evaluator = PersonaEvaluator(TraitMatcher.of(people), judge=load_judge(config.evaluation.judge))
+        return PersonaWatch(items.consistency, evaluator, config.sampling, config.seed)
 
     def _dpo(self) -> None:
         config = self.config
@@ -140,7 +162,7 @@ class _Pipeline:
     def _evaluate(self) -> None:
         """Evaluates the base and every stage that is finished, each once for a state of its weights."""
         config = self.config
-        if not self.data.validation:
+        if not self.people:
             raise DataError(
                 f"{config.data.path} leaves no held-out persona to evaluate on: add dialogues of more people"
             )
@@ -158,7 +180,7 @@ class _Pipeline:
             result = evaluate_system(
                 self.roles,
                 role,
-                self.data.validation,
+                self.people,
                 self.held_out,
                 config.evaluation,
                 config.sampling,
@@ -206,6 +228,7 @@ class _Pipeline:
         if count:
             say(f"left out, persona or all replies too long for model.max_length: {count} sides", parallel.is_main())
         self.data = replace(data, **kept)
+        self.people = half(self.data.validation, self.config.evaluation.people)
 
     def _fits(self, side: Example) -> bool:
         processor = self.roles.processor
@@ -220,7 +243,7 @@ class _Pipeline:
     def _make_pairs(self) -> tuple[list[PreferencePair], list[PreferencePair]]:
         """Made before the first stage, so that data which gives no pair is told before anything is trained."""
         config = self.config.pairs
-        held_out = self.held_out.generate_pairs(config.validation_count) if self.data.validation else []
+        held_out = self.held_out.generate_pairs(config.validation_count) if self.people else []
         return self.train_pairs.generate_pairs(config.count), held_out
 
     def _reward_trainer(self) -> RewardTrainer:
@@ -271,11 +294,6 @@ class _Pipeline:
                 write_json(self.directory.cost_path, self.tracker.track_cost(self.directory.path))
 
 
-def held_out_generator(data: Dataset, config: Config) -> PreferenceGenerator:
-    """Makes pairs and test sets from the held-out personas: the same ones for a run's own evaluation and a later one."""
-    return PreferenceGenerator(data.validation, config.pairs, config.seed + 1)
-
-
 def evaluate_model(name: str, data_path: str | None, system: str | None, seed: int | None) -> dict[str, Any]:
     """Evaluates a run's system, an adapter or a model on the held-out personas of `data_path` (None: of the run's data)."""
     bot = load_chatbot(name, system)
@@ -287,9 +305,8 @@ def evaluate_model(name: str, data_path: str | None, system: str | None, seed: i
     )
     seed = config.seed if seed is None else seed
     data = DatasetLoader(settings).load()
-    if not data.validation:
+    people = half(data.validation, config.evaluation.people)
+    if not people:
         raise DataError(f"{settings.path} leaves no held-out persona to evaluate on: add dialogues of more people")
-    generator = held_out_generator(data, config)
-    return evaluate_system(
-        bot.roles, bot.role, data.validation, generator, config.evaluation, config.sampling, seed, bot.name
-    )
+    generator = PreferenceGenerator(people, config.pairs, config.seed + 1)  # the same as in the run itself
+    return evaluate_system(bot.roles, bot.role, people, generator, config.evaluation, config.sampling, seed, bot.name)

@@ -9,8 +9,8 @@ import numpy as np
 from selfsame.data.generator import PreferenceGenerator, TestItem
 from selfsame.data.keywords import TraitMatcher
 from selfsame.data.loader import DatasetLoader
+from selfsame.data.rules import RuleJudge
 from selfsame.eval.persona import PersonaEvaluator
-from selfsame.eval.rules import RuleJudge
 from selfsame.types import Dialogue, Example, Turn
 
 THINGS = ("dogs", "cats", "horses", "boats", "guitars", "bees", "roses", "clocks", "stamps", "maps", "kites", "drums")

@@ -12,11 +12,11 @@ from held_out import ODD_REPLIES
 from test_roles import load
 
 from commands import make
+from selfsame.data.rules import RuleJudge
 from selfsame.errors import DataError
 from selfsame.eval.agreement import agreement, human_ceiling, table_lines, text_tables
 from selfsame.eval.likelihood import Likelihood, prompt_of
 from selfsame.eval.rows import RatedReply, read_rated
-from selfsame.eval.rules import RuleJudge
 from selfsame.eval.scorers import FEATURES, FLOORS, TurnScorer, our_scores
 from selfsame.eval.statistics import Bootstrap
 from selfsame.types import Prompt

@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 from held_out import ODD_REPLIES, demo_examples, demo_persona_evaluator
 
+from selfsame.data.rules import RuleJudge
 from selfsame.eval.conversation import Talk, drift, estimates, is_mistaken, mistaken, repetitions, score_talks
 from selfsame.eval.persona import PersonaEvaluator
-from selfsame.eval.rules import RuleJudge
 from selfsame.eval.statistics import Bootstrap
 
 PERSONA = ("I have two dogs.", "I teach chemistry.", "I sing.")

@@ -8,12 +8,12 @@ import math
 import pytest
 from held_out import ODD_REPLIES
 
+from selfsame.data.rules import RuleJudge
 from selfsame.errors import DataError
 from selfsame.eval.engagement import EngagementEvaluator
 from selfsame.eval.given import score_given
 from selfsame.eval.quality import QualityEvaluator
 from selfsame.eval.rows import GivenReply, read_given
-from selfsame.eval.rules import RuleJudge
 from selfsame.eval.statistics import Bootstrap
 
 BOOTSTRAP = Bootstrap(200)

@@ -14,6 +14,7 @@ from transformers import LlamaConfig, LlamaForSequenceClassification
 
 from commands import make
 from conftest import make_tokenizer
+from selfsame.data.rules import RuleJudge
 from selfsame.errors import ConfigError, DataError
 from selfsame.eval.judge import (
     BUNDLED_JUDGE,
@@ -26,7 +27,6 @@ from selfsame.eval.judge import (
 )
 from selfsame.eval.ranking import rank_rows, rank_text
 from selfsame.eval.rows import RankedPrompt, read_candidates, read_pairs
-from selfsame.eval.rules import RuleJudge
 from selfsame.eval.statistics import Bootstrap
 from selfsame.types import LABELS, LabelledPair
 

@@ -10,8 +10,8 @@ import pytest
 from held_out import ODD_REPLIES, demo_examples, demo_items, demo_persona_evaluator
 
 from selfsame.data.keywords import TraitMatcher
+from selfsame.data.rules import RuleJudge
 from selfsame.eval.persona import PersonaEvaluator
-from selfsame.eval.rules import RuleJudge
 from selfsame.eval.system import others
 
 DOGS, CHEMISTRY = ("I have two dogs.",), ("I teach chemistry.",)

@@ -15,9 +15,9 @@ from test_roles import load, scramble
 from selfsame.data.generator import PreferenceGenerator
 from selfsame.data.keywords import TraitMatcher
 from selfsame.data.loader import persona_key
+from selfsame.data.rules import RuleJudge
 from selfsame.eval import selfplay
 from selfsame.eval.persona import PersonaEvaluator
-from selfsame.eval.rules import RuleJudge
 from selfsame.eval.selfplay import evaluate_selfplay, meetings, play
 from selfsame.eval.settings import EvaluationSettings
 from selfsame.eval.statistics import Bootstrap

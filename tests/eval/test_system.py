@@ -14,14 +14,15 @@ from held_out import numpy_state, short_examples
 from test_roles import load, scramble
 
 from selfsame.data.generator import PreferenceGenerator
-from selfsame.eval import system
+from selfsame.data.rules import RuleJudge
 from selfsame.eval.benchmark import BenchmarkEvaluator, draw_distractors
 from selfsame.eval.judge import judge_summary
 from selfsame.eval.quality import QualityEvaluator
-from selfsame.eval.rules import RuleJudge
 from selfsame.eval.settings import EvaluationSettings
+from selfsame.eval.speaker import Speaker
 from selfsame.eval.statistics import Bootstrap
 from selfsame.eval.system import evaluate_system
+from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.run.directory import read_json, write_json
 from selfsame.types import Example
@@ -121,8 +122,8 @@ def test_systems_meet_the_same_prompts_with_the_same_random_numbers(roles, monke
         seen.append((role, [list(p) for p in prompts], uniform_NR))
         return plain(self, role, prompts, uniform_NR, *rest)
 
-    plain = system.RolloutEngine.sample
-    monkeypatch.setattr(system.RolloutEngine, "sample", sample)
+    plain = RolloutEngine.sample
+    monkeypatch.setattr(RolloutEngine, "sample", sample)
     one, other = evaluate(roles), evaluate(roles, "sft")
     assert [role for role, *_ in seen] == [None] * 3 + ["sft"] * 3
     for (_, prompts, numbers), (_, same_prompts, same_numbers) in zip(seen[:3], seen[3:], strict=True):
@@ -135,7 +136,7 @@ def test_systems_meet_the_same_prompts_with_the_same_random_numbers(roles, monke
 
 def speaking(monkeypatch, words):
     """Lets every system say `words(prompt)`."""
-    monkeypatch.setattr(system._Speaker, "_batch", lambda self, prompts, first: [words(p) for p in prompts])
+    monkeypatch.setattr(Speaker, "_batch", lambda self, prompts, first: [words(p) for p in prompts])
 
 
 def test_reference_rows_bound_a_model_that_recites(roles, monkeypatch):

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from stages import ppo_trainer
+from stages import ppo_trainer, prompts
 
 from selfsame.errors import RunError
 from selfsame.model.branches import hidden_states, reply_logprobs, source_states
@@ -237,3 +237,39 @@ def trainer_prompt():
     from stages import prompts
 
     return prompts()[0]
+
+
+def test_faults_cost_what_the_settings_say(tiny_models, monkeypatch):
+    monkeypatch.setattr("selfsame.training.ppo.find_faults", lambda prompt, text, called: given(called))
+    given = lambda called: {"contradiction": called == (0,), "recitation": True, "repetition": False}  # noqa: E731
+    trainer = ppo_trainer(tiny_models(), contradiction_penalty=0.5, recitation_penalty=0.25, missing_end_penalty=0.0)
+    trainer.called = {trainer.prompts[0]: (0,), trainer.prompts[1]: None}
+    rollout = trainer.rollout(trainer.prompts[:2])
+    assert rollout.faults["contradiction"].tolist() == [True, True, False, False]  # both replies to the first prompt
+    cost_N = rollout.scores_N - trainer.scores(rollout)
+    torch.testing.assert_close(cost_N, torch.tensor([0.75, 0.75, 0.25, 0.25]))
+    free = replace(rollout, faults={})
+    last_N = (trainer.compute_rewards(free) - trainer.compute_rewards(rollout)).sum(1)
+    torch.testing.assert_close(last_N, cost_N)
+    metrics = trainer.metrics(trainer.evaluate_rollout(trainer.prompts[:2], rollout))
+    assert (metrics["contradiction"], metrics["recitation"], metrics["repetition"]) == (0.5, 1.0, 0.0)
+
+
+def test_called_traits_must_be_as_many_as_the_prompts(tiny_models):
+    roles = ppo_trainer(tiny_models()).roles
+    with pytest.raises(ValueError, match="zip"):
+        PPOTrainer(roles, prompts=[trainer_prompt()], called=[(0,), (1,)])
+
+
+def test_the_watch_is_asked_every_so_many_steps_and_at_the_end(tiny_models, tmp_path):
+    trainer = ppo_trainer(tiny_models(), steps=3, eval_every=2)
+    assert trainer.eval_every is None and trainer.evaluate() == {}
+    asked = []
+    watched = PPOTrainer(
+        trainer.roles,
+        prompts=prompts(),
+        settings=trainer.settings,
+        watch=lambda roles: asked.append(roles) or {"w": 1.0},
+    )
+    watched.train()
+    assert asked == [trainer.roles] * 2

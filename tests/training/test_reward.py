@@ -1,4 +1,4 @@
-"""The reward trainer's own pairs: the `sft` role's samples against what the person said."""
+"""The reward trainer's own pairs: the `sft` role's samples against what the person said, and against each other."""
 
 from __future__ import annotations
 
@@ -6,25 +6,27 @@ import pytest
 from stages import LORA, pairs
 from test_roles import load, scramble
 
+from selfsame.data.keywords import TraitMatcher
 from selfsame.errors import RunError
 from selfsame.rollout.engine import RolloutEngine
-from selfsame.training.reward import RewardTrainer
+from selfsame.training.reward import RewardTrainer, _missed_pair
 from selfsame.training.settings import RewardSettings
+from selfsame.types import Prompt
 
 
-def trainer(folder, share, seed=0, sft=True):
+def trainer(folder, share, seed=0, sft=True, missed=0.0):
     roles = load(folder, lora=LORA)
     if sft:
         roles.add("sft")
         scramble(roles, "sft")
-    settings = RewardSettings(sampled_share=share)
+    settings = RewardSettings(sampled_share=share, missed_share=missed)
     return RewardTrainer(roles, pairs=pairs() * 8, validation=pairs(), settings=settings, seed=seed, max_new_tokens=12)
 
 
 def ends_often(monkeypatch, roles):
     """A random model hardly ever ends a reply: here every fifth token is an end."""
     sample = RolloutEngine.sample
-    monkeypatch.setattr(RolloutEngine, "sample", lambda self, *a: [[end(r)] for (r,) in sample(self, *a)])
+    monkeypatch.setattr(RolloutEngine, "sample", lambda self, *a: [[end(r) for r in g] for g in sample(self, *a)])
 
     def end(reply):
         return type(reply)(reply.ids[:5] + [roles.processor.end_id], [*reply.logprobs[:6]], True)
@@ -56,3 +58,32 @@ def test_a_training_does_not_go_on_with_other_samples(tiny_models, monkeypatch):
     trainer(tiny_models(), 0.5).load_state(begun.state())
     with pytest.raises(RunError, match="not those that its training began with"):
         other.load_state(begun.state())
+
+
+def test_of_two_samples_the_one_that_keeps_to_the_persona_is_better(tiny_models, monkeypatch):
+    groups = (
+        ("I have dogs", "hm", "I teach chemistry", ""),
+        ("hm", "", "ok", "dogs"),
+        ("sea", "hm", "near the sea", "ah"),
+    )
+    said = iter([text for group in groups + groups for text in group])
+    monkeypatch.setattr(RewardTrainer, "_text", lambda self, reply: next(said))
+    made = trainer(tiny_models(), 0.0, missed=1.0)
+    first, third = pairs()[0].prompt, pairs()[2].prompt  # of the replies to the second prompt none keeps to the persona
+    expected = [(first, "I have dogs", "I teach chemistry"), (third, "sea", "hm")]  # chemistry was not called for
+    assert [(p.prompt, p.chosen, p.rejected) for p in made.pairs[24:]] == expected
+    assert [(p.prompt, p.chosen, p.rejected) for p in made.validation[3:]] == expected
+    assert {p.reason for p in made.pairs[24:]} == {"missed"}
+    said = iter([text for group in groups for text in group] * 2)
+    assert len(trainer(tiny_models(), 0.0, missed=0.05).pairs) == 24 + 1  # one of 24
+
+
+def test_a_reply_with_a_fault_is_the_worse_one():
+    prompt, matcher = Prompt(("I have two dogs.", "I teach chemistry."), ("Any pets?",)), TraitMatcher()
+    better, worse = "Yes, I own dogs.", "I have two dogs. I teach chemistry."
+    pair = _missed_pair(prompt, ["", worse, better], [0], matcher)
+    assert (pair.prompt, pair.chosen, pair.rejected) == (prompt, better, worse)
+    assert _missed_pair(prompt, [better, "My dogs bark."], [0], matcher) is None  # both keep to it
+    assert _missed_pair(prompt, ["I sing.", worse, ""], [0], matcher) is None  # none does
+    near = _missed_pair(prompt, [better, "I sing in a very big choir each week.", "I sing a lot."], [0], matcher)
+    assert near.rejected == "I sing a lot."

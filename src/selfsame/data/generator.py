@@ -125,13 +125,20 @@ class PreferenceGenerator:
         ]
 
     def extract_prompts(self, count: int | None = None) -> list[Prompt]:
-        """Different prompts in random order, first those whose gold reply draws on the persona."""
+        """The prompts of `extract_items`."""
+        return [item.prompt for item in self.extract_items(count)]
+
+    def extract_items(self, count: int | None = None) -> list[TestItem]:
+        """Different prompts in random order with what was said to them, first those whose gold reply draws on the persona."""
         sites = self._shuffled("prompts")
         ordered = [s for s in sites if s.traits] + [s for s in sites if not s.traits]
-        prompts = dict.fromkeys(site.example.prompt(site.k) for site in ordered[: None if count is None else 4 * count])
-        if count is not None and len(prompts) < count:
-            prompts = dict.fromkeys(site.example.prompt(site.k) for site in ordered)
-        return list(prompts)[:count]
+        items: dict[Prompt, TestItem] = {}
+        for site in ordered:
+            if count is not None and len(items) >= count:
+                break
+            (item,) = _items([site])
+            items.setdefault(item.prompt, item)
+        return list(items.values())
 
     def create_test_sets(self, consistency_size: int = 500, engagement_size: int = 300) -> TestSets:
         """Consistency: the gold reply draws on the persona. Engagement: any turn mid-dialogue. Fewer if fewer exist."""

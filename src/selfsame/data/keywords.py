@@ -15,7 +15,7 @@ from functools import lru_cache
 
 import snowballstemmer
 
-from selfsame.types import Persona
+from selfsame.types import Example, Persona
 
 _FUNCTION_WORDS = """
 a about above across after again against ago ain all almost along already also although always am among an and another
@@ -113,6 +113,11 @@ class TraitMatcher:
         for count, document in enumerate(documents, start=1):  # noqa: B007 (the last value is the number of documents)
             self._frequency.update(set(content_stems(document)))
         self._log_count = math.log(count + 1) if count else 0.0
+
+    @classmethod
+    def of(cls, examples: Iterable[Example]) -> TraitMatcher:
+        """A matcher that knows how rare words are in these personas and turns."""
+        return cls(text for e in examples for text in (*e.persona, *e.turns))
 
     def idf(self, stem: str) -> float:
         """Rarity from 0 (in every document) to 1 (in none): log((n + 1) / (df + 1)) / log(n + 1)."""

@@ -166,6 +166,14 @@ def persona_key(persona: Persona) -> frozenset[str]:
     return frozenset(" ".join(trait.lower().split()) for trait in persona)
 
 
+def half(examples: Iterable[Example], which: str) -> list[Example]:
+    """The examples of the people in one half, "choose" or "report", or of "all". Where a persona is, is a function of it."""
+    if which == "all":
+        return list(examples)
+    digest = {e.persona: hashlib.sha256(repr(sorted(persona_key(e.persona))).encode()).digest() for e in examples}
+    return [e for e in examples if (digest[e.persona][0] % 2 == 1) == (which == "report")]
+
+
 def _personas(dialogues: Iterable[Dialogue]) -> set[frozenset[str]]:
     return {persona_key(persona) for dialogue in dialogues for persona in dialogue.personas if persona}
 

@@ -21,18 +21,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from difflib import SequenceMatcher
 from typing import Any
 
+from selfsame.data.faults import repeats
 from selfsame.data.keywords import TraitMatcher, content_stems, sentences, statement_stems, trait_stems, words
 from selfsame.eval.persona import PersonaEvaluator
 from selfsame.eval.statistics import Estimate
 from selfsame.types import Persona
 
-ALIKE = 0.8
-"""Two turns are nearly the same word for word from this share of words on, 2 M / (a + b) of M in the same order."""
-LONGEST_TURN = 200
-"""Words of a turn that are looked at for that."""
 _MINE = frozenset("i im ive me my mine myself we us our ours ourselves".split())  # noqa: SIM905
 _YOURS = frozenset("you youre youve your yours yourself yourselves".split())  # noqa: SIM905
 Scores = dict[str, list[list[float]]]
@@ -115,18 +111,11 @@ def _is_about_me(sentence: str) -> bool:
 def repetitions(turns: Sequence[str], leave_out: Sequence[int] = ()) -> list[float]:
     """For each turn from the second on: 1 where it is nearly the same as an earlier one, word for word, else 0; NaN for a
     turn without a word. `leave_out`: turns that may repeat, such as the second answer to the same question."""
-    said = [words(turn)[:LONGEST_TURN] for turn in turns]
     return [
-        float(any(_alike(said[k], earlier) for earlier in said[:k])) if said[k] else math.nan
-        for k in range(1, len(said))
+        float(repeats(turns[:k], turns[k])) if words(turns[k]) else math.nan
+        for k in range(1, len(turns))
         if k not in leave_out
     ]
-
-
-def _alike(one: list[str], other: list[str]) -> bool:
-    matcher = SequenceMatcher(None, one, other, autojunk=False)
-    bounds = (matcher.real_quick_ratio, matcher.quick_ratio, matcher.ratio)  # each above the next, and faster
-    return all(bound() >= ALIKE for bound in bounds)
 
 
 def _same_fact(evaluator: PersonaEvaluator, talk: Talk) -> dict[str, float]:

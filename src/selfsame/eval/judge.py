@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from selfsame.data.keywords import words
+from selfsame.data.rules import Pair, RuleJudge
 from selfsame.errors import ConfigError
-from selfsame.eval.rules import Pair, RuleJudge
 from selfsame.eval.statistics import Bootstrap
 from selfsame.types import LABELS, LabelledPair
 

@@ -14,16 +14,11 @@ import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
-from selfsame.data.keywords import TraitMatcher, plain_match, sentences, trait_stems, words
+from selfsame.data.faults import claims, recites
+from selfsame.data.keywords import TraitMatcher, plain_match, trait_stems, words
 from selfsame.eval.judge import Judge, load_judge
-from selfsame.eval.rules import Pair
 from selfsame.eval.statistics import Bootstrap, Estimate
 from selfsame.types import Persona
-
-REMEMBERED = 8
-"""Own earlier turns that a reply is held against, the last ones."""
-COPIED_SHARE = 0.8
-"""A trait is copied where so much of its words, four at least, stands in the reply in one piece."""
 
 Called = Sequence[Sequence[int] | None] | None
 """For each reply the indices of the traits that its prompt calls for, None where that is not known."""
@@ -83,10 +78,8 @@ class PersonaEvaluator:
         may be copied; where it is not given, or None for a reply, one trait may be."""
         found = []
         for k, (persona, reply) in enumerate(zip(personas, responses, strict=True)):
-            copied = copied_traits(persona, reply)
-            known = called[k] if called is not None else None
-            allowed = {min(copied, default=0)} if known is None else set(known)
-            found.append(float(bool(copied - allowed)) if words(reply) else math.nan)
+            copied = recites(persona, reply, called[k] if called is not None else None)
+            found.append(float(copied) if words(reply) else math.nan)
         return found
 
     def evaluate_each(
@@ -134,34 +127,10 @@ class PersonaEvaluator:
         return len({i for turn in turns for i in self.matcher.drawn(traits, turn)}) / len(traits)
 
 
-def claims(persona: Persona, history: Sequence[str], reply: str) -> list[Pair]:
-    """The pairs that a judge is asked about a reply: each trait, and each of the last own turns, with what the reply says
-    apart from its questions. `history`: the partner's turns at even places."""
-    said = _statements(reply)
-    own = [text for turn in history[1::2][-REMEMBERED:] if (text := _statements(turn))]
-    return [(premise, said) for premise in dict.fromkeys((*persona, *own)) if words(said) and words(premise)]
-
-
-def copied_traits(persona: Persona, reply: str) -> set[int]:
-    """Indices of the traits whose wording stands in the reply (see `COPIED_SHARE`)."""
-    said = f" {' '.join(words(reply))} "
-    return {k for k, trait in enumerate(persona) if _is_copied(words(trait), said)}
-
-
-def _is_copied(trait: list[str], said: str) -> bool:
-    width = max(min(4, len(trait)), math.ceil(COPIED_SHARE * len(trait)))
-    starts = range(len(trait) - width + 1) if trait else ()
-    return any(f" {' '.join(trait[k : k + width])} " in said for k in starts)
-
-
 def _consistent(expression: float, contradiction: float, recitation: float) -> float:
     if expression != 1.0:
         return expression
     return math.nan if math.isnan(contradiction) else float(not contradiction and not recitation)
-
-
-def _statements(text: str) -> str:
-    return " ".join(part for part in sentences(text) if not part.endswith("?"))
 
 
 def _scorable(persona: Persona) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from selfsame.settings import Settings
@@ -21,6 +23,12 @@ class EvaluationSettings(Settings):
     are personas; 0: none)."""
     selfplay_turns: int = Field(default=10, ge=4)
     """Own turns of such a dialogue."""
+    people: Literal["all", "choose", "report"] = "all"
+    """Which held-out people: all, or one half of them, which settings are chosen on, or the other half, which is reported. A
+    persona is always in the same half."""
+    watch_size: int = Field(default=0, ge=0)
+    """Prompts on which PPO's policy is looked at every `training.ppo.eval_every` steps (0: none); of the half that settings
+    are chosen on, unless all held-out people are evaluated."""
     resamples: int = Field(default=1000, ge=100)
     """Bootstrap resamples behind an interval."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)

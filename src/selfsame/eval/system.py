@@ -22,14 +22,13 @@ from selfsame.eval.persona import PersonaEvaluator
 from selfsame.eval.quality import QualityEvaluator
 from selfsame.eval.selfplay import evaluate_selfplay
 from selfsame.eval.settings import EvaluationSettings
+from selfsame.eval.speaker import Speaker
 from selfsame.eval.statistics import Bootstrap, Estimate
 from selfsame.model import parallel
 from selfsame.model.roles import Roles
-from selfsame.rollout.engine import RolloutEngine
-from selfsame.rollout.sampler import uniforms
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.run.logger import Progress
-from selfsame.types import Example, Persona, Prompt
+from selfsame.types import Example, Persona
 
 DISTRACTORS = 19  # ConvAI2's number: 20 candidates
 
@@ -61,13 +60,14 @@ def evaluate_system(
         selfplay}`, estimates as `{value, low, high, count, missing}`; `left_out`: prompts whose persona is too long for
         the model; `selfplay`: see `evaluate_selfplay`, not there for a `selfplay_size` of 0.
     """
-    judge, matcher = load_judge(settings.judge), TraitMatcher([t for e in examples for t in (*e.persona, *e.turns)])
+    judge, matcher = load_judge(settings.judge), TraitMatcher.of(examples)
     tests = generator.create_test_sets(settings.consistency_size, settings.engagement_size)
     reserve = max(sampling.max_new_tokens, longest_candidate(roles))
     calls, talk = (_that_fit(roles, items, reserve) for items in (tests.consistency, tests.engagement))
     bootstrap = Bootstrap(settings.resamples, settings.confidence, seed)
-    speak = _Speaker(roles, role, sampling, seed, system, 2 * len(calls) + len(talk))
-    with speak.progress:
+    progress = Progress(2 * len(calls) + len(talk), f"evaluate {system}", enabled=parallel.is_main())
+    speak = Speaker(roles, role, sampling, seed, progress)
+    with progress:
         replies = speak([item.prompt for item in calls])
         without = speak([item.prompt.with_persona(()) for item in calls])
         talk_replies = speak([item.prompt for item in talk])
@@ -100,33 +100,6 @@ def evaluate_system(
         size, turns = settings.selfplay_size, settings.selfplay_turns
         result["selfplay"] = evaluate_selfplay(roles, role, examples, persona, size, turns, sampling, seed, system)
     return result
-
-
-class _Speaker:
-    """Replies in batches, with a progress bar over all of them. The random numbers of a reply are a function of the seed
-    and its place among the prompts: not of the model, the persona or the size of a batch."""
-
-    def __init__(
-        self, roles: Roles, role: str | None, sampling: SamplingSettings, seed: int, system: str, total: int
-    ) -> None:
-        self.engine = RolloutEngine(roles, sampling.batch_size)
-        self.role, self.sampling, self.seed = role, sampling, seed
-        self.progress = Progress(total, f"evaluate {system}", enabled=parallel.is_main())
-
-    def __call__(self, prompts: Sequence[Prompt]) -> list[str]:
-        replies: list[str] = []
-        size = 4 * self.sampling.batch_size  # several batches at once, so that prompts of similar length meet
-        for at in range(0, len(prompts), size):
-            replies += self._batch(prompts[at : at + size], at)
-            self.progress.advance(len(replies) - at)
-        return replies
-
-    def _batch(self, prompts: Sequence[Prompt], first: int) -> list[str]:
-        processor, settings = self.engine.processor, self.sampling
-        ids = [processor.encode_prompt(p, settings.max_new_tokens) for p in prompts]
-        numbers_NR = uniforms(self.seed, 0, range(first, first + len(ids)), settings.max_new_tokens)
-        groups = self.engine.sample(self.role, ids, numbers_NR, settings.temperature, settings.top_p)
-        return [processor.decode_reply(reply.ids) for (reply,) in groups]
 
 
 def _that_fit(roles: Roles, items: Sequence[TestItem], reserve: int) -> list[TestItem]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ class Rollout:
     """P prompts with n replies each (N = P * n, in the prompts' order), as token ids, and what was measured before the
     update. (N, R) tensors are zero outside `reply_mask_NR` (True: a token of the reply). `states`: per reply the hidden
     states (R, H) of the reward role before each token, where the critic reads those. `trunk`: of the rows, where the model has
-    one."""
+    one. `faults`: by name, (N,) True where a reply has that fault (see `data/faults.py`), where they were looked for."""
 
     prompts: list[list[int]]
     replies: list[Reply]
@@ -35,6 +35,7 @@ class Rollout:
     ended_N: Tensor
     states: list[Tensor] | None = None
     trunk: TrunkStates | None = None
+    faults: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def samples_per_prompt(self) -> int:

@@ -8,14 +8,15 @@ adapters on one frozen base; `PPOSettings.critic` names cheaper ways to a value,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from selfsame.data.faults import FAULTS, find_faults
 from selfsame.errors import DataError, RunError
 from selfsame.model import parallel
 from selfsame.model.branches import Branches, hidden_states, logprobs_of, micro_batches, source_states
@@ -75,6 +76,8 @@ class PPOTrainer:
     Args:
         roles: a model with the roles `sft` and `reward`.
         prompts: what the policy answers while training.
+        called: the traits that each prompt calls for, as indices; None, as a whole or for a prompt: not known.
+        watch: gives numbers of the roles as they are, for the record; nothing is learned from them.
         settings: see `PPOSettings`.
         seed: of prompts, samples and minibatches.
         record: where checkpoints, metrics and samples go; None: nowhere.
@@ -87,9 +90,11 @@ class PPOTrainer:
         roles: Roles,
         *,
         prompts: Sequence[Prompt],
+        called: Sequence[Sequence[int] | None] | None = None,
         settings: PPOSettings = PPOSettings(),
         seed: int = 0,
         record: Record | None = None,
+        watch: Callable[[Roles], dict[str, float]] | None = None,
     ) -> None:
         self.roles = roles
         if not prompts:
@@ -98,7 +103,13 @@ class PPOTrainer:
             if role not in self.roles.names:
                 raise RunError(f"PPO needs the role {role!r}: train the stage {role} first")
         self.prompts, self.settings, self.seed, self.record = prompts, settings, seed, record
-        self.steps, self.eval_every = settings.steps, None
+        self.steps, self.eval_every, self.watch = settings.steps, settings.eval_every if watch else None, watch
+        self.called = dict(zip(prompts, called or [None] * len(prompts), strict=True))
+        self.penalties = {
+            "contradiction": settings.contradiction_penalty,
+            "recitation": settings.recitation_penalty,
+            "repetition": settings.self_repetition_penalty,
+        }
         self.roles.add("policy", like="sft")
         self._add_critic(settings.critic)
         self.reward_model = RewardModel(self.roles, settings.token_budget)
@@ -123,7 +134,7 @@ class PPOTrainer:
         """Replies of the policy to some prompts, with what was measured on them."""
         s, processor = self.settings, self.roles.processor
         encoded = [processor.encode_prompt(p, s.max_new_tokens) for p in prompts]
-        return collect_rollout(
+        rollout = collect_rollout(
             self.engine,
             self.reward_model,
             encoded,
@@ -135,6 +146,14 @@ class PPOTrainer:
             s.token_budget,
             self.critic,
         )
+        return replace(rollout, faults=self._faults(prompts, rollout))
+
+    def _faults(self, prompts: Sequence[Prompt], rollout: Rollout) -> dict[str, Tensor]:
+        """(N,) True where a reply has a fault, for each fault."""
+        asked = [prompt for prompt in prompts for _ in range(rollout.samples_per_prompt)]
+        texts = [self.roles.processor.decode_reply(reply.ids) for reply in rollout.replies]
+        found = [find_faults(p, text, self.called.get(p)) for p, text in zip(asked, texts, strict=True)]
+        return {fault: torch.tensor([row[fault] for row in found]) for fault in FAULTS}
 
     def _add_critic(self, kind: str) -> None:
         """`trained`: roles with parameters of their own; `passes`: roles that take forward passes in an update; `critic`: the
@@ -150,11 +169,14 @@ class PPOTrainer:
             self.roles.add_head("value", like="reward")
 
     def scores(self, rollout: Rollout) -> Tensor:
-        """(N,) rewards of whole replies, less the penalty for a missing end."""
-        return rollout.scores_N - self.settings.missing_end_penalty * ~rollout.ended_N
+        """(N,) rewards of whole replies, less the penalties for a missing end and for faults."""
+        scores_N = rollout.scores_N - self.settings.missing_end_penalty * ~rollout.ended_N
+        for fault, found_N in rollout.faults.items():
+            scores_N = scores_N - self.penalties[fault] * found_N
+        return scores_N
 
     def compute_rewards(self, rollout: Rollout) -> Tensor:
-        """(N, R) rewards: the KL penalty on every token, the score on the last, less the penalty for a missing end."""
+        """(N, R) rewards: the KL penalty on every token, the score on the last, less the penalties (see `scores`)."""
         tensors = (rollout.logprobs_NR, rollout.ref_logprobs_NR, rollout.reply_mask_NR)
         return shaped_rewards(self.scores(rollout), *tensors, self.kl.coef)
 
@@ -236,10 +258,12 @@ class PPOTrainer:
             "reply_length": float(mask_NR.sum(1).float().mean()),
             "ended": float(rollout.ended_N.float().mean()),
             "episodes": float(len(rollout.replies)),
+            **{fault: float(found_N.float().mean()) for fault, found_N in rollout.faults.items()},
         }
 
     def evaluate(self) -> dict[str, float]:
-        return {}
+        """What the watch says; nothing without one."""
+        return self.watch(self.roles) if self.watch else {}
 
     def samples(self, batch: Experience) -> list[dict[str, Any]]:
         """The first reply to each of the first four prompts, as the policy gave it in this step."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from selfsame.data.faults import find_faults
+from selfsame.data.keywords import TraitMatcher
 from selfsame.errors import DataError, RunError
 from selfsame.model import parallel
 from selfsame.model.branches import Branches, branch, final_states, hidden_states, micro_batches
@@ -49,7 +52,7 @@ class RewardTrainer:
     Args:
         model: a `Roles` (with the `sft` role, or the base itself is the start), or a Hugging Face causal language model.
         tokenizer: the tokenizer, where `model` is not a `Roles`.
-        pairs: preference pairs to learn from; `settings.sampled_share` adds pairs against samples of `sft`.
+        pairs: preference pairs to learn from; `settings.sampled_share` and `missed_share` add pairs of samples of `sft`.
         validation: held-out pairs, for the ranking accuracy.
         settings: optimiser, batch size, epochs.
         seed: of the data order.
@@ -77,7 +80,8 @@ class RewardTrainer:
         self.settings, self.seed, self.record = settings, seed, record
         self.max_new_tokens = min(max_new_tokens, self.roles.processor.max_length // 2)
         self.pairs, self.validation = (
-            [*part, *self._sampled_pairs(part, stream)] for stream, part in enumerate((pairs, validation), 1)
+            [*part, *self._sampled_pairs(part, stream), *self._missed_pairs(part, stream + 2)]
+            for stream, part in enumerate((pairs, validation), 1)
         )
         self.steps = step_count(len(self.pairs), settings.batch_size, settings.epochs, settings.max_steps)
         self.roles.add("reward", like="sft" if "sft" in self.roles.names else None)
@@ -133,8 +137,8 @@ class RewardTrainer:
     def finish(self) -> None:
         """Normalises the reward to mean 0 and standard deviation 1 on replies that the `sft` role samples."""
         count = min(self.settings.normalise_samples, len(self.pairs))
-        prompts, replies = self._sample([pair.prompt for pair in self.pairs[:count]], range(count), 0)
-        scores = self.reward_model.score_ids(prompts, [[reply.ids] for reply in replies])
+        prompts, groups = self._sample([pair.prompt for pair in self.pairs[:count]], range(count), 0)
+        scores = self.reward_model.score_ids(prompts, [[reply.ids for reply in group] for group in groups])
         head: Any = self.roles.heads["reward"]
         head.normalise(torch.tensor([s for group in scores for s in group]))
 
@@ -173,22 +177,56 @@ class RewardTrainer:
         finished, or are what the person said, are left out."""
         chosen = pairs[: round(self.settings.sampled_share * len(pairs))] if "sft" in self.roles.names else []
         mine = parallel.share(range(len(chosen)))
-        _, replies = self._sample([chosen[i].prompt for i in mine], mine, stream)
-        texts = parallel.gather([self.roles.processor.decode_reply(r.ids) if r.ended else "" for r in replies])
+        _, groups = self._sample([chosen[i].prompt for i in mine], mine, stream)
+        texts = parallel.gather([self._text(reply) for (reply,) in groups])
         return [
             PreferencePair(pair.prompt, pair.chosen, text, "sampled")
             for pair, text in zip(chosen, texts, strict=True)
             if text.strip() and text != pair.chosen
         ]
 
+    def _missed_pairs(self, pairs: Sequence[PreferencePair], stream: int) -> list[PreferencePair]:
+        """Two samples of the `sft` role to the prompts that call for the persona, one that draws on a trait which
+        the gold reply draws on, without a fault, and one that draws on none of them or has a fault. At most `missed_share` of
+        the pairs."""
+        s, matcher = self.settings, TraitMatcher(t for p in pairs for t in (*p.prompt.persona, p.chosen))
+        called = {p.prompt: matcher.drawn(p.prompt.persona, p.chosen) for p in pairs}
+        prompts = [prompt for prompt, traits in called.items() if traits] if "sft" in self.roles.names else []
+        prompts = prompts[: round(s.missed_share * len(pairs))]
+        mine, n = parallel.share(range(len(prompts))), s.missed_samples
+        _, groups = self._sample([prompts[i] for i in mine], [i * n + k for i in mine for k in range(n)], stream)
+        texts = parallel.gather([[self._text(reply) for reply in group] for group in groups])
+        made = [_missed_pair(p, group, called[p], matcher) for p, group in zip(prompts, texts, strict=True)]
+        return [pair for pair in made if pair]
+
     def _sample(
         self, prompts: Sequence[Prompt], numbers: Sequence[int], stream: int
-    ) -> tuple[list[list[int]], list[Reply]]:
-        """Token ids of the prompts, and a reply of the `sft` role (or the base) to each; `numbers` pick the random numbers."""
+    ) -> tuple[list[list[int]], list[list[Reply]]]:
+        """Token ids of the prompts, and replies of the `sft` role (or the base) to each: as many as there are `numbers` for a
+        prompt, which pick the random numbers."""
         role, length = "sft" if "sft" in self.roles.names else None, self.max_new_tokens
         encoded = [self.roles.processor.encode_prompt(prompt, length) for prompt in prompts]
-        groups = RolloutEngine(self.roles).sample(role, encoded, uniforms(self.seed, stream, numbers, length))
-        return encoded, [reply for (reply,) in groups]
+        return encoded, RolloutEngine(self.roles).sample(role, encoded, uniforms(self.seed, stream, numbers, length))
+
+    def _text(self, reply: Reply) -> str:
+        """The text of a finished reply, else none."""
+        return self.roles.processor.decode_reply(reply.ids) if reply.ended else ""
 
     def _branches(self, pairs: Sequence[EncodedPair]) -> Branches:
         return pair_branches(pairs, self.roles.processor.pad_id, self.roles.device)
+
+
+def _missed_pair(
+    prompt: Prompt, replies: Sequence[str], called: Sequence[int], matcher: TraitMatcher
+) -> PreferencePair | None:
+    """Of the replies with a word one that keeps to the persona and one that does not, as alike in length as can be; None
+    where all do or none does."""
+    kept: dict[str, bool] = {}
+    for reply in filter(str.strip, replies):
+        drawn = not set(called).isdisjoint(matcher.drawn(prompt.persona, reply))
+        kept[reply] = drawn and not any(find_faults(prompt, reply, called).values())
+    options = itertools.product(
+        (r for r, keeps in kept.items() if keeps), (r for r, keeps in kept.items() if not keeps)
+    )
+    best = min(options, key=lambda two: abs(len(two[0].split()) - len(two[1].split())), default=None)
+    return PreferencePair(prompt, *best, "missed") if best else None

@@ -61,6 +61,11 @@ class RewardSettings(OptimiserSettings):
     sampled_share: float = Field(default=0.5, ge=0, le=1)
     """Pairs added whose rejected reply is a sample of the SFT role, as a share of the other pairs: without them the reward
     never saw the replies that PPO begins with."""
+    missed_share: float = Field(default=0.5, ge=0, le=1)
+    """Pairs added of two samples of the SFT role, of which one draws on what the prompt calls for and the other misses it, as a
+    share of the other pairs (fewer where no such two are found)."""
+    missed_samples: int = Field(default=4, ge=2)
+    """Samples to a prompt among which such two are looked for."""
     normalise_samples: int = Field(default=128, ge=2)
     """Samples of the SFT model on which the reward is normalised to mean 0, standard deviation 1."""
 
@@ -126,6 +131,14 @@ class PPOSettings(OptimiserSettings):
     """Weight of an entropy bonus."""
     missing_end_penalty: float = Field(default=1.0, ge=0)
     """Taken off the score of a reply that did not end within `max_new_tokens`."""
+    contradiction_penalty: float = Field(default=0.0, ge=0)
+    """Taken off the score of a reply that rules find at odds with a trait or an own earlier turn."""
+    recitation_penalty: float = Field(default=0.0, ge=0)
+    """Taken off the score of a reply that copies the wording of a trait that was not called for."""
+    self_repetition_penalty: float = Field(default=0.0, ge=0)
+    """Taken off the score of a reply that says an own earlier turn or itself again."""
+    eval_every: int = Field(default=10, ge=1)
+    """Steps between looks at held-out people, where a run has a watch; the last step is always looked at."""
 
     @model_validator(mode="after")
     def _has_a_baseline(self) -> PPOSettings:

@@ -1,0 +1,90 @@
+"""What is wrong with a reply, as far as rules can tell: it recites traits, says the same again, or denies what the person is.
+
+The evaluators count the same recitations and repetitions; their judge of contradictions knows more than these rules.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Sequence
+from difflib import SequenceMatcher
+
+from selfsame.data.keywords import content_stems, sentences, words
+from selfsame.data.rules import CONTRADICTION, Pair, RuleJudge
+from selfsame.types import Persona, Prompt
+
+FAULTS = ("contradiction", "recitation", "repetition")
+REMEMBERED = 8
+"""Own earlier turns that a reply is held against, the last ones."""
+COPIED_SHARE = 0.8
+"""A trait is copied where so much of its words, four at least, stands in the reply in one piece."""
+ALIKE = 0.8
+"""Two turns are nearly the same word for word from this share of words on, 2 M / (a + b) of M in the same order."""
+LONGEST_TURN = 200
+"""Words of a turn that are looked at for that."""
+_RULES = RuleJudge()
+
+
+def find_faults(prompt: Prompt, reply: str, called: Sequence[int] | None = None) -> dict[str, bool]:
+    """Which of `FAULTS` a reply has. `called`: indices of the traits that the prompt calls for, None where that is not
+    known."""
+    pairs = claims(prompt.persona, prompt.history, reply)
+    return {
+        "contradiction": any(_RULES.label(*pair) == CONTRADICTION for pair in pairs),
+        "recitation": recites(prompt.persona, reply, called),
+        "repetition": stutters(reply) or repeats(prompt.history[1::2], reply),
+    }
+
+
+def claims(persona: Persona, history: Sequence[str], reply: str) -> list[Pair]:
+    """The pairs that a judge is asked about a reply: each trait, and each of the last own turns, with what the reply says
+    apart from its questions. `history`: the partner's turns at even places."""
+    said = _statements(reply)
+    own = [text for turn in history[1::2][-REMEMBERED:] if (text := _statements(turn))]
+    return [(premise, said) for premise in dict.fromkeys((*persona, *own)) if words(said) and words(premise)]
+
+
+def copied_traits(persona: Persona, reply: str) -> set[int]:
+    """Indices of the traits whose wording stands in the reply (see `COPIED_SHARE`)."""
+    said = f" {' '.join(words(reply))} "
+    return {k for k, trait in enumerate(persona) if _is_copied(words(trait), said)}
+
+
+def recites(persona: Persona, reply: str, called: Collection[int] | None = None) -> bool:
+    """Whether the reply copies the wording of two traits or more, or of one that was not called for. All traits in `called`
+    may be copied; None: any one may."""
+    copied = copied_traits(persona, reply)
+    allowed = {min(copied, default=0)} if called is None else set(called)
+    return bool(copied - allowed)
+
+
+def repeats(earlier: Sequence[str], reply: str) -> bool:
+    """Whether the reply says one of the turns `earlier` again nearly word for word (see `alike`)."""
+    said = words(reply)[:LONGEST_TURN]
+    return bool(said) and any(alike(said, words(turn)[:LONGEST_TURN]) for turn in earlier)
+
+
+def stutters(reply: str) -> bool:
+    """Whether three words in a row come twice, or one content word three times."""
+    said = words(reply)[:LONGEST_TURN]
+    runs = Counter(zip(said, said[1:], said[2:], strict=False))
+    stems = Counter(content_stems(" ".join(said)))
+    return max(runs.values(), default=0) > 1 or max(stems.values(), default=0) > 2
+
+
+def alike(one: list[str], other: list[str]) -> bool:
+    """Whether two turns of a and b words are nearly the same (see `ALIKE`)."""
+    matcher = SequenceMatcher(None, one, other, autojunk=False)
+    bounds = (matcher.real_quick_ratio, matcher.quick_ratio, matcher.ratio)  # each above the next, and faster
+    return all(bound() >= ALIKE for bound in bounds)
+
+
+def _is_copied(trait: list[str], said: str) -> bool:
+    width = max(min(4, len(trait)), math.ceil(COPIED_SHARE * len(trait)))
+    starts = range(len(trait) - width + 1) if trait else ()
+    return any(f" {' '.join(trait[k : k + width])} " in said for k in starts)
+
+
+def _statements(text: str) -> str:
+    return " ".join(part for part in sentences(text) if not part.endswith("?"))

@@ -1,0 +1,47 @@
+"""Replies of a role to evaluate: the same random numbers for whoever speaks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from selfsame.model.roles import Roles
+from selfsame.rollout.engine import RolloutEngine
+from selfsame.rollout.sampler import uniforms
+from selfsame.rollout.settings import SamplingSettings
+from selfsame.run.logger import Progress
+from selfsame.types import Prompt
+
+
+class Speaker:
+    """Replies in batches. The random numbers of a reply are a function of the seed and its place among the prompts: not of
+    the model, the persona or the size of a batch.
+
+    Args:
+        roles: the model.
+        role: whose adapter speaks; None: the base alone.
+        sampling: how replies are sampled.
+        seed: of the random numbers.
+        progress: is told of every reply.
+    """
+
+    def __init__(
+        self, roles: Roles, role: str | None, sampling: SamplingSettings, seed: int, progress: Progress | None = None
+    ) -> None:
+        self.engine = RolloutEngine(roles, sampling.batch_size)
+        self.role, self.sampling, self.seed, self.progress = role, sampling, seed, progress
+
+    def __call__(self, prompts: Sequence[Prompt]) -> list[str]:
+        replies: list[str] = []
+        size = 4 * self.sampling.batch_size  # several batches at once, so that prompts of similar length meet
+        for at in range(0, len(prompts), size):
+            replies += self._batch(prompts[at : at + size], at)
+            if self.progress:
+                self.progress.advance(len(replies) - at)
+        return replies
+
+    def _batch(self, prompts: Sequence[Prompt], first: int) -> list[str]:
+        processor, settings = self.engine.processor, self.sampling
+        ids = [processor.encode_prompt(p, settings.max_new_tokens) for p in prompts]
+        numbers_NR = uniforms(self.seed, 0, range(first, first + len(ids)), settings.max_new_tokens)
+        groups = self.engine.sample(self.role, ids, numbers_NR, settings.temperature, settings.top_p)
+        return [processor.decode_reply(reply.ids) for (reply,) in groups]

@@ -1,0 +1,51 @@
+"""A look at held-out people while a policy learns: what it is rewarded for beside what it is to become. Where the two part,
+the reward is being gamed (Gao et al. 2023, arXiv:2210.10760)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from selfsame.data.generator import TestItem
+from selfsame.eval.persona import PersonaEvaluator
+from selfsame.eval.quality import QualityEvaluator
+from selfsame.eval.speaker import Speaker
+from selfsame.model.heads import RewardModel
+from selfsame.model.roles import Roles
+from selfsame.rollout.settings import SamplingSettings
+
+SHOWN = ("consistency", "expression", "contradiction", "recitation")
+
+
+@dataclass(frozen=True)
+class PersonaWatch:
+    """Replies of the `policy` role to the same prompts each time, with the same random numbers.
+
+    Args:
+        items: prompts that call for the persona.
+        evaluator: scores the replies.
+        sampling: how replies are sampled.
+        seed: of the random numbers.
+    """
+
+    items: Sequence[TestItem]
+    evaluator: PersonaEvaluator
+    sampling: SamplingSettings
+    seed: int = 0
+
+    def __call__(self, roles: Roles) -> dict[str, float]:
+        """`watch_*`: shares of consistent replies and so on, the reward of the same replies (without penalties),
+        distinct-2, words a reply."""
+        prompts = [item.prompt for item in self.items]
+        replies = Speaker(roles, "policy", self.sampling, self.seed)(prompts)
+        scores = self.evaluator.evaluate_each(
+            [p.persona for p in prompts], replies, [p.history for p in prompts], [item.traits for item in self.items]
+        )
+        rewards = RewardModel(roles).score(prompts, [[reply] for reply in replies])
+        found = {
+            **{name: self.evaluator.bootstrap.share(scores[name]).value for name in SHOWN},
+            "reward": sum(reward for (reward,) in rewards) / len(rewards),
+            "distinct_2": QualityEvaluator(self.evaluator.bootstrap).compute_distinct_n(replies, 2).value,
+            "reply_words": sum(len(reply.split()) for reply in replies) / len(replies),
+        }
+        return {f"watch_{name}": value for name, value in found.items()}

@@ -1,0 +1,48 @@
+"""What rules find wrong with a reply."""
+
+from __future__ import annotations
+
+import pytest
+
+from selfsame.data.faults import FAULTS, find_faults, repeats, stutters
+from selfsame.types import Prompt
+
+PERSONA = ("I have two dogs.", "I teach chemistry at a school.", "I am married.")
+
+
+@pytest.mark.parametrize(
+    ("reply", "called", "faults"),
+    [
+        ("I have two dogs.", (0,), set()),
+        ("I have two dogs.", (1,), {"recitation"}),
+        ("I have two dogs.", None, set()),
+        ("I have two dogs and I teach chemistry at a school.", None, {"recitation"}),
+        ("I have two dogs and I teach chemistry at a school.", (0, 1), set()),
+        ("I don't have two dogs.", (0,), {"contradiction"}),
+        ("I am single.", (2,), {"contradiction"}),
+        ("Are you single?", (2,), set()),
+        ("I like tea a lot, really.", (), {"repetition"}),
+        ("We like to sing and we like to dance.", (), {"repetition"}),
+        ("", (0,), set()),
+        ("😀!!!", None, set()),
+    ],
+)
+def test_faults(reply, called, faults):
+    found = find_faults(Prompt(PERSONA, ("Hi!", "I like tea a lot.", "And?")), reply, called)
+    assert tuple(found) == FAULTS
+    assert {name for name, there in found.items() if there} == faults
+
+
+def test_a_reply_is_held_against_own_turns_too():
+    prompt = Prompt((), ("Any pets?", "I have a cat.", "Really?"))
+    assert find_faults(prompt, "I do not have a cat.")["contradiction"]
+    assert not find_faults(Prompt((), ("I have a cat.",)), "I do not have a cat.")["contradiction"]  # the partner's
+
+
+def test_repeats_is_about_order_and_stutters_about_runs():
+    assert repeats(["I like tea a lot."], "I like tea a lot, yes") and not repeats(
+        ["lot a tea like I"], "I like tea a lot"
+    )
+    assert not repeats([], "I like tea") and not repeats(["I like tea"], "")
+    assert stutters("skating, skating, and skating") and not stutters("skating and more skating")
+    assert stutters("go to the go to the") and not stutters("go to the one that goes to the other")

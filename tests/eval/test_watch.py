@@ -1,0 +1,46 @@
+"""The look at held-out people while a policy learns, and the halves that they are in."""
+
+from __future__ import annotations
+
+import math
+
+from held_out import short_examples
+from test_roles import load, scramble
+
+from selfsame.data.generator import PreferenceGenerator
+from selfsame.data.keywords import TraitMatcher
+from selfsame.data.loader import half, persona_key
+from selfsame.data.rules import RuleJudge
+from selfsame.eval.persona import PersonaEvaluator
+from selfsame.eval.speaker import Speaker
+from selfsame.eval.watch import PersonaWatch
+from selfsame.model.settings import LoraSettings
+from selfsame.rollout.settings import SamplingSettings
+
+SAMPLING = SamplingSettings(max_new_tokens=8)
+
+
+def test_it_scores_the_policy_and_gives_its_reward(tiny_models, monkeypatch):
+    roles = load(tiny_models(), lora=LoraSettings(rank=4))
+    for k, role in enumerate(("sft", "policy", "reward")):
+        roles.add(role)
+        scramble(roles, role, k)
+    people = short_examples()
+    items = PreferenceGenerator(people, seed=1).create_test_sets(6, 0).consistency
+    watch = PersonaWatch(items, PersonaEvaluator(TraitMatcher.of(people), judge=RuleJudge()), SAMPLING, 3)
+    found = watch(roles)
+    assert found == watch(roles) and all(name.startswith("watch_") and math.isfinite(v) for name, v in found.items())
+    scramble(roles, "sft", 7)
+    assert watch(roles) == found  # the policy speaks, nobody else
+    monkeypatch.setattr(Speaker, "_batch", lambda self, prompts, first: [i.reply for i in items[first:]])
+    gold = watch(roles)
+    assert gold["watch_consistency"] == gold["watch_expression"] == 1 and gold["watch_recitation"] == 0
+    assert gold["watch_reply_words"] == sum(len(i.reply.split()) for i in items) / len(items)
+    assert gold["watch_reward"] != found["watch_reward"]
+
+
+def test_every_persona_is_in_one_half():
+    people = short_examples() * 2
+    choose, report = half(people, "choose"), half(people, "report")
+    assert half(people, "all") == people and len(choose) + len(report) == len(people) and choose and report
+    assert not {persona_key(e.persona) for e in choose} & {persona_key(e.persona) for e in report}
