@@ -128,6 +128,7 @@ class _Pipeline:
             self.roles,
             prompts=[item.prompt for item in items],
             called=[item.traits for item in items],
+            partners=[item.partner_persona for item in items],
             settings=config.training.ppo,
             seed=config.seed,
             record=self._record("ppo"),

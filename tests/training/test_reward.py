@@ -9,9 +9,9 @@ from test_roles import load, scramble
 from selfsame.data.keywords import TraitMatcher
 from selfsame.errors import RunError
 from selfsame.rollout.engine import RolloutEngine
-from selfsame.training.reward import RewardTrainer, _missed_pair
+from selfsame.training.reward import RewardTrainer, missed_pairs
 from selfsame.training.settings import RewardSettings
-from selfsame.types import Prompt
+from selfsame.types import PreferencePair, Prompt
 
 
 def trainer(folder, share, seed=0, sft=True, missed=0.0):
@@ -19,7 +19,7 @@ def trainer(folder, share, seed=0, sft=True, missed=0.0):
     if sft:
         roles.add("sft")
         scramble(roles, "sft")
-    settings = RewardSettings(sampled_share=share, missed_share=missed)
+    settings = RewardSettings(sampled_share=share, missed_share=missed, missed_samples=4)
     return RewardTrainer(roles, pairs=pairs() * 8, validation=pairs(), settings=settings, seed=seed, max_new_tokens=12)
 
 
@@ -70,7 +70,7 @@ def test_of_two_samples_the_one_that_keeps_to_the_persona_is_better(tiny_models,
     monkeypatch.setattr(RewardTrainer, "_text", lambda self, reply: next(said))
     made = trainer(tiny_models(), 0.0, missed=1.0)
     first, third = pairs()[0].prompt, pairs()[2].prompt  # of the replies to the second prompt none keeps to the persona
-    expected = [(first, "I have dogs", "I teach chemistry"), (third, "sea", "hm")]  # chemistry was not called for
+    expected = [(first, "I have dogs", "I teach chemistry"), (third, "sea", "hm"), (third, "near the sea", "ah")]
     assert [(p.prompt, p.chosen, p.rejected) for p in made.pairs[24:]] == expected
     assert [(p.prompt, p.chosen, p.rejected) for p in made.validation[3:]] == expected
     assert {p.reason for p in made.pairs[24:]} == {"missed"}
@@ -81,9 +81,14 @@ def test_of_two_samples_the_one_that_keeps_to_the_persona_is_better(tiny_models,
 def test_a_reply_with_a_fault_is_the_worse_one():
     prompt, matcher = Prompt(("I have two dogs.", "I teach chemistry."), ("Any pets?",)), TraitMatcher()
     better, worse = "Yes, I own dogs.", "I have two dogs. I teach chemistry."
-    pair = _missed_pair(prompt, ["", worse, better], [0], matcher)
-    assert (pair.prompt, pair.chosen, pair.rejected) == (prompt, better, worse)
-    assert _missed_pair(prompt, [better, "My dogs bark."], [0], matcher) is None  # both keep to it
-    assert _missed_pair(prompt, ["I sing.", worse, ""], [0], matcher) is None  # none does
-    near = _missed_pair(prompt, [better, "I sing in a very big choir each week.", "I sing a lot."], [0], matcher)
-    assert near.rejected == "I sing a lot."
+    assert missed_pairs(prompt, ["", worse, better], [0], matcher) == [PreferencePair(prompt, better, worse, "missed")]
+    assert missed_pairs(prompt, [better, "My dogs bark."], [0], matcher) == []  # both keep to it
+    assert missed_pairs(prompt, ["I sing.", worse, ""], [0], matcher) == []  # none does
+    others = [
+        "I sing in a very big choir each week.",
+        "Dogs, big ones, and they sing with me each week.",
+        "I sing.",
+        "Oh.",
+    ]
+    made = missed_pairs(prompt, [better, *others, better], [0], matcher)
+    assert [(p.chosen, p.rejected) for p in made] == [(others[1], others[0]), (better, others[2])]

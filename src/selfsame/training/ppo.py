@@ -24,6 +24,7 @@ from selfsame.model.heads import RewardModel
 from selfsame.model.roles import Roles
 from selfsame.rollout.collect import Rollout, collect_rollout
 from selfsame.rollout.engine import RolloutEngine
+from selfsame.rollout.selfplay import converse
 from selfsame.training.advantages import (
     KLController,
     explained_variance,
@@ -36,7 +37,7 @@ from selfsame.training.advantages import (
 from selfsame.training.loop import MINIBATCH_ORDER, Record, batch_indices, fit
 from selfsame.training.losses import approximate_kl, clip_fraction, policy_loss, value_loss
 from selfsame.training.settings import PPOSettings
-from selfsame.types import Prompt
+from selfsame.types import Persona, Prompt
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class PPOTrainer:
         roles: a model with the roles `sft` and `reward`.
         prompts: what the policy answers while training.
         called: the traits that each prompt calls for, as indices; None, as a whole or for a prompt: not known.
+        partners: the persona of whom the policy talks with from each prompt, where `settings.turns` is more than one.
         watch: gives numbers of the roles as they are, for the record; nothing is learned from them.
         settings: see `PPOSettings`.
         seed: of prompts, samples and minibatches.
@@ -91,6 +93,7 @@ class PPOTrainer:
         *,
         prompts: Sequence[Prompt],
         called: Sequence[Sequence[int] | None] | None = None,
+        partners: Sequence[Persona] | None = None,
         settings: PPOSettings = PPOSettings(),
         seed: int = 0,
         record: Record | None = None,
@@ -105,6 +108,7 @@ class PPOTrainer:
         self.prompts, self.settings, self.seed, self.record = prompts, settings, seed, record
         self.steps, self.eval_every, self.watch = settings.steps, settings.eval_every if watch else None, watch
         self.called = dict(zip(prompts, called or [None] * len(prompts), strict=True))
+        self.partners = dict(zip(prompts, partners or [()] * len(prompts), strict=True))
         self.penalties = {
             "contradiction": settings.contradiction_penalty,
             "recitation": settings.recitation_penalty,
@@ -124,11 +128,22 @@ class PPOTrainer:
 
     def collect(self, step: int) -> Experience:
         """Samples and values replies to the prompts of a step; then steers the KL coefficient for the next one."""
-        chosen = batch_indices(len(self.prompts), self.settings.prompts_per_step, step, self.seed)
-        prompts = [self.prompts[i] for i in chosen]
+        prompts = self.prompts_of(step)
         experience = self.evaluate_rollout(prompts, self.rollout(prompts, step))
         self.kl.update(experience.kl, len(experience.rollout.replies))
         return experience
+
+    def prompts_of(self, step: int) -> list[Prompt]:
+        """What the policy answers in a step: prompts of the data, or with `settings.turns` also what comes of them when the
+        policy goes on talking with the `sft` role as the partner."""
+        s = self.settings
+        chosen = batch_indices(len(self.prompts), -(-s.prompts_per_step // s.turns), step, self.seed)
+        prompts = [self.prompts[i] for i in chosen]
+        if s.turns == 1:
+            return prompts
+        partners = [self.partners[prompt] for prompt in prompts]
+        how = {"max_new_tokens": s.max_new_tokens, "temperature": s.temperature, "seed": self.seed, "step": step}
+        return converse(self.engine, prompts, partners, s.turns, **how)
 
     def rollout(self, prompts: Sequence[Prompt], step: int = 0) -> Rollout:
         """Replies of the policy to some prompts, with what was measured on them."""

@@ -186,18 +186,18 @@ class RewardTrainer:
         ]
 
     def _missed_pairs(self, pairs: Sequence[PreferencePair], stream: int) -> list[PreferencePair]:
-        """Two samples of the `sft` role to the prompts that call for the persona, one that draws on a trait which
-        the gold reply draws on, without a fault, and one that draws on none of them or has a fault. At most `missed_share` of
-        the pairs."""
+        """Pairs of samples of the `sft` role to the prompts that call for the persona: one that draws on a trait which the gold
+        reply draws on, without a fault, and one that draws on none of them or has a fault. At most `missed_share` of the
+        pairs."""
         s, matcher = self.settings, TraitMatcher(t for p in pairs for t in (*p.prompt.persona, p.chosen))
         called = {p.prompt: matcher.drawn(p.prompt.persona, p.chosen) for p in pairs}
-        prompts = [prompt for prompt, traits in called.items() if traits] if "sft" in self.roles.names else []
-        prompts = prompts[: round(s.missed_share * len(pairs))]
+        prompts = [p for p, traits in called.items() if traits] if s.missed_share and "sft" in self.roles.names else []
         mine, n = parallel.share(range(len(prompts))), s.missed_samples
         _, groups = self._sample([prompts[i] for i in mine], [i * n + k for i in mine for k in range(n)], stream)
         texts = parallel.gather([[self._text(reply) for reply in group] for group in groups])
-        made = [_missed_pair(p, group, called[p], matcher) for p, group in zip(prompts, texts, strict=True)]
-        return [pair for pair in made if pair]
+        found = [missed_pairs(p, group, called[p], matcher) for p, group in zip(prompts, texts, strict=True)]
+        turn_about = itertools.chain.from_iterable(itertools.zip_longest(*found))  # the first pair of each prompt first
+        return [pair for pair in turn_about if pair][: round(s.missed_share * len(pairs))]
 
     def _sample(
         self, prompts: Sequence[Prompt], numbers: Sequence[int], stream: int
@@ -216,17 +216,20 @@ class RewardTrainer:
         return pair_branches(pairs, self.roles.processor.pad_id, self.roles.device)
 
 
-def _missed_pair(
+def missed_pairs(
     prompt: Prompt, replies: Sequence[str], called: Sequence[int], matcher: TraitMatcher
-) -> PreferencePair | None:
-    """Of the replies with a word one that keeps to the persona and one that does not, as alike in length as can be; None
-    where all do or none does."""
+) -> list[PreferencePair]:
+    """Of the replies with a word those that keep to the persona, each with one that does not, as alike in length as can be and
+    no reply twice; none where all keep to it, or none does."""
     kept: dict[str, bool] = {}
     for reply in filter(str.strip, replies):
         drawn = not set(called).isdisjoint(matcher.drawn(prompt.persona, reply))
         kept[reply] = drawn and not any(find_faults(prompt, reply, called).values())
-    options = itertools.product(
-        (r for r, keeps in kept.items() if keeps), (r for r, keeps in kept.items() if not keeps)
-    )
-    best = min(options, key=lambda two: abs(len(two[0].split()) - len(two[1].split())), default=None)
-    return PreferencePair(prompt, *best, "missed") if best else None
+    sides = [[r for r, keeps in kept.items() if keeps is wanted] for wanted in (True, False)]
+    made = []
+    while all(sides):
+        options = itertools.product(sides[0], sides[1])
+        chosen, rejected = min(options, key=lambda two: abs(len(two[0].split()) - len(two[1].split())))
+        made.append(PreferencePair(prompt, chosen, rejected, "missed"))
+        sides = [[r for r in side if r not in (chosen, rejected)] for side in sides]
+    return made

@@ -64,7 +64,7 @@ class RewardSettings(OptimiserSettings):
     missed_share: float = Field(default=0.5, ge=0, le=1)
     """Pairs added of two samples of the SFT role, of which one draws on what the prompt calls for and the other misses it, as a
     share of the other pairs (fewer where no such two are found)."""
-    missed_samples: int = Field(default=4, ge=2)
+    missed_samples: int = Field(default=8, ge=2)
     """Samples to a prompt among which such two are looked for."""
     normalise_samples: int = Field(default=128, ge=2)
     """Samples of the SFT model on which the reward is normalised to mean 0, standard deviation 1."""
@@ -96,6 +96,9 @@ class PPOSettings(OptimiserSettings):
     """Rollouts, each followed by `epochs` passes over it."""
     prompts_per_step: int = Field(default=16, ge=1)
     """Prompts in a rollout."""
+    turns: int = Field(default=1, ge=1)
+    """Own turns of a dialogue that a step learns from. With more than one, the policy goes on from every `turns`-th of the
+    prompts, the SFT role speaking for the partner, and each own turn is a prompt (rewarded by itself)."""
     samples_per_prompt: int = Field(default=4, ge=1)
     """Replies sampled to each prompt."""
     epochs: int = Field(default=4, ge=1)
