@@ -168,33 +168,42 @@ class _Pipeline:
                 f"{config.data.path} leaves no held-out persona to evaluate on: add dialogues of more people"
             )
         for system, role in ROLE_OF.items():
-            mark = None
-            if role is not None:
-                checkpoint = finished(self.directory, system)
-                if checkpoint is None:
-                    continue
-                self.roles.load(role, checkpoint / role)
-                mark = checkpoint.name
-            path = self.directory.eval_path(system)
-            if path.exists() and (known := read_json(path)).get("checkpoint") == mark and known.get("items"):
-                continue
-            result = evaluate_system(
-                self.roles,
-                role,
-                self.people,
-                self.held_out,
-                config.evaluation,
-                config.sampling,
-                config.seed,
-                system,
-            )
-            if parallel.is_main():
-                write_json(path, {**result, "checkpoint": mark})
+            self._evaluate_one(system, role)
+        if config.evaluation.best_of > 1 and finished(self.directory, "reward"):
+            self._need("reward")
+            self._evaluate_one("best_of", "sft", config.evaluation.best_of)
         if parallel.is_main():
-            paths = {system: self.directory.eval_path(system) for system in ROLE_OF}
+            paths = {system: self.directory.eval_path(system) for system in (*ROLE_OF, "best_of")}
             records = {system: read_json(path) for system, path in paths.items() if path.exists()}
             bootstrap = Bootstrap(config.evaluation.resamples, config.evaluation.confidence, config.seed)
             write_json(self.directory.path / "comparisons.json", compare_systems(records, bootstrap))
+
+    def _evaluate_one(self, system: str, role: str | None, best_of: int = 1) -> None:
+        """Writes the record of a system, unless its stage is not finished or there is one of these weights."""
+        config, mark = self.config, None
+        if role is not None:
+            stage = "sft" if role == "sft" else system
+            checkpoint = finished(self.directory, stage)
+            if checkpoint is None:
+                return
+            self.roles.load(role, checkpoint / role)
+            mark = checkpoint.name
+        path = self.directory.eval_path(system)
+        if path.exists() and (known := read_json(path)).get("checkpoint") == mark and known.get("items"):
+            return
+        result = evaluate_system(
+            self.roles,
+            role,
+            self.people,
+            self.held_out,
+            config.evaluation,
+            config.sampling,
+            config.seed,
+            system,
+            best_of,
+        )
+        if parallel.is_main():
+            write_json(path, {**result, "checkpoint": mark})
 
     # --- what they need ---------------------------------------------------------------------------------------------
 

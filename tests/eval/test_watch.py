@@ -14,7 +14,10 @@ from selfsame.data.rules import RuleJudge
 from selfsame.eval.persona import PersonaEvaluator
 from selfsame.eval.speaker import Speaker
 from selfsame.eval.watch import PersonaWatch
+from selfsame.model.heads import RewardModel
 from selfsame.model.settings import LoraSettings
+from selfsame.rollout.engine import RolloutEngine
+from selfsame.rollout.sampler import uniforms
 from selfsame.rollout.settings import SamplingSettings
 
 SAMPLING = SamplingSettings(max_new_tokens=8)
@@ -44,3 +47,18 @@ def test_every_persona_is_in_one_half():
     choose, report = half(people, "choose"), half(people, "report")
     assert half(people, "all") == people and len(choose) + len(report) == len(people) and choose and report
     assert not {persona_key(e.persona) for e in choose} & {persona_key(e.persona) for e in report}
+
+
+def test_the_best_of_several_replies_has_the_highest_reward(tiny_models):
+    roles = load(tiny_models(), lora=LoraSettings(rank=4))
+    for k, role in enumerate(("sft", "reward")):
+        roles.add(role)
+        scramble(roles, role, k)
+    prompts = [e.prompt(1) for e in short_examples(4)]
+    best = Speaker(roles, "sft", SAMPLING, 3, best_of=4)(prompts)
+    ids = [roles.processor.encode_prompt(p, 8) for p in prompts]
+    groups = RolloutEngine(roles).sample("sft", ids, uniforms(3, 0, range(16), 8), SAMPLING.temperature, SAMPLING.top_p)
+    texts = [[roles.processor.decode_reply(reply.ids) for reply in group] for group in groups]
+    scores = RewardModel(roles).score_ids(ids, [[reply.ids for reply in group] for group in groups])
+    assert best == [max(zip(s, t, strict=True))[1] for s, t in zip(scores, texts, strict=True)]
+    assert best != [group[0] for group in texts]

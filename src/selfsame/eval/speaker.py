@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
+from selfsame.model.heads import RewardModel
 from selfsame.model.roles import Roles
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.sampler import uniforms
@@ -22,13 +25,21 @@ class Speaker:
         sampling: how replies are sampled.
         seed: of the random numbers.
         progress: is told of every reply.
+        best_of: so many replies are sampled to each prompt, and the one with the highest reward is given.
     """
 
     def __init__(
-        self, roles: Roles, role: str | None, sampling: SamplingSettings, seed: int, progress: Progress | None = None
+        self,
+        roles: Roles,
+        role: str | None,
+        sampling: SamplingSettings,
+        seed: int,
+        progress: Progress | None = None,
+        best_of: int = 1,
     ) -> None:
         self.engine = RolloutEngine(roles, sampling.batch_size)
         self.role, self.sampling, self.seed, self.progress = role, sampling, seed, progress
+        self.best_of, self.reward = best_of, RewardModel(roles) if best_of > 1 else None
 
     def __call__(self, prompts: Sequence[Prompt]) -> list[str]:
         replies: list[str] = []
@@ -40,8 +51,10 @@ class Speaker:
         return replies
 
     def _batch(self, prompts: Sequence[Prompt], first: int) -> list[str]:
-        processor, settings = self.engine.processor, self.sampling
+        processor, settings, n = self.engine.processor, self.sampling, self.best_of
         ids = [processor.encode_prompt(p, settings.max_new_tokens) for p in prompts]
-        numbers_NR = uniforms(self.seed, 0, range(first, first + len(ids)), settings.max_new_tokens)
+        numbers_NR = uniforms(self.seed, 0, range(first * n, (first + len(ids)) * n), settings.max_new_tokens)
         groups = self.engine.sample(self.role, ids, numbers_NR, settings.temperature, settings.top_p)
-        return [processor.decode_reply(reply.ids) for (reply,) in groups]
+        replies = [[reply.ids for reply in group] for group in groups]
+        scores = self.reward.score_ids(ids, replies) if self.reward else [[0.0]] * len(ids)
+        return [processor.decode_reply(group[int(np.argmax(s))]) for group, s in zip(replies, scores, strict=True)]

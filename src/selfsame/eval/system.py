@@ -42,6 +42,7 @@ def evaluate_system(
     sampling: SamplingSettings,
     seed: int = 0,
     system: str = "model",
+    best_of: int = 1,
 ) -> dict[str, Any]:
     """All metrics of one system.
 
@@ -54,6 +55,8 @@ def evaluate_system(
         sampling: how replies are sampled.
         seed: of sampling and resampling.
         system: its name in tables.
+        best_of: of so many replies the one with the highest reward counts (the `reward` role); what is no reply, such as
+            perplexity, is the role's, and there is no self-play.
 
     Returns:
         `{system, items, left_out, metrics: {name: estimate}, references: {row: {name: estimate}}, settings, judge, replies,
@@ -66,7 +69,7 @@ def evaluate_system(
     calls, talk = (_that_fit(roles, items, reserve) for items in (tests.consistency, tests.engagement))
     bootstrap = Bootstrap(settings.resamples, settings.confidence, seed)
     progress = Progress(2 * len(calls) + len(talk), f"evaluate {system}", enabled=parallel.is_main())
-    speak = Speaker(roles, role, sampling, seed, progress)
+    speak = Speaker(roles, role, sampling, seed, progress, best_of)
     with progress:
         replies = speak([item.prompt for item in calls])
         without = speak([item.prompt.with_persona(()) for item in calls])
@@ -92,11 +95,16 @@ def evaluate_system(
         "left_out": len(tests.consistency) + len(tests.engagement) - len(calls) - len(talk),
         "metrics": _plain(metrics),
         "references": {row: _plain(scores) for row, scores in references.items()},
-        "settings": {"sampling": sampling.model_dump(), "evaluation": settings.model_dump(), "seed": seed},
+        "settings": {
+            "sampling": sampling.model_dump(),
+            "evaluation": settings.model_dump(),
+            "seed": seed,
+            "best_of": best_of,
+        },
         "judge": judge_summary(judge),
         "replies": _reply_rows(scores, calls, replies),
     }
-    if settings.selfplay_size:
+    if settings.selfplay_size and best_of == 1:
         size, turns = settings.selfplay_size, settings.selfplay_turns
         result["selfplay"] = evaluate_selfplay(roles, role, examples, persona, size, turns, sampling, seed, system)
     return result

@@ -19,11 +19,14 @@ from selfsame.model.heads import RewardModel
 from selfsame.model.roles import as_roles
 from selfsame.rollout.engine import Reply, RolloutEngine
 from selfsame.rollout.sampler import uniforms
+from selfsame.run.logger import Progress
 from selfsame.training.loop import Record, batch_indices, fit, step_count
 from selfsame.training.losses import ranking_loss
 from selfsame.training.settings import RewardSettings
 from selfsame.types import PreferencePair, Prompt
 
+AT_ONCE = 256
+"""Prompts that are answered between two looks at the progress bar."""
 EncodedPair = tuple[list[int], list[int], list[int]]
 """Token ids of prompt, chosen and rejected."""
 
@@ -206,7 +209,14 @@ class RewardTrainer:
         prompt, which pick the random numbers."""
         role, length = "sft" if "sft" in self.roles.names else None, self.max_new_tokens
         encoded = [self.roles.processor.encode_prompt(prompt, length) for prompt in prompts]
-        return encoded, RolloutEngine(self.roles).sample(role, encoded, uniforms(self.seed, stream, numbers, length))
+        n, groups = len(numbers) // max(1, len(prompts)), []
+        with Progress(len(numbers), "reward: samples", enabled=parallel.is_main()) as progress:
+            for at in range(0, len(prompts), AT_ONCE):
+                some = slice(at, at + AT_ONCE)
+                numbers_NR = uniforms(self.seed, stream, numbers[at * n : (at + AT_ONCE) * n], length)
+                groups += RolloutEngine(self.roles).sample(role, encoded[some], numbers_NR)
+                progress.advance(len(groups) * n - progress.done)
+        return encoded, groups
 
     def _text(self, reply: Reply) -> str:
         """The text of a finished reply, else none."""
