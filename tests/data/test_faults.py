@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from selfsame.data.faults import FAULTS, find_faults, repeats, stutters
+from selfsame.data.keywords import TraitMatcher
 from selfsame.types import Prompt
 
 PERSONA = ("I have two dogs.", "I teach chemistry at a school.", "I am married.")
@@ -14,29 +15,34 @@ PERSONA = ("I have two dogs.", "I teach chemistry at a school.", "I am married."
     ("reply", "called", "faults"),
     [
         ("I have two dogs.", (0,), set()),
-        ("I have two dogs.", (1,), {"recitation"}),
+        ("I have two dogs.", (1,), {"recitation", "missed"}),
+        ("I sing.", (0, 1), {"missed"}),
+        ("I sing.", (), set()),
+        ("I sing.", None, set()),
         ("I have two dogs.", None, set()),
         ("I have two dogs and I teach chemistry at a school.", None, {"recitation"}),
         ("I have two dogs and I teach chemistry at a school.", (0, 1), set()),
         ("I don't have two dogs.", (0,), {"contradiction"}),
-        ("I am single.", (2,), {"contradiction"}),
-        ("Are you single?", (2,), set()),
+        ("I am single.", (2,), {"contradiction", "missed"}),
+        ("Are you single?", (), set()),
         ("I like tea a lot, really.", (), {"repetition"}),
         ("We like to sing and we like to dance.", (), {"repetition"}),
-        ("", (0,), set()),
+        ("", (0,), {"missed"}),
         ("😀!!!", None, set()),
     ],
 )
 def test_faults(reply, called, faults):
-    found = find_faults(Prompt(PERSONA, ("Hi!", "I like tea a lot.", "And?")), reply, called)
+    found = find_faults(TraitMatcher(), Prompt(PERSONA, ("Hi!", "I like tea a lot.", "And?")), reply, called)
     assert tuple(found) == FAULTS
     assert {name for name, there in found.items() if there} == faults
 
 
 def test_a_reply_is_held_against_own_turns_too():
     prompt = Prompt((), ("Any pets?", "I have a cat.", "Really?"))
-    assert find_faults(prompt, "I do not have a cat.")["contradiction"]
-    assert not find_faults(Prompt((), ("I have a cat.",)), "I do not have a cat.")["contradiction"]  # the partner's
+    assert find_faults(TraitMatcher(), prompt, "I do not have a cat.")["contradiction"]
+    assert not find_faults(TraitMatcher(), Prompt((), ("I have a cat.",)), "I do not have a cat.")[
+        "contradiction"
+    ]  # the partner's
 
 
 def test_repeats_is_about_order_and_stutters_about_runs():

@@ -240,10 +240,12 @@ def trainer_prompt():
 
 
 def test_faults_cost_what_the_settings_say(tiny_models, monkeypatch):
-    monkeypatch.setattr("selfsame.training.ppo.find_faults", lambda prompt, text, called: given(called))
-    given = lambda called: {"contradiction": called == (0,), "recitation": True, "repetition": False}  # noqa: E731
+    def found(matcher, prompt, text, called):
+        return {"missed": False, "contradiction": called == (0,), "recitation": True, "repetition": False}
+
+    monkeypatch.setattr("selfsame.training.penalties.find_faults", found)
     trainer = ppo_trainer(tiny_models(), contradiction_penalty=0.5, recitation_penalty=0.25, missing_end_penalty=0.0)
-    trainer.called = {trainer.prompts[0]: (0,), trainer.prompts[1]: None}
+    trainer.penalties.called = {trainer.prompts[0]: (0,), trainer.prompts[1]: None}
     rollout = trainer.rollout(trainer.prompts[:2])
     assert rollout.faults["contradiction"].tolist() == [True, True, False, False]  # both replies to the first prompt
     cost_N = rollout.scores_N - trainer.scores(rollout)

@@ -1,4 +1,5 @@
-"""What is wrong with a reply, as far as rules can tell: it recites traits, says the same again, or denies what the person is.
+"""What is wrong with a reply, as far as rules can tell: it misses the traits that were called for, recites others, says the
+same again, or denies what the person is.
 
 The evaluators count the same recitations and repetitions; their judge of contradictions knows more than these rules.
 """
@@ -10,11 +11,11 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from difflib import SequenceMatcher
 
-from selfsame.data.keywords import content_stems, sentences, words
+from selfsame.data.keywords import TraitMatcher, content_stems, sentences, words
 from selfsame.data.rules import CONTRADICTION, Pair, RuleJudge
 from selfsame.types import Persona, Prompt
 
-FAULTS = ("contradiction", "recitation", "repetition")
+FAULTS = ("missed", "contradiction", "recitation", "repetition")
 REMEMBERED = 8
 """Own earlier turns that a reply is held against, the last ones."""
 COPIED_SHARE = 0.8
@@ -26,11 +27,14 @@ LONGEST_TURN = 200
 _RULES = RuleJudge()
 
 
-def find_faults(prompt: Prompt, reply: str, called: Sequence[int] | None = None) -> dict[str, bool]:
-    """Which of `FAULTS` a reply has. `called`: indices of the traits that the prompt calls for, None where that is not
-    known."""
+def find_faults(
+    matcher: TraitMatcher, prompt: Prompt, reply: str, called: Sequence[int] | None = None
+) -> dict[str, bool]:
+    """Which of `FAULTS` a reply has. `called`: indices of the traits that the prompt calls for: it misses them where it draws
+    on none; None where they are not known, and empty where there are none: then there is nothing to miss."""
     pairs = claims(prompt.persona, prompt.history, reply)
     return {
+        "missed": bool(called) and set(called).isdisjoint(matcher.drawn(prompt.persona, reply)),
         "contradiction": any(_RULES.label(*pair) == CONTRADICTION for pair in pairs),
         "recitation": recites(prompt.persona, reply, called),
         "repetition": stutters(reply) or repeats(prompt.history[1::2], reply),

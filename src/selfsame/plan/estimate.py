@@ -161,8 +161,8 @@ class _Planner:
         """SFT, the reward model, DPO."""
         settings, count = getattr(self.config.training, name), self.hardware.count
         pairs = self.config.pairs
-        sampled = pairs.count * self.config.training.reward.sampled_share if name == "reward" else 0
-        items = self.work.sides if name == "sft" else round(pairs.count + sampled)
+        more = settings.sampled_share + settings.missed_share if name == "reward" else 0
+        items = self.work.sides if name == "sft" else round(pairs.count * (1 + more))
         steps = step_count(items, settings.batch_size, settings.epochs, settings.max_steps)
         groups = self.probe.groups(name, self.config)
         held_out = min(EVALUATED, self.work.held_out) if name == "sft" else pairs.validation_count
@@ -171,7 +171,8 @@ class _Planner:
         reading += steps * self._reading(groups) * (name == "dpo")  # the reference
         cache, sampling = 0.0, 0.0
         if name == "reward":
-            replies = (sampled + pairs.validation_count * settings.sampled_share) / count + settings.normalise_samples
+            each = settings.sampled_share + (settings.missed_samples if settings.missed_share else 0)
+            replies = (pairs.count + pairs.validation_count) * each / count + settings.normalise_samples
             length = min(self.config.training.ppo.max_new_tokens, self.config.model.max_length // 2)
             decoding = self.probe.decoding("sft", ENGINE_BATCH, 1, length)
             cache, sampling = decoding.peak, self.sampling(decoding, length) * replies / ENGINE_BATCH
@@ -196,7 +197,8 @@ class _Planner:
     def _evaluation(self, made: Any) -> StagePlan:
         """Every process does all of it."""
         s, sampling = self.config.evaluation, self.config.sampling
-        systems = 1 + len({"sft", "ppo", "dpo"} & set(self.config.run.stages))
+        stages = set(self.config.run.stages)
+        systems = 1 + len({"sft", "ppo", "dpo"} & stages) + (s.best_of if s.best_of > 1 and "reward" in stages else 0)
         length = sampling.max_new_tokens
         decoding = self.probe.decoding(None, sampling.batch_size, 1, length)
         ranking = self.probe.ranking()

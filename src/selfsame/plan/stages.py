@@ -24,6 +24,7 @@ from selfsame.training.dpo import Part as DPOPart
 from selfsame.training.ppo import Experience, PPOTrainer
 from selfsame.training.reward import RewardTrainer, pair_branches
 from selfsame.training.sft import SFTTrainer
+from selfsame.types import Prompt
 
 ENGINE_BATCH = 64
 """Replies that a training stage samples at once (`RolloutEngine`)."""
@@ -120,7 +121,7 @@ class Probe:
         return trainer, lambda rows: next(iter(trainer.minibatches(rows, 0)))
 
     def _reward(self, settings: Any) -> Any:
-        plain: Any = settings.model_copy(update={"sampled_share": 0.0, "token_budget": 2**30})
+        plain: Any = settings.model_copy(update={"sampled_share": 0.0, "missed_share": 0.0, "token_budget": 2**30})
         with META:
             trainer = RewardTrainer(self.roles, pairs=[None], settings=plain)  # pyright: ignore
         return trainer, lambda rows: next(iter(trainer.minibatches(rows, 0)))
@@ -135,7 +136,7 @@ class Probe:
     def _ppo(self, settings: Any) -> Any:
         plain = settings.model_copy(update={"minibatches": 1, "token_budget": 2**30})
         with META:
-            trainer = PPOTrainer(self.roles, prompts=[None], settings=plain)  # pyright: ignore
+            trainer = PPOTrainer(self.roles, prompts=[Prompt(())], settings=plain)
         return trainer, lambda rows: next(iter(trainer.minibatches(self._experience(rows, settings.critic), 0)))
 
     def _experience(self, rows: list[Any], critic: str) -> Experience:

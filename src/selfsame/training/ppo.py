@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsame.data.faults import FAULTS, find_faults
 from selfsame.errors import DataError, RunError
 from selfsame.model import parallel
 from selfsame.model.branches import Branches, hidden_states, logprobs_of, micro_batches, source_states
@@ -36,6 +35,7 @@ from selfsame.training.advantages import (
 )
 from selfsame.training.loop import MINIBATCH_ORDER, Record, batch_indices, fit
 from selfsame.training.losses import approximate_kl, clip_fraction, policy_loss, value_loss
+from selfsame.training.penalties import Penalties
 from selfsame.training.settings import PPOSettings
 from selfsame.types import Persona, Prompt
 
@@ -107,13 +107,8 @@ class PPOTrainer:
                 raise RunError(f"PPO needs the role {role!r}: train the stage {role} first")
         self.prompts, self.settings, self.seed, self.record = prompts, settings, seed, record
         self.steps, self.eval_every, self.watch = settings.steps, settings.eval_every if watch else None, watch
-        self.called = dict(zip(prompts, called or [None] * len(prompts), strict=True))
+        self.penalties = Penalties(settings, prompts, called)
         self.partners = dict(zip(prompts, partners or [()] * len(prompts), strict=True))
-        self.penalties = {
-            "contradiction": settings.contradiction_penalty,
-            "recitation": settings.recitation_penalty,
-            "repetition": settings.self_repetition_penalty,
-        }
         self.roles.add("policy", like="sft")
         self._add_critic(settings.critic)
         self.reward_model = RewardModel(self.roles, settings.token_budget)
@@ -161,14 +156,9 @@ class PPOTrainer:
             s.token_budget,
             self.critic,
         )
-        return replace(rollout, faults=self._faults(prompts, rollout))
-
-    def _faults(self, prompts: Sequence[Prompt], rollout: Rollout) -> dict[str, Tensor]:
-        """(N,) True where a reply has a fault, for each fault."""
-        asked = [prompt for prompt in prompts for _ in range(rollout.samples_per_prompt)]
-        texts = [self.roles.processor.decode_reply(reply.ids) for reply in rollout.replies]
-        found = [find_faults(p, text, self.called.get(p)) for p, text in zip(asked, texts, strict=True)]
-        return {fault: torch.tensor([row[fault] for row in found]) for fault in FAULTS}
+        asked = [prompt for prompt in prompts for _ in range(s.samples_per_prompt)]
+        texts = [processor.decode_reply(reply.ids) for reply in rollout.replies]
+        return replace(rollout, faults=self.penalties.find(asked, texts))
 
     def _add_critic(self, kind: str) -> None:
         """`trained`: roles with parameters of their own; `passes`: roles that take forward passes in an update; `critic`: the
@@ -186,9 +176,7 @@ class PPOTrainer:
     def scores(self, rollout: Rollout) -> Tensor:
         """(N,) rewards of whole replies, less the penalties for a missing end and for faults."""
         scores_N = rollout.scores_N - self.settings.missing_end_penalty * ~rollout.ended_N
-        for fault, found_N in rollout.faults.items():
-            scores_N = scores_N - self.penalties[fault] * found_N
-        return scores_N
+        return scores_N - self.penalties.total(rollout.faults) if rollout.faults else scores_N
 
     def compute_rewards(self, rollout: Rollout) -> Tensor:
         """(N, R) rewards: the KL penalty on every token, the score on the last, less the penalties (see `scores`)."""

@@ -192,9 +192,12 @@ class RewardTrainer:
         """Pairs of samples of the `sft` role to the prompts that call for the persona: one that draws on a trait which the gold
         reply draws on, without a fault, and one that draws on none of them or has a fault. At most `missed_share` of the
         pairs."""
-        s, matcher = self.settings, TraitMatcher(t for p in pairs for t in (*p.prompt.persona, p.chosen))
+        s = self.settings
+        if not s.missed_share or "sft" not in self.roles.names:
+            return []
+        matcher = TraitMatcher(t for p in pairs for t in (*p.prompt.persona, p.chosen))
         called = {p.prompt: matcher.drawn(p.prompt.persona, p.chosen) for p in pairs}
-        prompts = [p for p, traits in called.items() if traits] if s.missed_share and "sft" in self.roles.names else []
+        prompts = [prompt for prompt, traits in called.items() if traits]
         mine, n = parallel.share(range(len(prompts))), s.missed_samples
         _, groups = self._sample([prompts[i] for i in mine], [i * n + k for i in mine for k in range(n)], stream)
         texts = parallel.gather([[self._text(reply) for reply in group] for group in groups])
@@ -233,8 +236,7 @@ def missed_pairs(
     no reply twice; none where all keep to it, or none does."""
     kept: dict[str, bool] = {}
     for reply in filter(str.strip, replies):
-        drawn = not set(called).isdisjoint(matcher.drawn(prompt.persona, reply))
-        kept[reply] = drawn and not any(find_faults(prompt, reply, called).values())
+        kept[reply] = not any(find_faults(matcher, prompt, reply, called).values())
     sides = [[r for r, keeps in kept.items() if keeps is wanted] for wanted in (True, False)]
     made = []
     while all(sides):

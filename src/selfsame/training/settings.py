@@ -134,6 +134,8 @@ class PPOSettings(OptimiserSettings):
     """Weight of an entropy bonus."""
     missing_end_penalty: float = Field(default=1.0, ge=0)
     """Taken off the score of a reply that did not end within `max_new_tokens`."""
+    missed_penalty: float = Field(default=0.0, ge=0)
+    """Taken off the score of a reply that draws on none of the traits which the gold reply draws on (where it does on any)."""
     contradiction_penalty: float = Field(default=0.0, ge=0)
     """Taken off the score of a reply that rules find at odds with a trait or an own earlier turn."""
     recitation_penalty: float = Field(default=0.0, ge=0)
