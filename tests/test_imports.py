@@ -38,7 +38,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pipeline": ROLLOUT | {"config", "training", "eval", "serve", "report"},
     "measure": ROLLOUT | {"eval", "serve", "report"},
     "benchmark": ROLLOUT | {"eval", "serve", "measure", "arguments"},
-    "cli": ROLLOUT | {"config", "serve", "report", "plan", "pipeline", "measure", "benchmark", "arguments"},
+    "compare": DATA | RUN | {"eval", "report", "arguments"},
+    "cli": ROLLOUT | {"config", "serve", "report", "plan", "pipeline", "measure", "benchmark", "compare", "arguments"},
     "__init__": {"config", "types", "errors", "data", "model", "rollout", "training", "eval", "run"},
 }
 VAGUE = {"utils", "util", "common", "helpers", "helper", "misc", "tools", "shared"}
@@ -124,7 +125,9 @@ def test_files_are_short():
     assert {path: length for path, length in lengths.items() if length > LONGEST} == {}
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"], ["run", "--preset", "none"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["run", "--help"], ["compare", "--help"], ["--version"], ["run", "--preset", "none"]]
+)
 def test_what_needs_no_model_imports_none(arguments):
     """Torch and its friends take seconds to import."""
     code = (

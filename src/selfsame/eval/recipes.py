@@ -116,7 +116,9 @@ def two_way(
     Args:
         by_prompt_P: differences, prompt by prompt, of the means over the runs.
         dialogues: which prompts belong together.
-        one_S, other_S: mean of each run of either side, two or more of one of them.
+        one_S: mean of each run of one side.
+        other_S: of the other; at least one of the two has several runs.
+        confidence: how often the interval is to hold the truth.
     """
     value, groups = float(by_prompt_P.mean()), list(dict.fromkeys(dialogues))
     sums_G = np.zeros(len(groups))
