@@ -180,10 +180,14 @@ def _differences(recipes: Recipes) -> dict[str, Any]:
         on = "same prompts" if alike else f"{result['prompts']} shared prompts of {result['most']}"
         whose = {"system": name, "than": than}
         paired.append(whose | {key: result[key] for key in ("prompts", "most", "left_out")})
-        found += [whose | {"on": on} | record for record in result["differences"]]
+        found += [whose | {"on": on + _of_seeds(record)} | record for record in result["differences"]]
     counts = ("system", "than", "wins", "ties", "losses", "missing")
     preference = [{key: r[key] for key in counts} for r in found if r["metric"] == "consistency"]
     return {"paired": paired, "comparisons": with_verdicts(found, Bootstrap()), "preference": preference}
+
+
+def _of_seeds(record: Mapping[str, Any]) -> str:
+    return f", any two seeds {record['lowest']:+.3f} to {record['highest']:+.3f}" if "lowest" in record else ""
 
 
 def side_by_side(
@@ -232,7 +236,7 @@ def _pair_notes(comparison: Mapping[str, Any]) -> Iterable[str]:
             yield f"{both} have no prompt in common: no paired differences, and the rows of the table are of other prompts."
         for why in dict.fromkeys(pair["left_out"].values()):
             names = ", ".join(name for name, reason in pair["left_out"].items() if reason == why)
-            yield f"{both}, {names}: not compared, {why}."
+            yield f"{both}, {names}: not compared, {why}; the rows of the table do not compare there either."
 
 
 def _notes(recipes: Recipes, systems: Mapping[str, System]) -> Iterable[str]:

@@ -61,7 +61,7 @@ def compare_recipes(ours: Sequence[Record], theirs: Sequence[Record], bootstrap:
     Returns:
         `{prompts, most, left_out, differences}`: shared prompts, prompts of the run that has most, score -> why it is not
         compared, and a record for each score: `{metric, value, low, high, count, missing, p, wins, ties, losses}`, the
-        last three in prompts. With several runs also `seeds` (of either), `lowest` and `highest` (the difference of any two
+        last three in prompts. With several runs also `runs` (of either), `lowest` and `highest` (the difference of any two
         of them). p: McNemar's exact test for two single runs (None where scores are no yes or no), else Student's.
     """
     records = [*ours, *theirs]
@@ -72,7 +72,7 @@ def compare_recipes(ours: Sequence[Record], theirs: Sequence[Record], bootstrap:
     return {
         "prompts": len(rows[0]),
         "most": max(len(record["replies"]) for record in records),
-        "left_out": left_out if rows[0] else {},
+        "left_out": left_out,
         "differences": [{"metric": name} | _difference(one, other, name, bootstrap) for name in names],
     }
 
@@ -103,9 +103,9 @@ def _difference(
         return Estimate(math.nan, math.nan, math.nan, 0, missing).to_dict() | counts | {"p": None}
     one_S, other_S = one_SP[:, known_P].mean(1), other_SP[:, known_P].mean(1)
     found, p = two_way(by_prompt_P[known_P], dialogues, one_S, other_S, bootstrap.confidence)
-    seeds = {"seeds": [len(ours), len(theirs)]}
+    runs = {"runs": [len(ours), len(theirs)]}
     span = {"lowest": float(one_S.min() - other_S.max()), "highest": float(one_S.max() - other_S.min())}
-    return found.to_dict() | {"missing": missing, "p": p} | counts | seeds | span
+    return found.to_dict() | {"missing": missing, "p": p} | counts | runs | span
 
 
 def two_way(

@@ -78,8 +78,8 @@ def difference_lines(comparison: Mapping[str, Any]) -> list[str]:
     """Paired differences with their verdicts, and who wins how many prompts; below, how it was tested."""
     records = comparison["comparisons"]
     lines = [*map(comparison_line, records), *map(_preference_line, comparison["preference"])]
-    tested = sum(record["p"] is not None for record in records)
-    seeds = any("seeds" in record for record in records)
+    tested = sum(cell_of(record["p"]).value is not None for record in records)
+    seeds = any("runs" in record for record in records)
     test = "McNemar's exact test; with groups Student's, over seeds and dialogues" if seeds else "McNemar's exact test"
     note = (
         f"p: {test}; corrected for all {tested} tests here (Holm). Yes/no scores are higher or lower only where the interval"
@@ -130,7 +130,7 @@ def _preference_line(record: Mapping[str, Any]) -> str:
 def _plots(comparison: Mapping[str, Any]) -> list[Plot]:
     plots = []
     for pair in comparison["paired"]:
-        cells = {r["metric"]: cell_of({**r, "seeds": None}) for r in comparison["comparisons"]
+        cells = {r["metric"]: cell_of(r) for r in comparison["comparisons"]
                  if r["system"] == pair["system"]}  # fmt: skip
         if any(cell.value is not None for cell in cells.values()):
             plots.append(difference_plot(f"{pair['system']} less {pair['than']}", cells))
