@@ -11,6 +11,7 @@ import pytest
 from commands import Command, snapshot
 from evaluated import evaluated_run, evaluation
 from selfsame.compare import compare, side_by_side
+from selfsame.eval.statistics import holm
 
 LOW, HIGH = [0.0] * 30 + [1.0] * 10, [0.0] * 10 + [1.0] * 30
 
@@ -50,6 +51,15 @@ def test_a_table_pairs_and_cost(selfsame, runs):
     assert "two:dpo: Reward model" not in text and text.count("(gold)") == 1
     assert "one:sft - " not in text and "not compared" not in text
     assert snapshot(runs) == before
+
+
+def test_p_values_are_corrected_for_all_pairs_together(runs):
+    found = compare([f"{runs}/one:sft", f"{runs}/one", f"{runs}/two"])["comparisons"]
+    assert [(r["system"], r["metric"]) for r in found] == [
+        (name, metric) for name in ("one:ppo", "two:dpo") for metric in ("consistency", "contradiction")
+    ]
+    assert [r["p_corrected"] for r in found] == pytest.approx(holm([r["p"] for r in found]))
+    assert found[0]["p_corrected"] == pytest.approx(4 * found[0]["p"]) and found[0]["p"] < 1e-5
 
 
 def test_an_unknown_time_is_not_zero(runs):

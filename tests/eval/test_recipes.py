@@ -73,6 +73,8 @@ def test_seeds_are_averaged_prompt_by_prompt():
     record = compare_recipes(ours, [evaluation([0.0] * 8)], Bootstrap())["differences"][0]
     assert record["value"] == pytest.approx((6 / 8 + 3 / 8) / 2) and record["runs"] == [2, 1]
     assert (record["lowest"], record["highest"]) == (3 / 8, 6 / 8)
+    back = compare_recipes([evaluation([0.0] * 8), evaluation([1.0] * 8)], ours, Bootstrap())["differences"][0]
+    assert (back["lowest"], back["highest"]) == (-6 / 8, 1 - 3 / 8)
     assert (record["wins"], record["ties"], record["losses"]) == (7, 1, 0)
     assert record["low"] < record["value"] < record["high"] and 0 < record["p"] < 1
 

@@ -18,7 +18,7 @@ TALK = {"persona": ["I sing."], "partner_persona": ["I <u>knit</u>."], "turns": 
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("pages")
     one, two, three = evaluation([1.0, 0.0] * 10), evaluation([0.0] * 20), evaluation([0.0] * 20)
-    two["replies"][0] |= {"reply": f"My dogs! {HOSTILE}"}
+    two["replies"][0] |= {"reply": f"Dogs! {HOSTILE}"}
     two["replies"][0]["scores"] = {"consistency": 0.0, "contradiction": 1.0}
     for content in (one, two, three):
         content["replies"][0]["history"] = [f"Turn {k}." for k in range(7)]
@@ -52,7 +52,7 @@ def test_replies_stand_side_by_side_with_their_scores(page):
     assert '<span class="badge good">consistent</span>' in ours and "contradiction" not in ours
     assert "<mark>two</mark> <mark>dogs</mark>" in ours
     assert '<span class="badge bad">not consistent</span>' in theirs
-    assert '<span class="badge bad">contradiction</span>' in theirs and "My <mark>dogs</mark>!" in theirs
+    assert '<span class="badge bad">contradiction</span>' in theirs and "<mark>Dogs</mark>!" in theirs
     assert "3 turns before" in first and first.index("Turn 2.") < first.index("</details>") < first.index("Turn 3.")
     assert '<div class="turn bot">Turn 5.</div>' in first and '<div class="turn partner">Turn 6.</div>' in first
 
