@@ -38,7 +38,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pipeline": ROLLOUT | {"config", "training", "eval", "serve", "report"},
     "measure": ROLLOUT | {"eval", "serve", "report"},
     "benchmark": ROLLOUT | {"eval", "serve", "measure", "arguments"},
-    "cli": ROLLOUT | {"config", "serve", "report", "plan", "pipeline", "measure", "benchmark", "arguments"},
+    "compare": DATA | RUN | {"eval", "report", "arguments"},
+    "cli": ROLLOUT | {"config", "serve", "report", "plan", "pipeline", "measure", "benchmark", "compare", "arguments"},
     "__init__": {"config", "types", "errors", "data", "model", "rollout", "training", "eval", "run"},
 }
 VAGUE = {"utils", "util", "common", "helpers", "helper", "misc", "tools", "shared"}
@@ -124,11 +125,14 @@ def test_files_are_short():
     assert {path: length for path, length in lengths.items() if length > LONGEST} == {}
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"], ["run", "--preset", "none"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["run", "--help"], ["compare", "--help"], ["--version"], ["run", "--preset", "none"]]
+)
 def test_what_needs_no_model_imports_none(arguments):
     """Torch and its friends take seconds to import."""
     code = (
-        "import json, sys\nfrom selfsame.cli import main\ncode = main(sys.argv[1:])\n"
+        "import json, sys\nfrom selfsame.cli import main\n"
+        "try:\n    code = main(sys.argv[1:])\nexcept SystemExit as done:\n    code = done.code\n"
         "print(json.dumps([code, sorted(name for name in sys.modules if '.' not in name)]), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from evaluated import evaluated_run, evaluation
+from selfsame import compare
 from selfsame.benchmark import DESCRIPTIONS, options_parser
 from selfsame.config import preset_names, read_config, setting_names
 
@@ -26,6 +28,7 @@ def test_the_readme_shows_commands():
         and sum(c.startswith("selfsame benchmark") for c in COMMANDS) > 3
         and any(c.startswith("make demo") for c in COMMANDS)
         and any("chat" in c for c in COMMANDS)
+        and len(COMPARING) > 1
     )
 
 
@@ -40,6 +43,22 @@ def test_training_commands_are_valid(command):
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("selfsame benchmark")])
 def test_benchmark_commands_are_valid(command):
     assert options_parser().parse_args(shlex.split(command)[2:]).benchmark in DESCRIPTIONS
+
+
+COMPARING = [c for c in COMMANDS if c.startswith("selfsame compare")]
+
+
+@pytest.mark.parametrize("command", COMPARING)
+def test_comparing_commands_work(command, tmp_path, monkeypatch):
+    """On runs with the records that these commands need."""
+    words = shlex.split(command)[2:]
+    options = compare.options_parser().parse_args(words)
+    named = [*options.runs, *(run for group in options.group for run in group.partition("=")[2].split(","))]
+    for seed, run in enumerate(sorted({name.partition(":")[0] for name in named})):
+        evaluated_run(tmp_path / run, {system: evaluation([1.0, 0.0]) for system in ("base", "sft", "ppo")}, seed=seed)
+    monkeypatch.chdir(tmp_path)
+    compare.run(words)
+    assert (tmp_path / (options.html or options.json)).stat().st_size > 1000
 
 
 def test_named_settings_and_presets_exist():

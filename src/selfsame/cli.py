@@ -26,6 +26,7 @@ training:
 looking at results:
   evaluate    a run, an adapter or any model, on held-out personas
   report      write a run's report.html and print its table
+  compare     systems of two or more runs: one table, paired differences, a page of dialogues side by side
   chat        talk to a run's bot, or to any model
 checking a claim on a file:
   agreement   how well the scores agree with human ratings
@@ -56,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         **{name: partial(_train, name) for name in TRAINING},
         "plan": _plan, "evaluate": _evaluate, "report": _report, "chat": _chat, "data": _data,
         **{name: partial(_measure, name) for name in ("agreement", "judge", "score", "rank")}, "benchmark": _benchmark,
+        "compare": _compare,
     }  # fmt: skip
     try:
         if command in ("-h", "--help"):
@@ -265,6 +267,12 @@ def _benchmark(arguments: list[str]) -> None:
     from selfsame import benchmark
 
     benchmark.run(arguments)
+
+
+def _compare(arguments: list[str]) -> None:
+    from selfsame import compare
+
+    compare.run(arguments)
 
 
 # --- data ---------------------------------------------------------------------------------------------------------------

@@ -99,6 +99,12 @@ def plain_match(persona: Persona, text: str) -> bool:
     return any(not stems.isdisjoint(trait_stems(trait)) for trait in persona)
 
 
+def shared_words(persona: Iterable[str], text: str) -> list[str]:
+    """The different words of a text, lower-case, that share their stem with a content word of a trait."""
+    stems = frozenset(stem for trait in persona for stem in trait_stems(trait))
+    return [word for word in dict.fromkeys(words(text)) if _stem(word) in stems]
+
+
 class TraitMatcher:
     """Tells which traits a text draws on; `documents` (traits, replies, anything typical) say how rare a word is.
 

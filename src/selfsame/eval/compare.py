@@ -13,7 +13,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from selfsame.eval.convai2 import unpack
 from selfsame.eval.statistics import Bootstrap, Estimate, holm, mcnemar
 
 PAIRS = (("sft", "base"), ("ppo", "sft"), ("dpo", "sft"), ("best_of", "sft"), ("ppo", "best_of"))
@@ -54,15 +53,20 @@ def compare_replies(pairs: Sequence[Paired], bootstrap: Bootstrap) -> list[dict[
         where there is no interval (see the module).
     """
     found = [
-        {"system": system, "than": than, "metric": metric} | _compare(ours, theirs, metric, bootstrap)
+        {"system": system, "than": than, "metric": metric} | compare_scores(ours, theirs, metric, bootstrap)
         for system, than, ours, theirs in pairs
         for metric in (ours[0]["scores"] if ours else ())
     ]
+    return with_verdicts(found, bootstrap)
+
+
+def with_verdicts(found: Sequence[dict[str, Any]], bootstrap: Bootstrap) -> list[dict[str, Any]]:
+    """Differences with `p_corrected` (Holm, for all of them together) and `verdict` added to what each holds."""
     corrected = holm([math.nan if record["p"] is None else record["p"] for record in found])
-    for record, p in zip(found, corrected, strict=True):
-        record["p_corrected"] = None if record["p"] is None else p
-        record["verdict"] = _verdict(record, 1 - bootstrap.confidence)
-    return found
+    tested = [
+        record | {"p_corrected": None if record["p"] is None else p} for record, p in zip(found, corrected, strict=True)
+    ]
+    return [record | {"verdict": _verdict(record, 1 - bootstrap.confidence)} for record in tested]
 
 
 def compare_benchmarks(one: Mapping[str, Any], other: Mapping[str, Any], bootstrap: Bootstrap) -> list[dict[str, Any]]:
@@ -73,6 +77,8 @@ def compare_benchmarks(one: Mapping[str, Any], other: Mapping[str, Any], bootstr
         exact test, corrected by Holm for there being several; examples with a tie for the first place are missing from it.
         "higher" or "lower" only where the interval leaves out 0 and p, where there is one, is below .05; else "tie".
     """
+    from selfsame.eval.convai2 import unpack  # brings the model with it, which comparing replies does without
+
     ours, theirs = ({row["line"]: row for row in unpack(result["examples"]["rows"])} for result in (one, other))
     lines = [line for line in ours if line in theirs]
     pairs = [(ours[line], theirs[line]) for line in lines]
@@ -117,8 +123,11 @@ def comparison_text(found: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _compare(ours: Sequence[Scored], theirs: Sequence[Scored], metric: str, bootstrap: Bootstrap) -> dict[str, Any]:
-    one, other = _scores(ours, metric), _scores(theirs, metric)
+def compare_scores(
+    ours: Sequence[Scored], theirs: Sequence[Scored], metric: str, bootstrap: Bootstrap
+) -> dict[str, Any]:
+    """The difference in one score, without a verdict; see `compare_replies`."""
+    one, other = scores_of(ours, metric), scores_of(theirs, metric)
     difference = bootstrap.difference(one, other, [row["dialogue"] for row in ours])
     if not all(score in (0.0, 1.0) or math.isnan(score) for score in (*one, *other)):
         return difference.to_dict() | dict.fromkeys(("p", "only_system", "only_than"))
@@ -127,7 +136,8 @@ def _compare(ours: Sequence[Scored], theirs: Sequence[Scored], metric: str, boot
     return difference.to_dict() | hits
 
 
-def _scores(rows: Sequence[Scored], metric: str) -> list[float]:
+def scores_of(rows: Sequence[Scored], metric: str) -> list[float]:
+    """One score of each reply, NaN where there is none."""
     return [math.nan if row["scores"][metric] is None else row["scores"][metric] for row in rows]
 
 

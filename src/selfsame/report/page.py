@@ -38,11 +38,15 @@ def write_report(run_dir: str | Path) -> Path:
     Raises RunError where `run_dir` is not a run or cannot be written to.
     """
     run = RunDirectory.open(run_dir)
+    write_text(run.report_path, render("page.html.j2", _content(run)))
+    return run.report_path
+
+
+def render(template: str, content: Mapping[str, Any]) -> str:
+    """A page from one of the templates beside this file; every text in `content` is escaped."""
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True)
     environment.filters |= {"duration": duration, "size": size, "dollars": dollars, "number": number}
-    page = environment.get_template("page.html.j2").render(**_content(run))
-    write_text(run.report_path, page)
-    return run.report_path
+    return environment.get_template(template).render(**content)
 
 
 def _content(run: RunDirectory) -> dict[str, Any]:
@@ -66,7 +70,7 @@ def _content(run: RunDirectory) -> dict[str, Any]:
         "selfplay_title": selfplay_title(talking),
         "selfplay_samples": selfplay_samples(evaluations),
         "summary_lines": summary_lines(run.path),
-        "result_plots": _safe(result_plots(rows)),
+        "result_plots": safe_plots(result_plots(rows)),
         "curves": _by_stage(training_plots(records)),
         "conversations": conversations(samples),
         "cost": cost,
@@ -117,7 +121,7 @@ def conversations(samples: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         prompts.setdefault(key, []).append(row)
     chosen = sorted(prompts.items(), key=lambda item: -len(item[1]))[:_MOST_PROMPTS]
     return [
-        {"persona": persona, "turns": _turns(history), "replies": _spread(replies, _MOST_REPLIES)}
+        {"persona": persona, "turns": turns_of(history), "replies": _spread(replies, _MOST_REPLIES)}
         for (persona, history), replies in chosen
     ]
 
@@ -129,7 +133,7 @@ def selfplay_samples(evaluations: Mapping[str, Mapping[str, Any]]) -> list[dict[
             "system": name,
             "persona": map(str, sample.get("persona") or ()),
             "partner": map(str, sample.get("partner_persona") or ()),
-            "turns": _turns([*map(str, sample.get("turns") or ()), ""]),
+            "turns": turns_of([*map(str, sample.get("turns") or ()), ""]),
         }
         for name, content in evaluations.items()
         for sample in ((content.get("selfplay") or {}).get("samples") or ())[:1]
@@ -219,7 +223,7 @@ def _how_far(run: RunDirectory, stage: str, last_step: int | None) -> str:
     return f"up to step {last_step}" + ("" if saved else ", no checkpoint")
 
 
-def _turns(history: Sequence[str]) -> list[dict[str, str]]:
+def turns_of(history: Sequence[str]) -> list[dict[str, str]]:
     """The history ends with the partner, so every second turn from the end is the partner's."""
     last = len(history) - 1
     return [
@@ -251,7 +255,7 @@ def _stage_order(stage: str) -> int:
 
 def _by_stage(plots: Sequence[Plot]) -> list[dict[str, Any]]:
     stages = dict.fromkeys(plot.stage for plot in plots)
-    of = {stage: _safe([plot for plot in plots if plot.stage == stage]) for stage in stages}
+    of = {stage: safe_plots([plot for plot in plots if plot.stage == stage]) for stage in stages}
     return [
         {"stage": stage, "main": [plot for plot in of[stage] if plot["main"]],
          "others": [plot for plot in of[stage] if not plot["main"]]}
@@ -259,6 +263,6 @@ def _by_stage(plots: Sequence[Plot]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _safe(plots: Sequence[Plot]) -> list[dict[str, Any]]:
+def safe_plots(plots: Sequence[Plot]) -> list[dict[str, Any]]:
     # matplotlib escapes the text it draws, so its SVG may stand in the page as it is; nothing else is marked safe.
     return [{"title": plot.title, "svg": Markup(plot.svg), "main": plot.main} for plot in plots]

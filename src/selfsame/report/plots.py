@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from selfsame.report.tables import Row
+from selfsame.report.tables import Cell, Row
 
 Series = tuple[list[int], list[float]]
 """Steps and values; NaN where a step has no value, which leaves a gap in the curve."""
@@ -85,6 +85,13 @@ def result_plots(rows: Sequence[Row]) -> list[Plot]:
     return [Plot("results", _title(name), _intervals(name, rows), True) for name in names if _measured(name, rows)]
 
 
+def difference_plot(title: str, cells: Mapping[str, Cell]) -> Plot:
+    """One figure of differences: a metric a line, with its interval, and a line at no difference."""
+    label = "difference"
+    rows = [Row(name.replace("_", " "), "system", cells={label: cell}) for name, cell in cells.items()]
+    return Plot("differences", title, _intervals(label, rows, of=title, zero=True), True)
+
+
 def _group_of(name: str) -> tuple[int, str, str]:
     for rank, (title, label, pattern) in enumerate(_GROUPS):
         if re.fullmatch(pattern, name):
@@ -120,10 +127,12 @@ def _curve(axes: Axes, series: Series, colour: str, label: str) -> None:
     axes.plot(steps, _smooth(values), color=colour, linewidth=1.8, label=label)
 
 
-def _intervals(metric: str, rows: Sequence[Row]) -> str:
+def _intervals(metric: str, rows: Sequence[Row], of: str = "results", zero: bool = False) -> str:
     shown = _measured(metric, rows)
 
     def draw(axes: Axes) -> None:
+        if zero:
+            axes.axvline(0, color=_INK, alpha=0.6, linewidth=1)
         for place, row in enumerate(reversed(shown)):
             cell = row.cells[metric]
             look: Any = {"color": _COLOURS[0]} if row.kind == "system" else {"color": _INK, "alpha": 0.55}
@@ -135,7 +144,7 @@ def _intervals(metric: str, rows: Sequence[Row]) -> str:
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.set_xlabel(metric.replace("_", " "))
 
-    return _svg(f"results: {metric}", draw, 0.8 + 0.25 * len(shown))
+    return _svg(f"{of}: {metric}", draw, 0.8 + 0.25 * len(shown))
 
 
 def _measured(metric: str, rows: Sequence[Row]) -> list[Row]:

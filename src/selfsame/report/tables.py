@@ -20,21 +20,25 @@ _NO_RESULTS = "There are no results yet: run the evaluation first."
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A measured value with its 95% confidence interval; None is unknown. `count` items were scored, `missing` not."""
+    """A measured value with its 95% confidence interval; None is unknown. `count` items were scored, `missing` not. With
+    `seeds`: the mean of so many runs, with the lowest and the highest of them in place of an interval."""
 
     value: float | None
     low: float | None = None
     high: float | None = None
     count: int | None = None
     missing: int = 0
+    seeds: int | None = None
 
     def show(self, decimals: int) -> str:
-        """`61.2 [57.0, 65.4]`, without brackets where there is no interval."""
+        """`61.2 [57.0, 65.4]`, without brackets where there is no interval; of seeds `61.2 (57.0 to 65.4)`."""
         if self.value is None:
             return UNKNOWN
         text = f"{self.value:.{decimals}f}"
         if self.low is None or self.high is None:
             return text
+        if self.seeds:
+            return f"{text} ({self.low:.{decimals}f} to {self.high:.{decimals}f})"
         return f"{text} [{self.low:.{decimals}f}, {self.high:.{decimals}f}]"
 
 
@@ -106,7 +110,7 @@ def text_table(rows: Sequence[Row], width: int = 110) -> str:
     """For a terminal of `width` characters: the metrics that most references have too, then the rest, a metric a line."""
     if not rows:
         return _NO_RESULTS
-    return "\n\n".join(_text_lines(grid, width) for grid in result_grids(rows, "({})"))
+    return "\n\n".join(text_grid(grid, width) for grid in result_grids(rows, "({})"))
 
 
 def text_results(evaluations: Mapping[str, Mapping[str, Any]]) -> str:
@@ -126,7 +130,7 @@ def markdown_table(rows: Sequence[Row]) -> str:
     """The same as Markdown tables; names are escaped, so a metric name cannot break one."""
     if not rows:
         return _NO_RESULTS
-    return "\n\n".join(map(_markdown_lines, result_grids(rows, "*{}*")))
+    return "\n\n".join(map(markdown_grid, result_grids(rows, "*{}*")))
 
 
 def markdown_results(run_dir: str | Path) -> str:
@@ -160,7 +164,7 @@ def summary_lines(run_dir: str | Path) -> list[str]:
     if (folder / "comparisons.json").exists():
         lines += comparison_lines(read_json(folder / "comparisons.json"))
     if (folder / "reward.json").exists():
-        lines.append(_reward_line(read_json(folder / "reward.json")))
+        lines.append(reward_line(read_json(folder / "reward.json")))
     evaluations = read_evaluations(
         RunDirectory(folder), problems=[]
     )  # a damaged one is told where its numbers are missing
@@ -182,19 +186,19 @@ def comparison_lines(records: Sequence[Mapping[str, Any]]) -> list[str]:
         f"p: McNemar's exact test, corrected for all {tested} tests here (Holm). Yes/no scores are higher or lower only"
         " where the interval excludes 0 and p is small too; intervals are not corrected."
     )
-    return [*map(_comparison_line, records), *([note] if tested else [])]
+    return [*map(comparison_line, records), *([note] if tested else [])]
 
 
-def _comparison_line(record: Mapping[str, Any]) -> str:
-    """`ppo - sft, consistency, same prompts: +0.052 [0.010, 0.094], p 0.021, higher.`"""
+def comparison_line(record: Mapping[str, Any]) -> str:
+    """`ppo - sft, consistency, same prompts: +0.052 [0.010, 0.094], p 0.021, higher.` Other prompts are told in `on`."""
     cell, p = cell_of(record), _finite(record.get("p_corrected"))
     shown = UNKNOWN if cell.value is None else f"{'+' if cell.value >= 0 else ''}{cell.show(3)}"
     tested = "" if p is None else ", p < 0.001" if p < 0.001 else f", p {p:.3f}"
     of = f"{record['system']} - {record['than']}, {record['metric'].replace('_', ' ')}"
-    return f"{of}, same prompts: {shown}{tested}, {record['verdict']}."
+    return f"{of}, {record.get('on', 'same prompts')}: {shown}{tested}, {record['verdict']}."
 
 
-def _reward_line(record: Mapping[str, Any]) -> str:
+def reward_line(record: Mapping[str, Any]) -> str:
     by_reason = {n.partition("/")[2].replace("_", " "): v for n, v in record["metrics"].items() if "/" in n}
     reasons = ", ".join(f"{name} {value:.2f}" for name, value in by_reason.items())
     accuracy = f"ranks {record['metrics']['accuracy']:.3f} of {record['pairs']} held-out pairs rightly"
@@ -232,6 +236,7 @@ def cell_of(content: Any) -> Cell:
         _finite(content.get("high")),
         None if count is None else int(count),
         int(missing or 0),
+        content.get("seeds"),
     )
 
 
@@ -297,7 +302,7 @@ def result_grids(rows: Sequence[Row], reference: str = "({})") -> list[list[list
     return [*grids, [["metric", *map(label, across)], *second]] if others else grids
 
 
-def _text_lines(grid: list[list[str]], width: int) -> str:
+def text_grid(grid: list[list[str]], width: int) -> str:
     """In as many blocks as the columns need."""
     widths = [max(len(line[column]) for line in grid) for column in range(len(grid[0]))]
     blocks = []
@@ -308,7 +313,7 @@ def _text_lines(grid: list[list[str]], width: int) -> str:
     return "\n\n".join(blocks)
 
 
-def _markdown_lines(grid: list[list[str]]) -> str:
+def markdown_grid(grid: list[list[str]]) -> str:
     header, *body = [[cell.replace("\\", "\\\\").replace("|", "\\|") for cell in line] for line in grid]
     rule = ["---", *("---:" for _ in header[1:])]
     return "\n".join(f"| {' | '.join(line)} |" for line in (header, rule, *body))

@@ -1,0 +1,269 @@
+"""The command `compare`: systems of any runs in one table and on one page, from the records of the runs alone."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from selfsame.arguments import check_writable, make_parser
+from selfsame.run.directory import dotted, write_json
+from selfsame.run.systems import Recipes, System, read_recipes
+
+DESCRIPTION = (
+    "Two or more systems in one table: RUN is a run directory, or RUN:SYSTEM for one of its systems (default: the last stage"
+    " that was evaluated: ppo, dpo, sft or base). Each is compared with the first, in pairs on the prompts that both"
+    " answered, from the records of the runs: nothing is sampled again."
+)
+NEEDED = {"base": (), "sft": ("sft",), "ppo": ("sft", "reward", "ppo"), "dpo": ("sft", "dpo")}
+"""The stages that a system needs."""
+_SAME_FOR_ALL = ("gold", "recitation", "other_reply")  # references that no system takes part in
+_MOST_DIALOGUES = 8
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Does what the command's help says.
+
+    Raises:
+        SelfsameError: a run, record or option that cannot be used.
+    """
+    options = options_parser().parse_args(arguments)
+    for file in (options.json, options.html):
+        check_writable(file)
+    from selfsame.report.comparison import markdown_comparison, text_comparison, write_comparison
+    from selfsame.report.tables import update_readme
+
+    comparison = compare(options.runs, options.group)
+    if options.json:  # files first: whoever reads the table may close the pipe
+        write_json(Path(options.json), comparison)
+    if options.html:
+        write_comparison(Path(options.html), comparison)
+    if options.readme:
+        update_readme(Path(options.readme), options.marker, markdown_comparison(comparison))
+    print(text_comparison(comparison) + (f"\n\npage: {options.html}" if options.html else ""))
+
+
+def options_parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    parser = make_parser("compare", DESCRIPTION)
+    parser.add_argument("runs", nargs="*", metavar="RUN[:SYSTEM]", help="run directory and which of its systems")
+    parser.add_argument(
+        "--group", action="append", default=[], metavar="NAME=RUN[:SYSTEM],RUN[:SYSTEM],...",
+        help="runs of one recipe that differ in their seed: one row, their mean with the lowest and the highest (again for"
+        " another recipe; they stand after the runs)",
+    )  # fmt: skip
+    parser.add_argument("--json", metavar="FILE", help="write everything to this file")
+    parser.add_argument("--html", metavar="FILE", help="write a page with the dialogues side by side")
+    parser.add_argument(
+        "--readme", metavar="FILE", help="put the tables between the markers `<!-- results:NAME -->` of this file"
+    )
+    parser.add_argument("--marker", default="compare", metavar="NAME", help="which markers (default: compare)")
+    return parser
+
+
+def compare(runs: Sequence[str], groups: Sequence[str] = ()) -> dict[str, Any]:
+    """All that is known of these systems.
+
+    Args:
+        runs: `RUN` or `RUN:SYSTEM` each.
+        groups: `NAME=RUN[:SYSTEM],...` each.
+
+    Returns:
+        `{systems: {name: {runs, evaluation, cost}}, paired, comparisons, preference, reward, settings, notes, dialogues,
+        selfplay}`; evaluations of a group hold means with the lowest and highest run and `seeds`, how many those are.
+
+    Raises:
+        SelfsameError: what cannot be read, fewer than two systems, one named twice.
+    """
+    recipes = read_recipes(runs, groups)
+    systems = {system.name: system for members in recipes.values() for system in members}
+    _share_references([system.evaluation for system in systems.values()])
+    comparison = {
+        "systems": {
+            name: {
+                "runs": [f"{system.path}:{system.system}" for system in members],
+                "evaluation": _pooled([system.evaluation for system in members]),
+                "cost": _mean_cost(members),
+            }
+            for name, members in recipes.items()
+        },
+        **_differences(recipes),
+        "reward": {name: s.reward for name, s in systems.items() if s.reward and "reward" in NEEDED.get(s.system, ())},
+        "settings": _differing({name: system.config for name, system in systems.items()}),
+        "dialogues": side_by_side({name: system.evaluation["replies"] for name, system in systems.items()}),
+        "selfplay": {name: s.evaluation["selfplay"]["samples"][:1] for name, s in systems.items()
+                     if s.evaluation["selfplay"]},
+    }  # fmt: skip
+    return comparison | {"notes": [*_pair_notes(comparison), *_notes(recipes, systems)]}
+
+
+# --- one row each -------------------------------------------------------------------------------------------------------
+
+
+def _share_references(evaluations: Sequence[dict[str, Any]]) -> None:
+    """A reference that has the same value everywhere gets one interval: those drawn with another seed would be told apart."""
+    known: dict[Any, dict[str, Any]] = {}
+    talks = [content["selfplay"] for content in evaluations if content["selfplay"]]
+    for kind, contents in enumerate((evaluations, talks)):
+        for content in contents:
+            for row in set(_SAME_FOR_ALL) & set(content["references"]):
+                for name, e in content["references"][row].items():
+                    key = (kind, row, name, e["value"], e["count"], e["missing"])
+                    content["references"][row][name] = known.setdefault(key, e)
+
+
+def _pooled(evaluations: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Evaluations of several seeds as one, with means; without replies and dialogues."""
+    first = evaluations[0]
+    content = {name: first[name] for name in ("settings", "judge") if first.get(name) is not None}
+    content |= {"items": sum(e["items"] or 0 for e in evaluations)}
+    content |= {"metrics": _means([e["metrics"] for e in evaluations], references=False)}
+    rows = [name for name in first["references"] if all(name in e["references"] for e in evaluations)]
+    content["references"] = {name: _means([e["references"][name] for e in evaluations]) for name in rows}
+    if all(e.get("selfplay") for e in evaluations):
+        content["selfplay"] = _pooled([e["selfplay"] for e in evaluations])
+    return content
+
+
+def _means(runs: Sequence[dict[str, dict[str, Any]]], references: bool = True) -> dict[str, dict[str, Any]]:
+    """The metrics that all runs have; references that are the same everywhere keep their interval."""
+    found = {}
+    for name in [name for name in runs[0] if all(name in metrics for metrics in runs)]:
+        estimates = [metrics[name] for metrics in runs]
+        values = [e["value"] for e in estimates if e["value"] is not None]
+        if len(runs) == 1 or (references and all(e == estimates[0] for e in estimates)):
+            found[name] = estimates[0]
+        elif len(values) < len(runs):
+            found[name] = {"value": None, "seeds": len(runs)}
+        else:
+            found[name] = {"value": sum(values) / len(values), "low": min(values), "high": max(values)}
+            counts = {key: sum(e[key] or 0 for e in estimates) for key in ("count", "missing")}
+            found[name] |= counts | {"seeds": len(runs)}
+    return found
+
+
+def _mean_cost(systems: Sequence[System]) -> dict[str, Any]:
+    """Seconds of the stages that the system needs, means over the runs, None where one is not known; peak memory in bytes
+    of the whole run, the highest of them."""
+    stages = NEEDED.get(systems[0].system)
+    seconds = {stage: _mean([s.cost["seconds"].get(stage) for s in systems]) for stage in stages or ()}
+    known = [value for value in seconds.values() if value is not None]
+    peaks = {
+        name: [s.cost[name] for s in systems if s.cost[name]] for name in ("peak_memory_bytes", "peak_gpu_memory_bytes")
+    }
+    total = sum(known) if stages is not None and len(known) == len(seconds) else None
+    return {"seconds": seconds, "total_seconds": total} | {
+        name: max(found, default=None) for name, found in peaks.items()
+    }
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+# --- in pairs -----------------------------------------------------------------------------------------------------------
+
+
+def _differences(recipes: Recipes) -> dict[str, Any]:
+    """Each recipe against the first; p-values are corrected for all of these differences together."""
+    from selfsame.eval.compare import with_verdicts
+    from selfsame.eval.recipes import compare_recipes
+    from selfsame.eval.statistics import Bootstrap
+
+    (than, first), *others = recipes.items()
+    paired, found = [], []
+    for name, systems in others:
+        result = compare_recipes([s.evaluation for s in systems], [s.evaluation for s in first], Bootstrap())
+        alike = result["prompts"] == result["most"]
+        on = "same prompts" if alike else f"{result['prompts']} shared prompts of {result['most']}"
+        whose = {"system": name, "than": than}
+        paired.append(whose | {key: result[key] for key in ("prompts", "most", "left_out")})
+        found += [whose | {"on": on + _of_seeds(record)} | record for record in result["differences"]]
+    counts = ("system", "than", "wins", "ties", "losses", "missing")
+    preference = [{key: r[key] for key in counts} for r in found if r["metric"] == "consistency"]
+    return {"paired": paired, "comparisons": with_verdicts(found, Bootstrap()), "preference": preference}
+
+
+def _of_seeds(record: Mapping[str, Any]) -> str:
+    return f", any two seeds {record['lowest']:+.3f} to {record['highest']:+.3f}" if "lowest" in record else ""
+
+
+def side_by_side(
+    replies: Mapping[str, Sequence[Mapping[str, Any]]], most: int = _MOST_DIALOGUES
+) -> list[dict[str, Any]]:
+    """Replies of all systems to some prompts that all of them answered: one prompt of a dialogue, spread over the dialogues;
+    before all others those where one system is consistent and another one is not.
+
+    Returns:
+        `{dialogue, persona, history, gold, differ, replies: {name: {reply, scores, trait_words}}}` each.
+    """
+    from selfsame.data.keywords import shared_words
+    from selfsame.eval.recipes import on_shared_prompts
+
+    found: dict[bool, dict[str, Any]] = {True: {}, False: {}}
+    for rows in zip(*on_shared_prompts(list(replies.values())), strict=True):
+        differ = len({row["scores"].get("consistency") for row in rows} - {None}) > 1
+        found[differ].setdefault(rows[0]["dialogue"], rows)
+    chosen = _spread(list(found[True].values()), most)
+    others = [rows for dialogue, rows in found[False].items() if dialogue not in found[True]]
+    chosen += _spread(others, most - len(chosen))
+    return [
+        {key: rows[0][key] for key in ("dialogue", "persona", "history", "gold")}
+        | {"differ": rows[0]["dialogue"] in found[True]}
+        | {"replies": {name: {"reply": row["reply"], "scores": row["scores"],
+                              "trait_words": shared_words(row["persona"], row["reply"])}
+                       for name, row in zip(replies, rows, strict=True)}}
+        for rows in chosen
+    ]  # fmt: skip
+
+
+def _spread(items: list[Any], most: int) -> list[Any]:
+    if len(items) <= most:
+        return items
+    return [items[index * len(items) // most] for index in range(most)]
+
+
+# --- what to know when reading it ---------------------------------------------------------------------------------------
+
+
+def _pair_notes(comparison: Mapping[str, Any]) -> Iterable[str]:
+    """Where pairs could not be compared."""
+    for pair in comparison["paired"]:
+        both = f"{pair['system']} and {pair['than']}"
+        if not pair["prompts"]:
+            yield f"{both} have no prompt in common: no paired differences, and the rows of the table are of other prompts."
+        for why in dict.fromkeys(pair["left_out"].values()):
+            names = ", ".join(name for name, reason in pair["left_out"].items() if reason == why)
+            yield f"{both}, {names}: not compared, {why}; the rows of the table do not compare there either."
+
+
+def _notes(recipes: Recipes, systems: Mapping[str, System]) -> Iterable[str]:
+    """What else is not the same."""
+    for name, members in recipes.items():
+        if len(members) > 1:
+            differing = _differing({str(index): system.config for index, system in enumerate(members)})
+            if others := [key for key in differing if key != "seed"]:
+                yield f"The runs of {name} differ in more than their seed: {', '.join(others)}."
+            if "seed" not in differing:
+                yield f"The runs of {name} have the same seed: their spread is not that of seeds."
+    for key, values in _differing({name: system.evaluation["settings"] for name, system in systems.items()}).items():
+        if key != "seed" and None not in values.values():
+            yield f"Evaluated differently, {key}: {', '.join(f'{name} {value}' for name, value in values.items())}."
+    machines = [system.machine for system in systems.values()]
+    if any(machine != machines[0] for machine in machines):
+        yield "The runs were made on different machines: their times do not compare."
+
+
+def _differing(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Dotted key -> name -> value, for what is not the same everywhere; None where it is not set. Where a run was written to
+    and how many rows it computes at a time change no result."""
+    flat = {name: dotted(config) for name, config in configs.items()}
+    keys = dict.fromkeys(key for values in flat.values() for key in values)
+    found = {key: {name: values.get(key) for name, values in flat.items()} for key in keys}
+    free = ("run.", "model.device", "sampling.batch_size")
+    return {
+        key: values for key, values in found.items()
+        if not key.startswith(free) and any(value != next(iter(values.values())) for value in values.values())
+    }  # fmt: skip

@@ -1,0 +1,145 @@
+"""Recipes on the same prompts, each one run or several that differ in their seed: what was measured alike, and paired
+differences.
+
+Where a recipe has several runs, a prompt's score is the mean over them, and the interval says what other seeds *and* other
+dialogues could have given. Every run answered every prompt, so the variance of the difference is that of two-way clusters
+(Cameron, Gelbach and Miller 2011): one part from how the dialogues differ, and one from how the runs do. Their common part
+is not taken off, which makes the interval rather too wide than too narrow (as in Owen's pigeonhole bootstrap, 2007). Two to
+five seeds are too few to resample; the interval is Student's with the degrees of freedom of Welch and Satterthwaite
+(1946), so few seeds make it wide. A single run beside a recipe is taken to vary with its seed as much as that recipe does
+(Crawford and Howell 1998)."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from selfsame.eval.compare import compare_scores, scores_of
+from selfsame.eval.statistics import Bootstrap, Estimate
+
+Record = Mapping[str, Any]
+"""What `evaluate_system` returned for one run."""
+Reply = Mapping[str, Any]
+_JUDGED = ("consistency", "contradiction")
+_ALIKE = 0.01  # between machines, a judge may flip one gold reply of a hundred
+
+
+def on_shared_prompts(runs: Sequence[Sequence[Reply]]) -> list[list[Reply]]:
+    """The replies of each run to the prompts that all of them answered, in the order of the first run. Prompts are the same
+    where dialogue, persona and history are."""
+    by_prompt = [_by_prompt(replies) for replies in runs]
+    shared = [prompt for prompt in by_prompt[0] if all(prompt in found for found in by_prompt)]
+    return [[found[prompt] for prompt in shared] for found in by_prompt]
+
+
+def not_comparable(records: Sequence[Record]) -> dict[str, str]:
+    """Score -> why these evaluations did not measure it alike: it is missing from one of them, the judge is another, or the
+    gold replies to the same prompts got another value."""
+    found = {}
+    scores = [set(r["replies"][0]["scores"]) if r["replies"] else set() for r in records]
+    golds = [(r.get("references") or {}).get("gold") or {} for r in records]
+    same = {frozenset(_by_prompt(r["replies"])) for r in records}
+    for name in dict.fromkeys(name for r in records for reply in r["replies"][:1] for name in reply["scores"]):
+        values = [gold[name]["value"] for gold in golds if (gold.get(name) or {}).get("value") is not None]
+        if any(name not in there for there in scores):
+            found[name] = "not measured in all of them"
+        elif name in _JUDGED and any(r.get("judge") != records[0].get("judge") for r in records):
+            found[name] = "told by different judges"
+        elif len(same) == 1 and values and max(values) - min(values) > _ALIKE:
+            found[name] = "measured by other rules: the same gold replies got another value"
+    return found
+
+
+def compare_recipes(ours: Sequence[Record], theirs: Sequence[Record], bootstrap: Bootstrap) -> dict[str, Any]:
+    """Differences `ours - theirs` of every score that was measured alike, on the prompts that all runs answered.
+
+    Returns:
+        `{prompts, most, left_out, differences}`: shared prompts, prompts of the run that has most, score -> why it is not
+        compared, and a record for each score: `{metric, value, low, high, count, missing, p, wins, ties, losses}`, the
+        last three in prompts. With several runs also `runs` (of either), `lowest` and `highest` (the difference of any two
+        of them). p: McNemar's exact test for two single runs (None where scores are no yes or no), else Student's.
+    """
+    records = [*ours, *theirs]
+    rows = on_shared_prompts([record["replies"] for record in records])
+    left_out = not_comparable(records)
+    names = [name for name in (rows[0][0]["scores"] if rows[0] else ()) if name not in left_out]
+    one, other = rows[: len(ours)], rows[len(ours) :]
+    return {
+        "prompts": len(rows[0]),
+        "most": max(len(record["replies"]) for record in records),
+        "left_out": left_out,
+        "differences": [{"metric": name} | _difference(one, other, name, bootstrap) for name in names],
+    }
+
+
+def _by_prompt(replies: Sequence[Reply]) -> dict[Any, Reply]:
+    times: Counter[Any] = Counter()
+    found = {}
+    for row in replies:
+        prompt = (row["dialogue"], tuple(row["persona"]), tuple(row["history"]))
+        found[prompt, times[prompt]] = row  # the same prompt twice is two prompts
+        times[prompt] += 1
+    return found
+
+
+def _difference(
+    ours: Sequence[Sequence[Reply]], theirs: Sequence[Sequence[Reply]], metric: str, bootstrap: Bootstrap
+) -> dict[str, Any]:
+    one_SP, other_SP = (np.array([scores_of(rows, metric) for rows in runs]) for runs in (ours, theirs))
+    by_prompt_P = one_SP.mean(0) - other_SP.mean(0)
+    count = {"wins": by_prompt_P > 0, "ties": by_prompt_P == 0, "losses": by_prompt_P < 0}
+    counts = {name: int(there.sum()) for name, there in count.items()}
+    if len(ours) == len(theirs) == 1:
+        return compare_scores(ours[0], theirs[0], metric, bootstrap) | counts
+    known_P = ~np.isnan(by_prompt_P)
+    dialogues = [row["dialogue"] for row, known in zip(ours[0], known_P, strict=True) if known]
+    missing = len(known_P) - len(dialogues)
+    if not dialogues:
+        return Estimate(math.nan, math.nan, math.nan, 0, missing).to_dict() | counts | {"p": None}
+    one_S, other_S = one_SP[:, known_P].mean(1), other_SP[:, known_P].mean(1)
+    found, p = two_way(by_prompt_P[known_P], dialogues, one_S, other_S, bootstrap.confidence)
+    runs = {"runs": [len(ours), len(theirs)]}
+    span = {"lowest": float(one_S.min() - other_S.max()), "highest": float(one_S.max() - other_S.min())}
+    return found.to_dict() | {"missing": missing, "p": p} | counts | runs | span
+
+
+def two_way(
+    by_prompt_P: np.ndarray, dialogues: Sequence[str], one_S: np.ndarray, other_S: np.ndarray, confidence: float = 0.95
+) -> tuple[Estimate, float]:
+    """(mean difference with an interval over seeds and dialogues, Student's two-sided p; NaN for a single dialogue).
+
+    Args:
+        by_prompt_P: differences, prompt by prompt, of the means over the runs.
+        dialogues: which prompts belong together.
+        one_S: mean of each run of one side.
+        other_S: of the other; at least one of the two has several runs.
+        confidence: how often the interval is to hold the truth.
+    """
+    value, groups = float(by_prompt_P.mean()), list(dict.fromkeys(dialogues))
+    sums_G = np.zeros(len(groups))
+    np.add.at(sums_G, [groups.index(name) for name in dialogues], by_prompt_P - value)
+    if len(groups) < 2:
+        return Estimate(value, math.nan, math.nan, len(by_prompt_P)), math.nan
+    of_dialogues = len(groups) / (len(groups) - 1) * float((sums_G**2).sum()) / len(by_prompt_P) ** 2
+    parts = [(of_dialogues, len(groups) - 1), *_of_seeds(one_S, other_S)]
+    variance = sum(part for part, _ in parts)
+    if not variance:
+        return Estimate(value, value, value, len(by_prompt_P)), float(value == 0)
+    freedom = variance**2 / sum(part**2 / df for part, df in parts)
+    width = float(stats.t.ppf(0.5 + confidence / 2, freedom)) * math.sqrt(variance)
+    p = 2 * float(stats.t.sf(abs(value) / math.sqrt(variance), freedom))
+    return Estimate(value, value - width, value + width, len(by_prompt_P)), p
+
+
+def _of_seeds(one_S: np.ndarray, other_S: np.ndarray) -> list[tuple[float, int]]:
+    """(variance of a mean over seeds, degrees of freedom); a single run has the variance of the other side."""
+    several = [runs for runs in (one_S, other_S) if len(runs) > 1]
+    if len(several) == 1:
+        spread = float(several[0].var(ddof=1))
+        return [(spread / len(one_S) + spread / len(other_S), len(several[0]) - 1)]
+    return [(float(runs.var(ddof=1)) / len(runs), len(runs) - 1) for runs in several]

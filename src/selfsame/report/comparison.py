@@ -1,0 +1,177 @@
+"""What `selfsame compare` found, as text, Markdown and one page that needs no network."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from selfsame.report.page import duration, missing_values, number, render, safe_plots, size, turns_of
+from selfsame.report.plots import Plot, difference_plot
+from selfsame.report.tables import (
+    cell_of,
+    comparison_line,
+    interval_level,
+    judge_line,
+    markdown_grid,
+    markdown_table,
+    result_grids,
+    reward_line,
+    rows_of,
+    selfplay_rows,
+    selfplay_title,
+    text_grid,
+    text_results,
+)
+from selfsame.run.directory import write_text
+
+_WIDTH = 110
+_WORD = re.compile(r"([^\W_]+)")
+_COST = "Time of the stages that each system needs, and peak memory of its whole run."
+_TURNS = 4
+"""The last turns of a prompt; those before are folded."""
+
+
+def text_comparison(comparison: Mapping[str, Any]) -> str:
+    """For a terminal."""
+    lines = [*difference_lines(comparison), *other_lines(comparison)]
+    cost = text_grid(cost_grid(comparison), _WIDTH)
+    return "\n\n".join([text_results(_evaluations(comparison)), _COST, cost, "\n".join(lines)])
+
+
+def markdown_comparison(comparison: Mapping[str, Any]) -> str:
+    """For a README."""
+    evaluations = _evaluations(comparison)
+    talking = selfplay_rows(evaluations)
+    more = [selfplay_title(talking), markdown_table(talking)] if talking else []
+    lines = "\n".join(f"- {line}" for line in [*difference_lines(comparison), *other_lines(comparison)])
+    tables = [markdown_table(rows_of(evaluations)), *more, _COST, markdown_grid(cost_grid(comparison))]
+    return "\n\n".join([*tables, lines, f"{brackets(comparison)} In *italics*: references."])
+
+
+def write_comparison(path: Path, comparison: Mapping[str, Any]) -> None:
+    """Write the page to `path`. Raises RunError where it cannot be written."""
+    evaluations = _evaluations(comparison)
+    rows, talking = rows_of(evaluations), selfplay_rows(evaluations)
+    content = {
+        "name": ", ".join(evaluations),
+        "systems": comparison["systems"],
+        "grids": result_grids(rows),
+        "brackets": brackets(comparison),
+        "selfplay_grids": result_grids(talking) if talking else [],
+        "selfplay_title": selfplay_title(talking),
+        "difference_plots": safe_plots(_plots(comparison)),
+        "differences": difference_lines(comparison),
+        "others": other_lines(comparison),
+        "cost_title": _COST,
+        "cost": cost_grid(comparison),
+        "dialogues": [_dialogue(found) for found in comparison["dialogues"]],
+        "talks": [_talk(name, sample) for name, samples in comparison["selfplay"].items() for sample in samples],
+        "settings": _settings_grid(comparison),
+        "missing": [*missing_values(rows), *missing_values(talking, "self-play ")],
+    }
+    write_text(path, render("comparison.html.j2", content))
+
+
+def difference_lines(comparison: Mapping[str, Any]) -> list[str]:
+    """Paired differences with their verdicts, and who wins how many prompts; below, how it was tested."""
+    records = comparison["comparisons"]
+    lines = [*map(comparison_line, records), *map(_preference_line, comparison["preference"])]
+    tested = sum(cell_of(record["p"]).value is not None for record in records)
+    seeds = any("runs" in record for record in records)
+    test = "McNemar's exact test; with groups Student's, over seeds and dialogues" if seeds else "McNemar's exact test"
+    note = (
+        f"p: {test}; corrected for all {tested} tests here (Holm). Yes/no scores are higher or lower only where the interval"
+        " excludes 0 and p is small too; intervals are not corrected."
+    )
+    return [*lines, *([note] if tested else [])]
+
+
+def other_lines(comparison: Mapping[str, Any]) -> list[str]:
+    """What is not the same, reward models, judges."""
+    judges = [content["judge"] for content in _evaluations(comparison).values() if "judge" in content]
+    rewards = [f"{name}: {reward_line(record)}" for name, record in comparison["reward"].items()]
+    return [*comparison["notes"], *rewards, *dict.fromkeys(map(judge_line, judges))]
+
+
+def brackets(comparison: Mapping[str, Any]) -> str:
+    """What stands in brackets, and on how many prompts the first table rests."""
+    evaluations = _evaluations(comparison)
+    counts = ", ".join(f"{name} {content['items']}" for name, content in evaluations.items())
+    seeds = any(len(system["runs"]) > 1 for system in comparison["systems"].values())
+    more = " of a group the lowest and the highest seed in place of it;" if seeds else ""
+    return f"In brackets: {interval_level(evaluations)} confidence interval;{more} prompts behind the first table: {counts}."
+
+
+def cost_grid(comparison: Mapping[str, Any]) -> list[list[str]]:
+    """Header, and a line for each system: seconds by stage, bytes."""
+    costs = {name: system["cost"] for name, system in comparison["systems"].items()}
+    stages = list(dict.fromkeys(stage for cost in costs.values() for stage in cost["seconds"]))
+    gpu = any(cost["peak_gpu_memory_bytes"] for cost in costs.values())
+    grid = [["system", *stages, "all of them", "peak memory", *(["peak memory of a GPU"] if gpu else [])]]
+    for name, cost in costs.items():
+        times = [duration(cost["seconds"][stage]) if stage in cost["seconds"] else "" for stage in stages]
+        memory = [size(cost["peak_memory_bytes"]), *([size(cost["peak_gpu_memory_bytes"])] if gpu else [])]
+        grid.append([name, *times, duration(cost["total_seconds"]), *memory])
+    return grid
+
+
+def _evaluations(comparison: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: system["evaluation"] for name, system in comparison["systems"].items()}
+
+
+def _preference_line(record: Mapping[str, Any]) -> str:
+    missing = f", {record['missing']} missing" if record["missing"] else ""
+    counts = f"wins {record['wins']}, ties {record['ties']}, losses {record['losses']}{missing}"
+    return f"{record['system']} against {record['than']}, consistency prompt by prompt: {counts}."
+
+
+def _plots(comparison: Mapping[str, Any]) -> list[Plot]:
+    plots = []
+    for pair in comparison["paired"]:
+        cells = {r["metric"]: cell_of(r) for r in comparison["comparisons"]
+                 if r["system"] == pair["system"]}  # fmt: skip
+        if any(cell.value is not None for cell in cells.values()):
+            plots.append(difference_plot(f"{pair['system']} less {pair['than']}", cells))
+    return plots
+
+
+def _dialogue(found: Mapping[str, Any]) -> dict[str, Any]:
+    turns = turns_of(found["history"])
+    replies = [
+        {"system": name, "parts": _marked(reply["reply"], reply["trait_words"]), "badges": _badges(reply["scores"])}
+        for name, reply in found["replies"].items()
+    ]
+    shown = {"earlier": turns[:-_TURNS], "turns": turns[-_TURNS:], "replies": replies}
+    return shown | {name: found[name] for name in ("persona", "gold", "differ")}
+
+
+def _marked(text: str, words: Sequence[str]) -> list[tuple[str, bool]]:
+    """The text in parts, and whether each is a word of a trait."""
+    known = {word.split("'")[0] for word in words}
+    return [(part, part.lower() in known) for part in _WORD.split(text) if part]
+
+
+def _badges(scores: Mapping[str, float | None]) -> list[tuple[str, str]]:
+    """(what a score says of a reply, `good` or `bad`)."""
+    said = [
+        ("consistency", 1, "consistent", "good"),
+        ("consistency", 0, "not consistent", "bad"),
+        ("expression", 1, "draws on a trait", "good"),
+        ("expression", 0, "draws on no trait", "bad"),
+        ("contradiction", 1, "contradiction", "bad"),
+        ("recitation", 1, "recitation", "bad"),
+    ]
+    return [(text, kind) for name, value, text, kind in said if scores.get(name) == value]
+
+
+def _talk(name: str, sample: Mapping[str, Any]) -> dict[str, Any]:
+    people = {"persona": sample["persona"], "partner": sample["partner_persona"]}
+    return people | {"system": name, "turns": turns_of([*sample["turns"], ""])}
+
+
+def _settings_grid(comparison: Mapping[str, Any]) -> list[list[str]]:
+    found = comparison["settings"]
+    names = list(next(iter(found.values()), ()))
+    return [["setting", *names], *([key, *(number(values.get(n)) for n in names)] for key, values in found.items())]
