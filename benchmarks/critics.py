@@ -25,6 +25,7 @@ from selfsame.config import load_config
 from selfsame.data.generator import PreferenceGenerator
 from selfsame.data.loader import DatasetLoader
 from selfsame.model.roles import Roles, load_roles
+from selfsame.pipeline import HELD_OUT
 from selfsame.report.tables import update_readme
 from selfsame.rollout.collect import collect_rollout
 from selfsame.run.directory import RunDirectory, read_json, write_json
@@ -90,7 +91,7 @@ def _run(options: argparse.Namespace) -> None:
             raise SystemExit(f"{options.run} holds no finished stage {stage}")
         roles.load(role, checkpoint / role)
     prompts = PreferenceGenerator(data.train, config.pairs, config.seed).extract_prompts(course.steps * course.prompts)
-    held_out = PreferenceGenerator(data.validation, config.pairs, config.seed + 1).extract_prompts(course.held_out)
+    held_out = PreferenceGenerator(data.validation, config.pairs, HELD_OUT).extract_prompts(course.held_out)
     for seed in options.seeds:
         for critic in options.critics:
             key = f"{critic}/{seed}"

@@ -39,6 +39,9 @@ _STAGES = ("sft", "reward", "ppo", "dpo")
 FREE = ("run", "model.device", "sampling.batch_size", *(f"training.{stage}.token_budget" for stage in _STAGES))
 """Settings that may change when a run is resumed: where it runs and how much memory it takes."""
 
+HELD_OUT = 1
+"""Draws the held-out pairs and prompts: not the run's seed, so that runs with different seeds meet the same prompts."""
+
 
 def run_directory(config: Config, name: str) -> Path:
     """Where the run goes: the one given, or `runs/<name>-<hash of the configuration>`, so that the same command resumes."""
@@ -89,7 +92,7 @@ class _Pipeline:
                 self.roles = load_roles(config.model, config.seed)
             self._set_aside_what_does_not_fit()
             self.train_pairs = PreferenceGenerator(self.data.train, config.pairs, config.seed)
-            self.held_out = PreferenceGenerator(self.people, config.pairs, config.seed + 1)
+            self.held_out = PreferenceGenerator(self.people, config.pairs, HELD_OUT)
             self.pairs = self._make_pairs() if {"reward", "dpo"} & set(config.run.stages) else ([], [])
             for stage in config.run.stages:
                 with self._timed(stage):
@@ -139,7 +142,7 @@ class _Pipeline:
         config = self.config
         which = "all" if config.evaluation.people == "all" else "choose"
         people = half(self.data.validation, which)
-        items = PreferenceGenerator(people, config.pairs, config.seed + 2).create_test_sets(
+        items = PreferenceGenerator(people, config.pairs, HELD_OUT + 1).create_test_sets(
             config.evaluation.watch_size, 0
         )
         if not items.consistency:
@@ -318,5 +321,5 @@ def evaluate_model(name: str, data_path: str | None, system: str | None, seed: i
     people = half(data.validation, config.evaluation.people)
     if not people:
         raise DataError(f"{settings.path} leaves no held-out persona to evaluate on: add dialogues of more people")
-    generator = PreferenceGenerator(people, config.pairs, config.seed + 1)  # the same as in the run itself
+    generator = PreferenceGenerator(people, config.pairs, HELD_OUT)
     return evaluate_system(bot.roles, bot.role, people, generator, config.evaluation, config.sampling, seed, bot.name)

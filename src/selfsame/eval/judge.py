@@ -74,14 +74,25 @@ class AdapterJudge:
 
     def _ask(self, pairs: Sequence[Pair]) -> np.ndarray:
         new = [pair for pair in dict.fromkeys(pairs) if all(map(words, pair))]
-        found_N3 = _surer(self.model.probabilities(new).numpy(), RuleJudge().probabilities(new)) if new else []
+        found_N3 = _surer(self._both_ways(new), RuleJudge().probabilities(new)) if new else []
         known, nothing = dict(zip(new, found_N3, strict=True)), np.full(len(LABELS), np.nan)
         return np.array([known.get(pair, nothing) for pair in pairs]).reshape(-1, len(LABELS))
 
+    def _both_ways(self, pairs: Sequence[Pair]) -> np.ndarray:
+        """(N, 3): who contradicts is contradicted, so a contradiction is as likely as both orders of a pair say on average."""
+        found_N3 = self.model.probabilities(pairs).numpy()
+        turned_N3 = self.model.probabilities([(hypothesis, premise) for premise, hypothesis in pairs]).numpy()
+        return _with_contradiction(found_N3, (found_N3[:, 0] + turned_N3[:, 0]) / 2)
+
 
 def _surer(found_N3: np.ndarray, rules_N3: np.ndarray) -> np.ndarray:
-    """With the rules' probability of a contradiction where it is higher; the other two share the rest as they did."""
-    contradiction_N = np.where(rules_N3.argmax(1) == 0, np.maximum(found_N3[:, 0], rules_N3[:, 0]), found_N3[:, 0])
+    """With the rules' probability of a contradiction where they find one and are surer."""
+    rules_N = np.where(rules_N3.argmax(1) == 0, rules_N3[:, 0], 0.0)
+    return _with_contradiction(found_N3, np.maximum(found_N3[:, 0], rules_N))
+
+
+def _with_contradiction(found_N3: np.ndarray, contradiction_N: np.ndarray) -> np.ndarray:
+    """With another probability of a contradiction; the other two share the rest as they did."""
     rest_N2 = found_N3[:, 1:] / found_N3[:, 1:].sum(1, keepdims=True) * (1 - contradiction_N)[:, None]
     return np.concatenate([contradiction_N[:, None], rest_N2], axis=1)
 

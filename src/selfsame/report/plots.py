@@ -29,6 +29,8 @@ _GROUPS: tuple[tuple[str, str, str], ...] = (
     ("Loss", "loss", r"(train_|valid(ation)?_|eval_)?loss"),
     ("Ranking accuracy", "share of pairs", r".*accuracy.*"),
     ("Reward", "reward", r"(.*_)?(reward|score)(_mean|_raw|_shaped)?"),
+    ("Held-out people", "share of replies", r"watch_(consistency|expression|contradiction|recitation)"),
+    ("Faults of the sampled replies", "share of replies", r"missed|contradiction|recitation|repetition"),
     ("KL to the SFT model", "nats", r"kl|kl_(mean|reference|ref|sft|per_token|per_reply)|(mean|reference|ref)_kl"),
     ("KL coefficient", "coefficient", r"kl_coef.*"),
     ("Entropy", "nats per token", r".*entropy.*"),
