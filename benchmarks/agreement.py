@@ -238,6 +238,7 @@ def _fitted(sets: Mapping[str, Sequence[RatedReply]], scores: Scores) -> list[Fi
 
 COLUMNS = ("engagement", "ranker", OWN_SET, HELD_OUT, OTHER_SETS)
 PERSONA = (
+    *JUDGED,
     "keywords",
     "expression",
     "persona evidence",

@@ -17,6 +17,9 @@ import torch
 from safetensors.torch import load_file
 
 from selfsame.cli import main
+from selfsame.config import load_config
+from selfsame.data.faults import FAULTS
+from selfsame.data.loader import DatasetLoader, half, persona_key
 from selfsame.errors import ConfigError
 from selfsame.pipeline import finished, load_chatbot
 from selfsame.run.directory import RunDirectory, read_jsonl
@@ -37,7 +40,9 @@ def arguments(directory: Path) -> list[str]:
         --pairs.count 24 --pairs.validation-count 12 --sampling.max-new-tokens 8
         --evaluation.consistency-size 8 --evaluation.engagement-size 8 --evaluation.perplexity-size 4
         --evaluation.resamples 100 --evaluation.selfplay-size 3 --evaluation.selfplay-turns 4
-        --evaluation.judge rules""".split()
+        --evaluation.judge rules --evaluation.people report --evaluation.watch-size 4 --evaluation.best-of 2
+        --data.validation-share 0.5 --training.reward.missed-samples 2 --training.ppo.eval-every 2 --training.ppo.turns 2
+        --training.ppo.missed-penalty 1 --training.ppo.self-repetition-penalty 1""".split()
 
 
 @pytest.fixture(scope="module")
@@ -89,19 +94,34 @@ def test_killed_again_and_again_it_ends_the_same(whole, tmp_path):
 def test_a_run_holds_what_the_design_says(whole):
     for name in ("config.yaml", "environment.json", "metrics.jsonl", "samples.jsonl", "cost.json", "report.html"):
         assert (whole / name).stat().st_size > 0, name
-    assert sorted(p.name for p in (whole / "eval").glob("*.json")) == ["base.json", "dpo.json", "ppo.json", "sft.json"]
-    for name in ("base", "sft", "ppo", "dpo"):
+    systems = ("base", "best_of", "dpo", "ppo", "sft")
+    assert sorted(p.name for p in (whole / "eval").glob("*.json")) == [f"{name}.json" for name in systems]
+    for name in systems:
         record = json.loads((whole / "eval" / f"{name}.json").read_text())
         assert set(record["references"]) == {"gold", "no_persona", "recitation", "random_persona", "other_reply"}
         assert record["metrics"]["consistency"]["count"] == record["items"] == 8
-        assert record["selfplay"]["items"] == len(record["selfplay"]["samples"]) == 3
+        if name != "best_of":
+            assert record["selfplay"]["items"] == len(record["selfplay"]["samples"]) == 3
     logged = [r for r in read_jsonl(whole / "metrics.jsonl")[0] if r["stage"] == "ppo"]
     wanted = "kl kl_coef reward advantage clip_fraction explained_variance reply_length skipped_steps entropy"
     assert all(name in row for row in logged for name in wanted.split())
+    assert all(0 <= row[fault] <= 1 for row in logged for fault in FAULTS)
+    assert [row["step"] for row in logged if "watch_consistency" in row] == [2, 4, 6]
     assert {r["stage"] for r in read_jsonl(whole / "samples.jsonl")[0]} == set(STAGES)
     seconds = json.loads((whole / "cost.json").read_text())["seconds"]
     assert all(seconds[name] > 0 for name in ("data", "base", *STAGES, "evaluate"))
     assert list(whole.rglob("*.pt")) == list(whole.rglob("*.bin")) == list(whole.rglob("*.pkl")) == []
+
+
+def test_the_half_that_is_reported_is_not_the_half_that_is_watched(whole):
+    config = load_config(whole / "config.yaml")
+    held_out = DatasetLoader(config.data).load().validation
+    reported = {
+        persona_key(clean_persona(row["persona"]))
+        for row in json.loads((whole / "eval/sft.json").read_text())["replies"]
+    }
+    halves = [{persona_key(e.persona) for e in half(held_out, which)} for which in ("choose", "report")]
+    assert reported <= halves[1] and not halves[0] & halves[1] and halves[0]
 
 
 def test_the_same_command_again_changes_no_weights_and_no_numbers(whole):
