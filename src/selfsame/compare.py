@@ -16,10 +16,17 @@ DESCRIPTION = (
     " that was evaluated: ppo, dpo, sft or base). Each is compared with the first, in pairs on the prompts that both"
     " answered, from the records of the runs: nothing is sampled again."
 )
-NEEDED = {"base": (), "sft": ("sft",), "ppo": ("sft", "reward", "ppo"), "dpo": ("sft", "dpo")}
+NEEDED = {
+    "base": (),
+    "sft": ("sft",),
+    "ppo": ("sft", "reward", "ppo"),
+    "dpo": ("sft", "dpo"),
+    "best_of": ("sft", "reward"),
+}
 """The stages that a system needs."""
 _SAME_FOR_ALL = ("gold", "recitation", "other_reply")  # references that no system takes part in
 _MOST_DIALOGUES = 8
+_OTHERWISE = ("seed", "best_of", "evaluation.best_of", "evaluation.watch_size")  # said elsewhere, or change no row
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -249,7 +256,7 @@ def _notes(recipes: Recipes, systems: Mapping[str, System]) -> Iterable[str]:
             if "seed" not in differing:
                 yield f"The runs of {name} have the same seed: their spread is not that of seeds."
     for key, values in _differing({name: system.evaluation["settings"] for name, system in systems.items()}).items():
-        if key != "seed" and None not in values.values():
+        if key not in _OTHERWISE and None not in values.values():
             yield f"Evaluated differently, {key}: {', '.join(f'{name} {value}' for name, value in values.items())}."
     machines = [system.machine for system in systems.values()]
     if any(machine != machines[0] for machine in machines):

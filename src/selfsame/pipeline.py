@@ -114,6 +114,8 @@ class _Pipeline:
         ).train()
 
     def _reward(self) -> None:
+        if finished(self.directory, "reward") and (self.directory.path / "reward.json").exists():
+            return self._need("reward")  # it would sample its pairs again
         config, trainer = self.config, self._reward_trainer()
         trainer.train()
         if parallel.is_main() and trainer.validation and not (self.directory.path / "reward.json").exists():
@@ -130,8 +132,9 @@ class _Pipeline:
         PPOTrainer(
             self.roles,
             prompts=[item.prompt for item in items],
-            called=[item.traits for item in items],
+            called=[self.train_pairs.matcher.drawn(item.prompt.persona, item.reply) for item in items],
             partners=[item.partner_persona for item in items],
+            matcher=self.train_pairs.matcher,
             settings=config.training.ppo,
             seed=config.seed,
             record=self._record("ppo"),
@@ -166,10 +169,6 @@ class _Pipeline:
     def _evaluate(self) -> None:
         """Evaluates the base and every stage that is finished, each once for a state of its weights."""
         config = self.config
-        if not self.people:
-            raise DataError(
-                f"{config.data.path} leaves no held-out persona to evaluate on: add dialogues of more people"
-            )
         for system, role in ROLE_OF.items():
             self._evaluate_one(system, role)
         if config.evaluation.best_of > 1 and finished(self.directory, "reward"):
@@ -241,7 +240,13 @@ class _Pipeline:
         if count:
             say(f"left out, persona or all replies too long for model.max_length: {count} sides", parallel.is_main())
         self.data = replace(data, **kept)
-        self.people = half(self.data.validation, self.config.evaluation.people)
+        which = self.config.evaluation.people
+        self.people = half(self.data.validation, which)
+        if not self.people and "evaluate" in self.config.run.stages:
+            raise DataError(
+                f"{self.config.data.path} leaves no held-out persona to evaluate on (evaluation.people {which}): add dialogues"
+                " of more people"
+            )
 
     def _fits(self, side: Example) -> bool:
         processor = self.roles.processor
@@ -271,6 +276,7 @@ class _Pipeline:
             seed=config.seed,
             record=self._record("reward"),
             max_new_tokens=config.training.ppo.max_new_tokens,
+            matcher=self.train_pairs.matcher,
         )
 
     def _need(self, *stages: str) -> None:
@@ -318,7 +324,7 @@ def evaluate_model(name: str, data_path: str | None, system: str | None, seed: i
     )
     seed = config.seed if seed is None else seed
     data = DatasetLoader(settings).load()
-    people = half(data.validation, config.evaluation.people)
+    people = half(data.validation, config.evaluation.people if data_path is None else "all")
     if not people:
         raise DataError(f"{settings.path} leaves no held-out persona to evaluate on: add dialogues of more people")
     generator = PreferenceGenerator(people, config.pairs, HELD_OUT)

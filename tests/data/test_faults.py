@@ -22,7 +22,8 @@ PERSONA = ("I have two dogs.", "I teach chemistry at a school.", "I am married."
         ("I have two dogs.", None, set()),
         ("I have two dogs and I teach chemistry at a school.", None, {"recitation"}),
         ("I have two dogs and I teach chemistry at a school.", (0, 1), set()),
-        ("I don't have two dogs.", (0,), {"contradiction"}),
+        ("I have three dogs.", (0,), {"contradiction"}),
+        ("I don't have two dogs.", (0,), set()),  # rules alone are too often wrong about negations
         ("I am single.", (2,), {"contradiction", "missed"}),
         ("Are you single?", (), set()),
         ("I like tea a lot, really.", (), {"repetition"}),
@@ -38,9 +39,9 @@ def test_faults(reply, called, faults):
 
 
 def test_a_reply_is_held_against_own_turns_too():
-    prompt = Prompt((), ("Any pets?", "I have a cat.", "Really?"))
-    assert find_faults(TraitMatcher(), prompt, "I do not have a cat.")["contradiction"]
-    assert not find_faults(TraitMatcher(), Prompt((), ("I have a cat.",)), "I do not have a cat.")[
+    prompt = Prompt((), ("Any pets?", "I have two cats.", "Really?"))
+    assert find_faults(TraitMatcher(), prompt, "I have three cats.")["contradiction"]
+    assert not find_faults(TraitMatcher(), Prompt((), ("I have two cats.",)), "I have three cats.")[
         "contradiction"
     ]  # the partner's
 

@@ -41,6 +41,10 @@ def test_each_side_sees_the_dialogue_from_its_own_side(tiny_models, monkeypatch)
         ("Hello!", "policy 1", "sft 3", "policy 3", "sft 5"),
     ]
     assert {p.persona for p in made} == {start.persona}
+    asked.clear()
+    opened = converse(engine, [Prompt(start.persona, ("",))], [("I sing.",)], 2)
+    assert [history for _, _, history in asked] == [("",), ("policy 1",)]  # the own side opened the dialogue
+    assert [p.history for p in opened] == [("",), ("", "policy 1", "sft 1")]
     long = converse(engine, [start], [("word " * 4000,)], 2)
     assert len(long) == 2 and asked[-1][1] == ()  # a persona that does not fit
 

@@ -24,7 +24,7 @@ ALIKE = 0.8
 """Two turns are nearly the same word for word from this share of words on, 2 M / (a + b) of M in the same order."""
 LONGEST_TURN = 200
 """Words of a turn that are looked at for that."""
-_RULES = RuleJudge()
+_RULES = RuleJudge(negation=False)
 
 
 def find_faults(

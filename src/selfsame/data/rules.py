@@ -61,6 +61,8 @@ class RuleJudge:
     second where it holds its words. It sees words, not meanings: most of what contradicts it calls neutral.
 
     Args:
+        negation: whether a sentence and its negation contradict. Of what people say in long replies many a sentence is negated
+            that has nothing to do with what they share with a trait.
         sure: probability of the label that a rule gives; the other two share the rest.
         threshold: as every judge has it: the label that a rule gives counts.
         share: of a sentence's content words, by rarity, that have to occur in the other for both to be about the same.
@@ -71,6 +73,7 @@ class RuleJudge:
     threshold: float = 0.5
     matcher: TraitMatcher = field(default_factory=TraitMatcher)
     name: str = "rules"
+    negation: bool = True
 
     def probabilities(self, pairs: Sequence[Pair]) -> np.ndarray:
         """(N, 3) in the order of `LABELS`; NaN where a side has no word."""
@@ -88,7 +91,7 @@ class RuleJudge:
         if _HYPOTHETICAL & (set(one) ^ set(other)):
             return NEUTRAL
         first, second = set(content_stems(" ".join(one))), set(content_stems(" ".join(other)))
-        odd = negated(one) != negated(other)
+        odd = self.negation and negated(one) != negated(other)
         if self._clash(premise, hypothesis, one, other, first, second):
             return NEUTRAL if odd else CONTRADICTION
         if self._about(first, second) >= self.share:

@@ -93,7 +93,9 @@ def _surer(found_N3: np.ndarray, rules_N3: np.ndarray) -> np.ndarray:
 
 def _with_contradiction(found_N3: np.ndarray, contradiction_N: np.ndarray) -> np.ndarray:
     """With another probability of a contradiction; the other two share the rest as they did."""
-    rest_N2 = found_N3[:, 1:] / found_N3[:, 1:].sum(1, keepdims=True) * (1 - contradiction_N)[:, None]
+    rest_N2 = (
+        found_N3[:, 1:] / np.maximum(found_N3[:, 1:].sum(1, keepdims=True), 1e-30) * (1 - contradiction_N)[:, None]
+    )
     return np.concatenate([contradiction_N[:, None], rest_N2], axis=1)
 
 

@@ -34,8 +34,8 @@ class PersonaWatch:
     seed: int = 0
 
     def __call__(self, roles: Roles) -> dict[str, float]:
-        """`watch_*`: shares of consistent replies and so on, the reward of the same replies (without penalties),
-        distinct-2, words a reply."""
+        """`watch_*`: shares of consistent replies and so on, the reward of the same replies (without penalties, and as if each
+        had ended), distinct-2, words a reply."""
         prompts = [item.prompt for item in self.items]
         replies = Speaker(roles, "policy", self.sampling, self.seed)(prompts)
         scores = self.evaluator.evaluate_each(

@@ -190,7 +190,8 @@ class _Planner:
         sampling = self.sampling(decoding, s.max_new_tokens) * prompts / min(batch, prompts)
         passes = 2 + (s.critic in ("adapter", "policy"))  # reward, reference, value
         policy = self._reading(groups) / (2 if s.critic == "adapter" else 1)
-        seconds = s.steps * (sampling + passes * policy + s.epochs * self._learning(groups))
+        talking = 2 * (s.turns - 1) * sampling / s.samples_per_prompt
+        seconds = s.steps * (sampling + talking + passes * policy + s.epochs * self._learning(groups))
         trained = ("policy",) if s.critic == "none" else ("policy", "value")
         return self._made(made, groups, self._adapters(*trained), decoding.peak, s.steps, seconds)
 
@@ -198,11 +199,13 @@ class _Planner:
         """Every process does all of it."""
         s, sampling = self.config.evaluation, self.config.sampling
         stages = set(self.config.run.stages)
-        systems = 1 + len({"sft", "ppo", "dpo"} & stages) + (s.best_of if s.best_of > 1 and "reward" in stages else 0)
+        best_of = s.best_of if s.best_of > 1 and "reward" in stages else 0
+        systems = 1 + len({"sft", "ppo", "dpo"} & stages) + (best_of > 0)
         length = sampling.max_new_tokens
         decoding = self.probe.decoding(None, sampling.batch_size, 1, length)
         ranking = self.probe.ranking()
         seconds = self.sampling(decoding, length) * (2 * s.consistency_size + s.engagement_size) / sampling.batch_size
+        best = max(0, best_of - 1) * seconds
         if s.selfplay_size:  # turn by turn, all dialogues together
             together = min(s.selfplay_size, sampling.batch_size)
             talking = self.sampling(self.probe.decoding(None, together, 1, length), length)
@@ -218,7 +221,7 @@ class _Planner:
             logits=ranking.vocabulary,
             cache=decoding.peak,
             steps=systems,
-            seconds=systems * seconds,
+            seconds=systems * seconds + best,
         )
 
     def _made(self, made: Any, groups: Groups, adapters: float, cache: float, steps: int, seconds: float) -> StagePlan:

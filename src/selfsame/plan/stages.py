@@ -123,7 +123,7 @@ class Probe:
     def _reward(self, settings: Any) -> Any:
         plain: Any = settings.model_copy(update={"sampled_share": 0.0, "missed_share": 0.0, "token_budget": 2**30})
         with META:
-            trainer = RewardTrainer(self.roles, pairs=[None], settings=plain)  # pyright: ignore
+            trainer = RewardTrainer(self.roles, pairs=[None], settings=plain, matcher=TraitMatcher())  # pyright: ignore
         return trainer, lambda rows: next(iter(trainer.minibatches(rows, 0)))
 
     def _dpo(self, settings: Any) -> Any:

@@ -200,7 +200,9 @@ def comparison_line(record: Mapping[str, Any]) -> str:
 
 def reward_line(record: Mapping[str, Any]) -> str:
     by_reason = {n.partition("/")[2].replace("_", " "): v for n, v in record["metrics"].items() if "/" in n}
-    reasons = ", ".join(f"{name} {value:.2f}" for name, value in by_reason.items())
+    reasons = ", ".join(
+        f"{name} {UNKNOWN if value is None else format(value, '.2f')}" for name, value in by_reason.items()
+    )
     accuracy = f"ranks {record['metrics']['accuracy']:.3f} of {record['pairs']} held-out pairs rightly"
     return f"Reward model: {accuracy} ({reasons})."
 

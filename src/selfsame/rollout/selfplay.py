@@ -53,14 +53,17 @@ def converse(
     for turn in range(turns - 1):
         last = [dialogue[-1] for dialogue in dialogues]
         replies = say(0, last, turn)
-        seen = [
-            Prompt(partner, ("", *prompt.history, reply))
-            for partner, prompt, reply in zip(partners, last, replies, strict=True)
-        ]
+        seen = [_turned(*row) for row in zip(partners, last, replies, strict=True)]
         answers = say(1, seen, turn)
         for dialogue, prompt, reply, answer in zip(dialogues, last, replies, answers, strict=True):
             dialogue.append(prompt.followed_by(reply, answer))
     return [prompt for dialogue in dialogues for prompt in dialogue]
+
+
+def _turned(partner: Persona, prompt: Prompt, reply: str) -> Prompt:
+    """What the partner is to answer; who did not open the dialogue sees an empty turn first."""
+    said = (*prompt.history, reply)
+    return Prompt(partner, ("", *said) if said[0] else said[1:])
 
 
 def _fits(engine: RolloutEngine, persona: Persona, reserve: int) -> bool:

@@ -19,15 +19,20 @@ class Penalties:
 
     Args:
         settings: the price of each fault.
-        prompts: all prompts of the training data; they also say how rare words are.
+        prompts: all prompts of the training data.
         called: the traits that each calls for, as indices; None, as a whole or for a prompt: not known.
+        matcher: says which traits a reply draws on; None: one that knows the prompts.
     """
 
     def __init__(
-        self, settings: PPOSettings, prompts: Sequence[Prompt], called: Sequence[Sequence[int] | None] | None = None
+        self,
+        settings: PPOSettings,
+        prompts: Sequence[Prompt],
+        called: Sequence[Sequence[int] | None] | None = None,
+        matcher: TraitMatcher | None = None,
     ) -> None:
         self.called = dict(zip(prompts, called or [None] * len(prompts), strict=True))
-        self.matcher = TraitMatcher(text for p in prompts for text in (*p.persona, *p.history))
+        self.matcher = matcher or TraitMatcher(text for p in prompts for text in (*p.persona, *p.history))
         self.price = {
             "missed": settings.missed_penalty,
             "contradiction": settings.contradiction_penalty,

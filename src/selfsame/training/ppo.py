@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from selfsame.data.keywords import TraitMatcher
 from selfsame.errors import DataError, RunError
 from selfsame.model import parallel
 from selfsame.model.branches import Branches, hidden_states, logprobs_of, micro_batches, source_states
@@ -79,6 +80,7 @@ class PPOTrainer:
         prompts: what the policy answers while training.
         called: the traits that each prompt calls for, as indices; None, as a whole or for a prompt: not known.
         partners: the persona of whom the policy talks with from each prompt, where `settings.turns` is more than one.
+        matcher: says which traits a reply draws on (see `Penalties`).
         watch: gives numbers of the roles as they are, for the record; nothing is learned from them.
         settings: see `PPOSettings`.
         seed: of prompts, samples and minibatches.
@@ -94,6 +96,7 @@ class PPOTrainer:
         prompts: Sequence[Prompt],
         called: Sequence[Sequence[int] | None] | None = None,
         partners: Sequence[Persona] | None = None,
+        matcher: TraitMatcher | None = None,
         settings: PPOSettings = PPOSettings(),
         seed: int = 0,
         record: Record | None = None,
@@ -107,7 +110,7 @@ class PPOTrainer:
                 raise RunError(f"PPO needs the role {role!r}: train the stage {role} first")
         self.prompts, self.settings, self.seed, self.record = prompts, settings, seed, record
         self.steps, self.eval_every, self.watch = settings.steps, settings.eval_every if watch else None, watch
-        self.penalties = Penalties(settings, prompts, called)
+        self.penalties = Penalties(settings, prompts, called, matcher)
         self.partners = dict(zip(prompts, partners or [()] * len(prompts), strict=True))
         self.roles.add("policy", like="sft")
         self._add_critic(settings.critic)

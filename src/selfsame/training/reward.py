@@ -61,6 +61,7 @@ class RewardTrainer:
         seed: of the data order.
         record: where checkpoints and metrics go; None: nowhere.
         max_new_tokens: longest reply that is sampled, as a rejected one and to normalise on; PPO's.
+        matcher: says which traits a reply draws on; None: one that knows the pairs.
     """
 
     name, trained = "reward", ("reward",)
@@ -76,11 +77,14 @@ class RewardTrainer:
         seed: int = 0,
         record: Record | None = None,
         max_new_tokens: int = 32,
+        matcher: TraitMatcher | None = None,
     ) -> None:
         if not pairs:
             raise DataError("there is no preference pair to train on")
         self.roles, self.eval_every = as_roles(model, tokenizer), settings.eval_every
         self.settings, self.seed, self.record = settings, seed, record
+        texts = (text for pair in (pairs if matcher is None else ()) for text in (*pair.prompt.persona, pair.chosen))
+        self.matcher = matcher or TraitMatcher(texts)
         self.max_new_tokens = min(max_new_tokens, self.roles.processor.max_length // 2)
         self.pairs, self.validation = (
             [*part, *self._sampled_pairs(part, stream), *self._missed_pairs(part, stream + 2)]
@@ -140,7 +144,7 @@ class RewardTrainer:
     def finish(self) -> None:
         """Normalises the reward to mean 0 and standard deviation 1 on replies that the `sft` role samples."""
         count = min(self.settings.normalise_samples, len(self.pairs))
-        prompts, groups = self._sample([pair.prompt for pair in self.pairs[:count]], range(count), 0)
+        prompts, groups = self._sample([pair.prompt for pair in self.pairs[:count]], range(count), 0, show=False)
         scores = self.reward_model.score_ids(prompts, [[reply.ids for reply in group] for group in groups])
         head: Any = self.roles.heads["reward"]
         head.normalise(torch.tensor([s for group in scores for s in group]))
@@ -195,25 +199,24 @@ class RewardTrainer:
         s = self.settings
         if not s.missed_share or "sft" not in self.roles.names:
             return []
-        matcher = TraitMatcher(t for p in pairs for t in (*p.prompt.persona, p.chosen))
-        called = {p.prompt: matcher.drawn(p.prompt.persona, p.chosen) for p in pairs}
+        called = {p.prompt: self.matcher.drawn(p.prompt.persona, p.chosen) for p in pairs}
         prompts = [prompt for prompt, traits in called.items() if traits]
         mine, n = parallel.share(range(len(prompts))), s.missed_samples
         _, groups = self._sample([prompts[i] for i in mine], [i * n + k for i in mine for k in range(n)], stream)
         texts = parallel.gather([[self._text(reply) for reply in group] for group in groups])
-        found = [missed_pairs(p, group, called[p], matcher) for p, group in zip(prompts, texts, strict=True)]
+        found = [missed_pairs(p, group, called[p], self.matcher) for p, group in zip(prompts, texts, strict=True)]
         turn_about = itertools.chain.from_iterable(itertools.zip_longest(*found))  # the first pair of each prompt first
         return [pair for pair in turn_about if pair][: round(s.missed_share * len(pairs))]
 
     def _sample(
-        self, prompts: Sequence[Prompt], numbers: Sequence[int], stream: int
+        self, prompts: Sequence[Prompt], numbers: Sequence[int], stream: int, show: bool = True
     ) -> tuple[list[list[int]], list[list[Reply]]]:
         """Token ids of the prompts, and replies of the `sft` role (or the base) to each: as many as there are `numbers` for a
         prompt, which pick the random numbers."""
         role, length = "sft" if "sft" in self.roles.names else None, self.max_new_tokens
         encoded = [self.roles.processor.encode_prompt(prompt, length) for prompt in prompts]
         n, groups = len(numbers) // max(1, len(prompts)), []
-        with Progress(len(numbers), "reward: samples", enabled=parallel.is_main()) as progress:
+        with Progress(len(numbers), "reward: samples", enabled=show and parallel.is_main()) as progress:
             for at in range(0, len(prompts), AT_ONCE):
                 some = slice(at, at + AT_ONCE)
                 numbers_NR = uniforms(self.seed, stream, numbers[at * n : (at + AT_ONCE) * n], length)
