@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from selfsame.config import Config
+from selfsame.data.keywords import TraitMatcher
 from selfsame.data.processor import EncodedDialogue
 from selfsame.model.branches import branch, micro_batches, reply_logprobs
 from selfsame.model.roles import LoraRoles
