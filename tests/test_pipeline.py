@@ -21,7 +21,7 @@ from selfsame.config import load_config
 from selfsame.data.faults import FAULTS
 from selfsame.data.loader import DatasetLoader, half, persona_key
 from selfsame.errors import ConfigError
-from selfsame.pipeline import finished, load_chatbot
+from selfsame.pipeline import _Pipeline, finished, load_chatbot
 from selfsame.run.directory import RunDirectory, read_jsonl
 from selfsame.serve.chat import Conversation
 from selfsame.training import loop
@@ -122,6 +122,19 @@ def test_the_half_that_is_reported_is_not_the_half_that_is_watched(whole):
     }
     halves = [{persona_key(e.persona) for e in half(held_out, which)} for which in ("choose", "report")]
     assert reported <= halves[1] and not halves[0] & halves[1] and halves[0]
+    pipeline = object.__new__(_Pipeline)
+    pipeline.config, pipeline.data = config, DatasetLoader(config.data).load()
+    watch = pipeline._watch()
+    assert watch is not None and {persona_key(item.prompt.persona) for item in watch.items} <= halves[0]
+
+
+def test_runs_with_other_seeds_meet_the_same_prompts(whole, tmp_path):
+    command = " ".join(arguments(tmp_path / "other")).replace("sft reward ppo dpo evaluate", "evaluate").split()
+    assert main([*command, "--seed", "7"]) == 0
+    rows = [json.loads((d / "eval/base.json").read_text())["replies"] for d in (whole, tmp_path / "other")]
+    prompts = [[(row["dialogue"], row["persona"], row["history"]) for row in side] for side in rows]
+    assert prompts[0] == prompts[1] and prompts[0]
+    assert [row["reply"] for row in rows[0]] != [row["reply"] for row in rows[1]]
 
 
 def test_the_same_command_again_changes_no_weights_and_no_numbers(whole):

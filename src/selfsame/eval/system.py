@@ -86,9 +86,7 @@ def evaluate_system(
         **_diversity(bootstrap, talk, talk_replies),
         "hits_at_1": _hits(roles, role, examples, talk, bootstrap),
     }
-    references = _persona_references(persona, calls, replies, without, seed)
-    references["gold"] |= _gold_talk(bootstrap, talk)
-    references["other_reply"] = _other_talk(bootstrap, talk, seed)
+    references = _references(persona, calls, replies, without, talk, seed)
     result = {
         "system": system,
         "items": len(calls),
@@ -132,6 +130,20 @@ def _shares(
     bootstrap: Bootstrap, scores: Mapping[str, Sequence[float]], items: Sequence[TestItem]
 ) -> dict[str, Estimate]:
     return {name: bootstrap.share(values, _dialogues(items)) for name, values in scores.items()}
+
+
+def _references(
+    evaluator: PersonaEvaluator,
+    calls: Sequence[TestItem],
+    replies: Sequence[str],
+    without: Sequence[str],
+    talk: Sequence[TestItem],
+    seed: int,
+) -> dict[str, dict[str, Estimate]]:
+    """What the metrics are to be read beside, by row."""
+    found = _persona_references(evaluator, calls, replies, without, seed)
+    found["gold"] |= _gold_talk(evaluator.bootstrap, talk)
+    return found | {"other_reply": _other_talk(evaluator.bootstrap, talk, seed)}
 
 
 def _persona_references(
