@@ -28,9 +28,9 @@ from selfsame.model.roles import Roles, load_roles
 from selfsame.pipeline import HELD_OUT
 from selfsame.report.tables import update_readme
 from selfsame.rollout.collect import collect_rollout
+from selfsame.run.checkpoint import finished
 from selfsame.run.directory import RunDirectory, read_json, write_json
 from selfsame.run.environment import describe_environment
-from selfsame.serve.chatbot import finished
 from selfsame.training.loop import Optimiser, deterministic, update
 from selfsame.training.ppo import PPOTrainer
 from selfsame.types import Prompt

@@ -21,8 +21,9 @@ from selfsame.config import load_config
 from selfsame.data.faults import FAULTS
 from selfsame.data.loader import DatasetLoader, half, persona_key
 from selfsame.errors import ConfigError
-from selfsame.pipeline import _Pipeline, finished, load_chatbot
-from selfsame.run.directory import RunDirectory, read_jsonl
+from selfsame.pipeline import _Pipeline, load_chatbot
+from selfsame.run.checkpoint import finished
+from selfsame.run.directory import RunDirectory, read_json, read_jsonl
 from selfsame.serve.chat import Conversation
 from selfsame.training import loop
 from selfsame.types import clean_persona
@@ -204,6 +205,35 @@ def test_a_run_does_not_go_on_with_other_dialogues(whole, tmp_path, capsys):
     data.write_text("\n".join(rows[40:80]))
     assert main([*arguments(directory), *command]) == 2
     assert "holds a run on other dialogues" in capsys.readouterr().err
+
+
+def test_a_run_starts_from_another_one(whole, tmp_path, capsys):
+    """A variant of PPO shares all that comes before it: weights, curves, costs and evaluations."""
+    directory = tmp_path / "variant"
+    start = ["--run.start-from", str(whole), "--training.ppo.learning-rate", "0.01"]
+    assert main([*arguments(directory), *start, "--run.stages", "ppo", "evaluate"]) == 0
+    run, source = RunDirectory.open(directory), RunDirectory.open(whole)
+    for stage, role in (("sft", "sft"), ("reward", "reward"), ("ppo", "policy")):
+        one, other = (load_file(finished(r, stage) / role / "adapter_model.safetensors") for r in (run, source))
+        assert all(torch.equal(one[name], other[name]) for name in other) == (stage != "ppo")
+    for name in ("reward", "eval/base", "eval/sft", "eval/best_of"):
+        assert (directory / f"{name}.json").read_bytes() == (whole / f"{name}.json").read_bytes()
+    assert read_json(run.eval_path("ppo"))["replies"] != read_json(source.eval_path("ppo"))["replies"]
+    rows = [[r for r in read_jsonl(r.metrics_path)[0] if r["stage"] in ("sft", "reward")] for r in (run, source)]
+    assert rows[0] == rows[1] and len(rows[0]) == 8 + 6
+    seconds = [read_json(r.cost_path)["seconds"] for r in (run, source)]
+    assert all(seconds[0][stage] == seconds[1][stage] for stage in ("sft", "reward"))
+    assert "from " in (said := capsys.readouterr().err) and ": sft, reward" in said
+
+    # Stages that would come out otherwise are trained if they may be, and else the run stops.
+    other = ["--training.reward.learning-rate", "0.001"]
+    assert main([*arguments(tmp_path / "stops"), *start, *other, "--run.stages", "ppo"]) == 2
+    assert "training.reward.learning_rate: there 0.0005, here 0.001" in capsys.readouterr().err
+    assert main([*arguments(tmp_path / "trains"), *start, *other, "--run.stages", "reward"]) == 0
+    assert finished(RunDirectory.open(tmp_path / "trains"), "reward") is not None
+    assert ": sft\n" in capsys.readouterr().err
+    assert main([*arguments(tmp_path / "nothing"), *start, "--seed", "1"]) == 2
+    assert "has nothing that this run could start from" in capsys.readouterr().err
 
 
 def test_full_tuning_stopped_again_and_again_it_ends_the_same(tiny_models, tmp_path, monkeypatch):

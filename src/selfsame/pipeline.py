@@ -23,11 +23,12 @@ from selfsame.eval.watch import PersonaWatch
 from selfsame.model import parallel
 from selfsame.model.roles import load_roles
 from selfsame.report.page import write_report
-from selfsame.run.checkpoint import CheckpointManager
+from selfsame.run.checkpoint import CheckpointManager, finished
 from selfsame.run.directory import RunDirectory, read_json, write_json
+from selfsame.run.inherit import inherit
 from selfsame.run.logger import RunLogger, say
 from selfsame.run.metrics import MetricsTracker
-from selfsame.serve.chatbot import ROLE_OF, finished, load_chatbot
+from selfsame.serve.chatbot import ROLE_OF, load_chatbot
 from selfsame.training.dpo import DPOTrainer
 from selfsame.training.loop import Record
 from selfsame.training.ppo import PPOTrainer
@@ -58,7 +59,9 @@ def run(config: Config, name: str = "run") -> RunDirectory:
     parallel.start()
     path = run_directory(config, name)
     if parallel.is_main():
-        RunDirectory.create(path, config.model_dump(mode="json"), FREE)
+        made = RunDirectory.create(path, config.model_dump(mode="json"), FREE)
+        if config.run.start_from is not None:
+            inherit(made, config.run.start_from, config.model_dump(mode="json"), config.run.stages)
     parallel.barrier()
     directory = RunDirectory.open(path)
     if not parallel.is_main():

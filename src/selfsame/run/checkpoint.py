@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from selfsame.errors import ConfigError, RunError
-from selfsame.run.directory import sync_folder, writing
+from selfsame.run.directory import RunDirectory, sync_folder, writing
 
 MARKER = "complete.json"
 STATE = "state.json"
@@ -135,6 +135,19 @@ class CheckpointManager:
     def _remove(self, pattern: str) -> None:
         for path in self.folder.glob(pattern):
             shutil.rmtree(path, ignore_errors=True)
+
+
+def finished(directory: RunDirectory, stage: str) -> Path | None:
+    """The last checkpoint of a stage that is done, else None.
+
+    Raises:
+        RunError: its files are not those that were written.
+    """
+    manager = CheckpointManager(directory.checkpoints(stage))
+    if manager.latest() is None:
+        return None
+    checkpoint = manager.load()
+    return checkpoint.path if checkpoint.state["done"] else None
 
 
 def is_complete(path: Path) -> bool:

@@ -20,6 +20,8 @@ class RunSettings(Settings):
     goes on with the same run."""
     stages: tuple[Stage, ...] = Field(default=("sft", "reward", "ppo", "evaluate"), min_length=1)
     """What to do, in this order. A stage that is finished already is not done again."""
+    start_from: str | None = None
+    """Another run's directory: stages before PPO that would come out the same are copied from there, not trained again."""
     save_every: int = Field(default=50, ge=1)
     """Steps between two checkpoints; the last step of a stage is always saved."""
     keep: int = Field(default=2, ge=1)

@@ -13,24 +13,11 @@ from selfsame.errors import ConfigError, RunError
 from selfsame.model.base import context_length, explained, locate_model
 from selfsame.model.roles import HEAD_FILE, Roles, load_roles
 from selfsame.model.settings import ModelSettings
-from selfsame.run.checkpoint import CheckpointManager
+from selfsame.run.checkpoint import finished
 from selfsame.run.directory import RunDirectory, read_json
 
 ROLE_OF = {"base": None, "sft": "sft", "ppo": "policy", "dpo": "policy"}
 """Which role speaks for each evaluated system."""
-
-
-def finished(directory: RunDirectory, stage: str) -> Path | None:
-    """The last checkpoint of a stage that is done, else None.
-
-    Raises:
-        RunError: its files are not those that were written.
-    """
-    manager = CheckpointManager(directory.checkpoints(stage))
-    if manager.latest() is None:
-        return None
-    checkpoint = manager.load()
-    return checkpoint.path if checkpoint.state["done"] else None
 
 
 @dataclass
