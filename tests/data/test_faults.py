@@ -15,7 +15,7 @@ PERSONA = ("I have two dogs.", "I teach chemistry at a school.", "I am married."
     ("reply", "called", "faults"),
     [
         ("I have two dogs.", (0,), set()),
-        ("I have two dogs.", (1,), {"recitation", "missed"}),
+        ("I have two dogs.", (1,), {"recitation"}),  # of another trait than was called for
         ("I sing.", (0, 1), {"missed"}),
         ("I sing.", (), set()),
         ("I sing.", None, set()),

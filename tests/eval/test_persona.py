@@ -85,6 +85,13 @@ def test_consistent_is_drawn_on_not_contradicted_not_recited():
     ]
     found = evaluator.evaluate_each([persona] * 5, replies, [("Any pets?",)] * 5, [(0,)] * 5)
     assert found["expression"] == [1.0, 1.0, 1.0, 0.0, 0.0]
+    assert found["same_trait"] == [1.0, 1.0, 1.0, 0.0, 0.0]
+    other = evaluator.evaluate_each([persona] * 2, replies[:2], None, [(1,), ()])["same_trait"]
+    assert (
+        other[0] == 0
+        and math.isnan(other[1])
+        and math.isnan(evaluator.evaluate_each([persona], ["Hi."])["same_trait"][0])
+    )
     assert found["contradiction"][:4] == [0.0, 1.0, 0.0, 0.0] and found["recitation"][:4] == [0.0, 0.0, 1.0, 0.0]
     assert found["consistency"] == [1.0, 0.0, 0.0, 0.0, 0.0]  # an empty reply is a reply
     total = evaluator.evaluate_consistency([persona] * 5, replies, None, [("Any pets?",)] * 5, [(0,)] * 5)

@@ -1,4 +1,4 @@
-"""What is wrong with a reply, as far as rules can tell: it misses the traits that were called for, recites others, says the
+"""What is wrong with a reply, as far as rules can tell: it draws on no trait where the persona is called for, recites, says the
 same again, or denies what the person is.
 
 The evaluators count the same recitations and repetitions; their judge of contradictions knows more than these rules.
@@ -30,11 +30,11 @@ _RULES = RuleJudge(negation=False)
 def find_faults(
     matcher: TraitMatcher, prompt: Prompt, reply: str, called: Sequence[int] | None = None
 ) -> dict[str, bool]:
-    """Which of `FAULTS` a reply has. `called`: indices of the traits that the prompt calls for: it misses them where it draws
-    on none; None where they are not known, and empty where there are none: then there is nothing to miss."""
+    """Which of `FAULTS` a reply has. `called`: indices of the traits that the prompt calls for: where there are some, a reply
+    that draws on no trait at all has missed the persona; None where they are not known."""
     pairs = claims(prompt.persona, prompt.history, reply)
     return {
-        "missed": bool(called) and set(called).isdisjoint(matcher.drawn(prompt.persona, reply)),
+        "missed": bool(called) and not matcher.drawn(prompt.persona, reply),
         "contradiction": any(_RULES.label(*pair) == CONTRADICTION for pair in pairs),
         "recitation": recites(prompt.persona, reply, called),
         "repetition": stutters(reply) or repeats(prompt.history[1::2], reply),

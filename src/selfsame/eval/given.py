@@ -26,7 +26,7 @@ from selfsame.eval.statistics import Bootstrap, Estimate
 from selfsame.eval.system import others
 from selfsame.types import Persona
 
-ASKED_WHERE_CALLED = ("consistency", "expression", "keywords")
+ASKED_WHERE_CALLED = ("consistency", "expression", "same_trait", "keywords")
 """Scores that are asked only of replies to prompts that call for the persona."""
 Scores = dict[str, list[float]]
 """By metric: the score of each reply."""

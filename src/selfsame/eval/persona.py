@@ -89,10 +89,12 @@ class PersonaEvaluator:
         histories: Sequence[Sequence[str]] | None = None,
         called: Called = None,
     ) -> dict[str, list[float]]:
-        """`consistency`, `expression`, `contradiction`, `recitation` and `keywords` (plain matching) of each reply. A reply is
-        consistent (1) where it draws on the persona, contradicts nothing and recites nothing."""
+        """Of each reply `consistency`, `expression`, `same_trait` (draws on a trait in `called`; NaN without one),
+        `contradiction`, `recitation` and `keywords` (plain matching). A reply is consistent (1) where it draws on the persona,
+        contradicts nothing and recites nothing."""
         found = {
             "expression": self.evaluate_expression(personas, responses),
+            "same_trait": self._same_trait(personas, responses, called),
             "contradiction": self.evaluate_contradiction(personas, responses, histories),
             "recitation": self.evaluate_recitation(personas, responses, called),
             "keywords": self.evaluate_batch_responses(personas, responses),
@@ -118,6 +120,12 @@ class PersonaEvaluator:
         """Mean over dialogues of the share of the persona's traits that some own turn draws on, among the traits with a
         content word. `dialogues`: own turns."""
         return self.bootstrap.share([self.coverage(p, turns) for p, turns in zip(personas, dialogues, strict=True)])
+
+    def _same_trait(self, personas: Sequence[Persona], responses: Sequence[str], called: Called) -> list[float]:
+        found = []
+        for persona, reply, traits in zip(personas, responses, called or [None] * len(responses), strict=True):
+            found.append(float(not set(traits).isdisjoint(self.matcher.drawn(persona, reply))) if traits else math.nan)
+        return found
 
     def coverage(self, persona: Persona, turns: Sequence[str]) -> float:
         """Share of the traits with a content word that some turn draws on; NaN without a trait or a turn."""

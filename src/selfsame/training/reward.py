@@ -193,8 +193,8 @@ class RewardTrainer:
         ]
 
     def _missed_pairs(self, pairs: Sequence[PreferencePair], stream: int) -> list[PreferencePair]:
-        """Pairs of samples of the `sft` role to the prompts that call for the persona: one that draws on a trait which the gold
-        reply draws on, without a fault, and one that draws on none of them or has a fault. At most `missed_share` of the
+        """Pairs of samples of the `sft` role to the prompts that call for the persona: one without a fault, and one that draws
+        on no trait or has another fault. At most `missed_share` of the
         pairs."""
         s = self.settings
         if not s.missed_share or "sft" not in self.roles.names:

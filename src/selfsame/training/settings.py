@@ -62,8 +62,8 @@ class RewardSettings(OptimiserSettings):
     """Pairs added whose rejected reply is a sample of the SFT role, as a share of the other pairs: without them the reward
     never saw the replies that PPO begins with."""
     missed_share: float = Field(default=0.5, ge=0, le=1)
-    """Pairs added of two samples of the SFT role, of which one draws on what the prompt calls for and the other misses it, as a
-    share of the other pairs (fewer where no such two are found)."""
+    """Pairs added of two samples of the SFT role, of which one keeps to a persona that is called for and the other does not,
+    as a share of the other pairs (fewer where no such two are found)."""
     missed_samples: int = Field(default=8, ge=2)
     """Samples to a prompt among which such two are looked for."""
     normalise_samples: int = Field(default=128, ge=2)
@@ -135,7 +135,7 @@ class PPOSettings(OptimiserSettings):
     missing_end_penalty: float = Field(default=1.0, ge=0)
     """Taken off the score of a reply that did not end within `max_new_tokens`."""
     missed_penalty: float = Field(default=0.0, ge=0)
-    """Taken off the score of a reply that draws on none of the traits which the gold reply draws on (where it does on any)."""
+    """Taken off the score of a reply that draws on no trait where the gold reply draws on one."""
     contradiction_penalty: float = Field(default=0.0, ge=0)
     """Taken off the score of a reply that rules find at odds with a trait or an own earlier turn."""
     recitation_penalty: float = Field(default=0.0, ge=0)
