@@ -275,5 +275,8 @@ def test_values_with_equals_signs_dashes_and_spaces():
     }
     assert parse_values(["--run.trackers"]) == parse_values(["--run.trackers="]) == {"run": {"trackers": []}}
     assert parse_values(["--model.lora.targets", "None"]) == {"model": {"lora": {"targets": None}}}
+    assert parse_values(["--training.ppo.critic", "none"]) == {
+        "training": {"ppo": {"critic": "none"}}
+    }  # one of its words
     assert parse_values(["--data.path=--odd"]) == {"data": {"path": "--odd"}}
     assert parse_values(["--seed", "1", "--seed", "2"]) == {"seed": "2"}

@@ -278,7 +278,7 @@ def parse_values(arguments: Sequence[str]) -> dict[str, Any]:
             problems.append(f"{flag} needs a value")
         else:
             texts = [text for text in given if text != ""] if many else given[0]
-            _put(values, name.split("."), None if _is_none(given) else texts)
+            _put(values, name.split("."), None if _is_none(given, types[name]) else texts)
     if problems:
         raise ConfigError("; ".join([*problems, *check("command line", values)]) + "; see --help")
     return values
@@ -292,8 +292,9 @@ def _is_many(annotation: Any) -> bool:
     return any(get_origin(a) is tuple or a is tuple for a in (annotation, *get_args(annotation)))
 
 
-def _is_none(given: Sequence[str]) -> bool:
-    return len(given) == 1 and given[0].lower() == "none"
+def _is_none(given: Sequence[str], annotation: Any) -> bool:
+    """Whether a value is left unset, unless `none` is one of the words that the setting takes."""
+    return len(given) == 1 and given[0].lower() == "none" and "none" not in get_args(annotation)
 
 
 def _put(values: dict[str, Any], path: list[str], value: Any) -> None:

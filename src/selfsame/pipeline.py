@@ -138,6 +138,7 @@ class _Pipeline:
             called=[self.train_pairs.matcher.drawn(item.prompt.persona, item.reply) for item in items],
             partners=[item.partner_persona for item in items],
             matcher=self.train_pairs.matcher,
+            dialogues=self.data.train,
             settings=config.training.ppo,
             seed=config.seed,
             record=self._record("ppo"),

@@ -229,6 +229,16 @@ def test_selfplay_takes_time_in_proportion(tiny_models):
     assert seconds(selfplay_size=12, selfplay_turns=10) < some
 
 
+def test_dialogues_mixed_into_ppo_take_time(tiny_models):
+    def seconds(**ppo: Any) -> float:
+        config = small(tiny_models(), training={"ppo": {"epochs": 2, **ppo}}, run={"stages": ["ppo"]})
+        return plan(config, CPU).stages[0].seconds
+
+    none, some = seconds(sft_batch_size=8), seconds(sft_coef=1, sft_batch_size=8)
+    assert seconds(sft_coef=0.1, sft_batch_size=16) - none == pytest.approx(2 * (some - none))
+    assert none < some < 10 * none
+
+
 def test_more_devices_take_less_time_and_no_less_weight(tiny_models):
     config = small(tiny_models(), run={"stages": ["sft", "ppo"]})
     one, two = (plan(config, replace(CPU, count=count)) for count in (1, 2))

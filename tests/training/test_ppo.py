@@ -126,6 +126,26 @@ def test_without_a_critic_the_kl_penalty_is_a_loss(tiny_models):
         PPOSettings(critic="none", samples_per_prompt=1)
 
 
+def test_dialogues_are_mixed_into_every_step_of_the_policy(tiny_models):
+    """PPO-ptx: the gradient of a step is PPO's and `sft_coef` times that of the SFT loss, on other dialogues each time."""
+    plain, mixed = (ppo_trainer(tiny_models(), sft_coef=c) for c in (0.0, 0.5))
+    one, *_ = plain.minibatches(plain.collect(0), 0)
+    other, later, *_ = mixed.minibatches(mixed.collect(0), 0)
+    added, *rest = other
+    assert len(rest) == len(one) and added.batch.reply_mask_NR.sum() == added.total > 0  # every token weighs the same
+    assert added.batch.ids_BT.tolist() != later[0].batch.ids_BT.tolist()
+    with mixed.roles.use("policy") as model:
+        logprobs, _ = reply_logprobs(model, added.batch)
+    loss, numbers = mixed.loss(added)
+    expected = -(logprobs * added.batch.reply_mask_NR).sum() / added.total
+    assert loss.item() == pytest.approx(0.5 * expected.item()) and numbers == {
+        "sft_loss": pytest.approx(2 * loss.item())
+    }
+    whole, parts = gradient(mixed, other), (gradient(plain, one), gradient(mixed, [added]))
+    assert parts[1].norm() > 0.01 * parts[0].norm()
+    torch.testing.assert_close(whole, parts[0] + parts[1], atol=1e-5 * float(whole.abs().max()), rtol=1e-3)
+
+
 def scramble_head(trainer):
     torch.manual_seed(3)
     torch.nn.init.normal_(trainer.roles.heads["value"].linear.weight, std=0.2)

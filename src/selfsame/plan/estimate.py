@@ -191,7 +191,9 @@ class _Planner:
         passes = 2 + (s.critic in ("adapter", "policy"))  # reward, reference, value
         policy = self._reading(groups) / (2 if s.critic == "adapter" else 1)
         talking = 2 * (s.turns - 1) * sampling / s.samples_per_prompt
-        seconds = s.steps * (sampling + talking + passes * policy + s.epochs * self._learning(groups))
+        dialogues = s.epochs * s.minibatches * s.sft_batch_size * (s.sft_coef > 0) / self.config.training.sft.batch_size
+        mixed = dialogues * self._learning(self.probe.groups("sft", self.config)) if dialogues else 0.0
+        seconds = s.steps * (sampling + talking + passes * policy + s.epochs * self._learning(groups) + mixed)
         trained = ("policy",) if s.critic == "none" else ("policy", "value")
         return self._made(made, groups, self._adapters(*trained), decoding.peak, s.steps, seconds)
 

@@ -135,7 +135,7 @@ class Probe:
         ]
 
     def _ppo(self, settings: Any) -> Any:
-        plain = settings.model_copy(update={"minibatches": 1, "token_budget": 2**30})
+        plain = settings.model_copy(update={"minibatches": 1, "token_budget": 2**30, "sft_coef": 0.0})
         with META:
             trainer = PPOTrainer(self.roles, prompts=[Prompt(())], settings=plain)
         return trainer, lambda rows: next(iter(trainer.minibatches(self._experience(rows, settings.critic), 0)))

@@ -37,8 +37,10 @@ from selfsame.training.advantages import (
 from selfsame.training.loop import MINIBATCH_ORDER, Record, batch_indices, fit
 from selfsame.training.losses import approximate_kl, clip_fraction, policy_loss, value_loss
 from selfsame.training.penalties import Penalties
-from selfsame.training.settings import PPOSettings
-from selfsame.types import Persona, Prompt
+from selfsame.training.settings import PPOSettings, SFTSettings
+from selfsame.training.sft import Part as SFTPart
+from selfsame.training.sft import SFTTrainer
+from selfsame.types import Example, Persona, Prompt
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class PPOTrainer:
         called: the traits that each prompt calls for, as indices; None, as a whole or for a prompt: not known.
         partners: the persona of whom the policy talks with from each prompt, where `settings.turns` is more than one.
         matcher: says which traits a reply draws on (see `Penalties`).
+        dialogues: sides of dialogues that the policy goes on learning, where `settings.sft_coef` is not 0.
         watch: gives numbers of the roles as they are, for the record; nothing is learned from them.
         settings: see `PPOSettings`.
         seed: of prompts, samples and minibatches.
@@ -97,6 +100,7 @@ class PPOTrainer:
         called: Sequence[Sequence[int] | None] | None = None,
         partners: Sequence[Persona] | None = None,
         matcher: TraitMatcher | None = None,
+        dialogues: Sequence[Example] = (),
         settings: PPOSettings = PPOSettings(),
         seed: int = 0,
         record: Record | None = None,
@@ -114,6 +118,7 @@ class PPOTrainer:
         self.partners = dict(zip(prompts, partners or [()] * len(prompts), strict=True))
         self.roles.add("policy", like="sft")
         self._add_critic(settings.critic)
+        self.sft = self._supervised(dialogues) if settings.sft_coef else None
         self.reward_model = RewardModel(self.roles, settings.token_budget)
         self.engine = RolloutEngine(self.roles)
         self.kl = KLController(settings.kl_coef, settings.kl_target, settings.kl_horizon)
@@ -199,21 +204,26 @@ class PPOTrainer:
         kl = float(kl_NR.sum(1).mean())
         return Experience(prompts, rollout, rewards_NR, advantages_NR, returns_NR, kl, self.kl.coef)
 
-    def minibatches(self, batch: Experience, step: int) -> Iterator[list[Part]]:
+    def minibatches(self, batch: Experience, step: int) -> Iterator[list[Part | SFTPart]]:
         """`epochs` passes over the rollout in shuffled minibatches. A prompt and all its replies stay together; the policy's
         parts come first, then the value's, so that only one role's activations are alive at a time."""
         count, s = len(batch.rollout.prompts), self.settings
         for epoch in range(s.epochs):
             order = np.random.default_rng([MINIBATCH_ORDER, self.seed, step, epoch]).permutation(count)
-            for chosen in np.array_split(order, min(s.minibatches, count)):
+            for n, chosen in enumerate(np.array_split(order, min(s.minibatches, count))):
                 prompts = [int(p) for p in chosen]
                 tokens = sum(len(batch.rollout.replies[i].ids) for p in prompts for i in batch.rollout.episodes(p))
-                yield [
-                    part for role in self.passes for part in self._parts(batch, parallel.share(prompts), role, tokens)
-                ]
+                mine = parallel.share(prompts)
+                mixed = self._dialogues((step * s.epochs + epoch) * s.minibatches + n)
+                yield [*mixed, *(part for role in self.passes for part in self._parts(batch, mine, role, tokens))]
 
-    def loss(self, part: Part) -> tuple[Tensor, dict[str, float]]:
-        """The clipped policy loss (less an entropy bonus), the clipped value loss, or both, per reply token."""
+    def loss(self, part: Part | SFTPart) -> tuple[Tensor, dict[str, float]]:
+        """The clipped policy loss (less an entropy bonus), the clipped value loss, or both, per reply token; or the weighted
+        SFT loss of dialogues."""
+        if isinstance(part, SFTPart):
+            assert self.sft is not None
+            loss, statistics = self.sft.loss(part)
+            return self.settings.sft_coef * loss, {"sft_loss": statistics["loss"]}
         if part.role == "value" and part.states_MH is not None:
             return self._value_loss(part, part.states_MH)
         with self.roles.use(part.role) as model:
@@ -293,6 +303,14 @@ class PPOTrainer:
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.kl.coef = state["kl_coef"]
+
+    def _supervised(self, dialogues: Sequence[Example]) -> SFTTrainer:
+        s = self.settings
+        how = SFTSettings(batch_size=s.sft_batch_size, token_budget=s.token_budget)
+        return SFTTrainer(self.roles, train=dialogues, settings=how, seed=self.seed, role="policy")
+
+    def _dialogues(self, step: int) -> list[SFTPart]:
+        return next(self.sft.minibatches(self.sft.collect(step), step)) if self.sft else []
 
     def _parts(self, batch: Experience, prompts: list[int], role: str, tokens: int) -> list[Part]:
         rollout, device = batch.rollout, self.roles.device

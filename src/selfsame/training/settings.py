@@ -132,6 +132,11 @@ class PPOSettings(OptimiserSettings):
     `max_grad_norm` only; with critic `policy` both losses move the policy's adapter: 0.1 is usual there."""
     entropy_coef: float = Field(default=0.0, ge=0)
     """Weight of an entropy bonus."""
+    sft_coef: float = Field(default=0.0, ge=0)
+    """Weight of the SFT loss (per reply token, every token the same) of training dialogues mixed into the policy's: PPO-ptx
+    (Ouyang et al. 2022, equation 2), which keeps what the reward does not speak of."""
+    sft_batch_size: int = Field(default=2, ge=1)
+    """Such dialogues for each optimiser step."""
     missing_end_penalty: float = Field(default=1.0, ge=0)
     """Taken off the score of a reply that did not end within `max_new_tokens`."""
     missed_penalty: float = Field(default=0.0, ge=0)

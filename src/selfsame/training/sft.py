@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: the `sft` role learns the bot's own turns of whole dialogues, one row for each."""
+"""Supervised fine-tuning: a role (`sft`) learns the bot's own turns of whole dialogues, one row for each."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Part:
 
 
 class SFTTrainer:
-    """Trains the `sft` role.
+    """Trains a role.
 
     Args:
         model: a `Roles`, or a Hugging Face causal language model (then with its `tokenizer`).
@@ -41,9 +41,10 @@ class SFTTrainer:
         settings: optimiser, batch size, epochs.
         seed: of the data order.
         record: where checkpoints and metrics go; None: nowhere.
+        role: which one; it is made, unless it is there already.
     """
 
-    name, trained = "sft", ("sft",)
+    name = "sft"
 
     def __init__(
         self,
@@ -55,6 +56,7 @@ class SFTTrainer:
         settings: SFTSettings = SFTSettings(),
         seed: int = 0,
         record: Record | None = None,
+        role: str = "sft",
     ) -> None:
         if not train:
             raise DataError("there is no dialogue to train on")
@@ -67,7 +69,9 @@ class SFTTrainer:
             record,
         )
         self.steps = step_count(len(train), settings.batch_size, settings.epochs, settings.max_steps)
-        self.roles.add("sft")
+        self.role, self.trained = role, (role,)
+        if role not in self.roles.names:
+            self.roles.add(role)
 
     def train(self) -> None:
         """Trains to the end, or goes on from the newest checkpoint."""
@@ -86,7 +90,7 @@ class SFTTrainer:
 
     def loss(self, part: Part) -> tuple[Tensor, dict[str, float]]:
         """Weighted mean of the negative log-likelihoods of the reply tokens (end tokens included)."""
-        with self.roles.training("sft") as model:
+        with self.roles.training(self.role) as model:
             logprobs_NR, _ = reply_logprobs(model, part.batch)
         loss = -(part.weights_NR * logprobs_NR).sum() / part.total
         return loss, {"loss": loss.item()}
@@ -102,15 +106,15 @@ class SFTTrainer:
             return {}
         total = 0.0
         mine = parallel.share(rows)
-        with self.roles.use("sft") as model:
+        with self.roles.use(self.role) as model:
             for part in micro_batches([len(r.ids) for r in mine], self.settings.token_budget, model.device):
                 total -= float(reply_logprobs(model, self._branches([mine[i] for i in part]))[0].sum())
         total = parallel.sum_numbers({"total": total})["total"]
         return {"validation_loss": total / _reply_tokens(rows)}
 
     def generate_samples(self, prompts: Sequence[Prompt], settings: SamplingSettings = SamplingSettings()) -> list[str]:
-        """One reply of the `sft` role to each prompt."""
-        return RolloutEngine(self.roles).reply("sft", prompts, settings, self.seed)
+        """One reply of the role to each prompt."""
+        return RolloutEngine(self.roles).reply(self.role, prompts, settings, self.seed)
 
     def samples(self, batch: Any) -> list[dict[str, Any]]:
         del batch
