@@ -196,6 +196,18 @@ def test_damaged_weights_are_noticed_wherever_they_are_used(whole, tmp_path, cap
         assert "adapter_model.safetensors" in capsys.readouterr().err
 
 
+def test_preferred_by_a_reward_model(whole, tmp_path):
+    found = tmp_path / "found.json"
+    command = ["compare", f"{whole}:sft", f"{whole}:ppo", f"{whole}:base", "--prefer", str(whole), "--json", str(found)]
+    assert main(command) == 0
+    content = read_json(found)
+    assert [record["system"].split(":")[1] for record in content["preferred"]] == ["ppo", "base"]
+    for record in content["preferred"]:
+        assert record["wins"] + record["ties"] + record["losses"] == record["prompts"] == 8 and not record["swayed"]
+    (note,) = [note for note in content["notes"] if "learned to please" in note]
+    assert note.startswith("whole:ppo learned")
+
+
 def test_a_run_does_not_go_on_with_other_dialogues(whole, tmp_path, capsys):
     data, directory = tmp_path / "own.jsonl", tmp_path / "run"
     rows = Path(str(importlib.resources.files("selfsame") / "data/demo/dialogues.jsonl")).read_text().splitlines()

@@ -14,7 +14,7 @@ from selfsame.run.systems import Recipes, System, read_recipes
 DESCRIPTION = (
     "Two or more systems in one table: RUN is a run directory, or RUN:SYSTEM for one of its systems (default: the last stage"
     " that was evaluated: ppo, dpo, sft or base). Each is compared with the first, in pairs on the prompts that both"
-    " answered, from the records of the runs: nothing is sampled again."
+    " answered, from the records of the runs: nothing is sampled again, and only --prefer computes anything."
 )
 NEEDED = {
     "base": (),
@@ -41,7 +41,7 @@ def run(arguments: Sequence[str]) -> None:
     from selfsame.report.comparison import markdown_comparison, text_comparison, write_comparison
     from selfsame.report.tables import update_readme
 
-    comparison = compare(options.runs, options.group)
+    comparison = compare(options.runs, options.group, options.prefer)
     if options.json:  # files first: whoever reads the table may close the pipe
         write_json(Path(options.json), comparison)
     if options.html:
@@ -60,6 +60,11 @@ def options_parser() -> argparse.ArgumentParser:
         help="runs of one recipe that differ in their seed: one row, their mean with the lowest and the highest (again for"
         " another recipe; they stand after the runs)",
     )  # fmt: skip
+    parser.add_argument(
+        "--prefer", action="append", default=[], metavar="RUN_OR_MODEL",
+        help="which replies are preferred by the reward model of this run (of another seed: a policy pleases its own), or by"
+        " this language model, asked in both orders (again for another judge)",
+    )  # fmt: skip
     parser.add_argument("--json", metavar="FILE", help="write everything to this file")
     parser.add_argument("--html", metavar="FILE", help="write a page with the dialogues side by side")
     parser.add_argument(
@@ -69,16 +74,18 @@ def options_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def compare(runs: Sequence[str], groups: Sequence[str] = ()) -> dict[str, Any]:
+def compare(runs: Sequence[str], groups: Sequence[str] = (), judges: Sequence[str] = ()) -> dict[str, Any]:
     """All that is known of these systems.
 
     Args:
         runs: `RUN` or `RUN:SYSTEM` each.
         groups: `NAME=RUN[:SYSTEM],...` each.
+        judges: runs or models that say which replies are preferred (see `eval/preference.py`).
 
     Returns:
-        `{systems: {name: {runs, evaluation, cost}}, paired, comparisons, preference, reward, settings, notes, dialogues,
-        selfplay}`; evaluations of a group hold means with the lowest and highest run and `seeds`, how many those are.
+        `{systems: {name: {runs, evaluation, cost}}, paired, comparisons, preference, preferred, reward, settings, notes,
+        dialogues, selfplay}`; evaluations of a group hold means with the lowest and highest run and `seeds`, how many those
+        are.
 
     Raises:
         SelfsameError: what cannot be read, fewer than two systems, one named twice.
@@ -96,13 +103,15 @@ def compare(runs: Sequence[str], groups: Sequence[str] = ()) -> dict[str, Any]:
             for name, members in recipes.items()
         },
         **_differences(recipes),
+        "preferred": [record for judge in judges for record in _preferred(judge, recipes)],
         "reward": {name: s.reward for name, s in systems.items() if s.reward and "reward" in NEEDED.get(s.system, ())},
         "settings": _differing({name: system.config for name, system in systems.items()}),
         "dialogues": side_by_side({name: system.evaluation["replies"] for name, system in systems.items()}),
         "selfplay": {name: s.evaluation["selfplay"]["samples"][:1] for name, s in systems.items()
                      if s.evaluation["selfplay"]},
     }  # fmt: skip
-    return comparison | {"notes": [*_pair_notes(comparison), *_notes(recipes, systems)]}
+    notes = [*_pair_notes(comparison), *_notes(recipes, systems), *_judge_notes(judges, systems)]
+    return comparison | {"notes": notes}
 
 
 # --- one row each -------------------------------------------------------------------------------------------------------
@@ -193,6 +202,17 @@ def _differences(recipes: Recipes) -> dict[str, Any]:
     return {"paired": paired, "comparisons": with_verdicts(found, Bootstrap()), "preference": preference}
 
 
+def _preferred(name: str, recipes: Recipes) -> Iterable[dict[str, Any]]:
+    """What a judge prefers: each recipe against the first."""
+    from selfsame.eval.preference import load_preference_judge, prefer
+    from selfsame.eval.statistics import Bootstrap
+
+    judge = load_preference_judge(name)
+    (than, first), *others = [(name, [s.evaluation["replies"] for s in systems]) for name, systems in recipes.items()]
+    for system, replies in others:
+        yield {"system": system, "than": than} | prefer(judge, replies, first, Bootstrap())
+
+
 def _of_seeds(record: Mapping[str, Any]) -> str:
     return f", any two seeds {record['lowest']:+.3f} to {record['highest']:+.3f}" if "lowest" in record else ""
 
@@ -261,6 +281,13 @@ def _notes(recipes: Recipes, systems: Mapping[str, System]) -> Iterable[str]:
     machines = [system.machine for system in systems.values()]
     if any(machine != machines[0] for machine in machines):
         yield "The runs were made on different machines: their times do not compare."
+
+
+def _judge_notes(judges: Sequence[str], systems: Mapping[str, System]) -> Iterable[str]:
+    for judge in judges:
+        rewarded = {name: s for name, s in systems.items() if "reward" in NEEDED.get(s.system, ())}
+        if own := [name for name, s in rewarded.items() if s.path.resolve() == Path(judge).resolve()]:
+            yield f"{', '.join(own)} learned to please the reward model of {judge}: that it is preferred by it says little."
 
 
 def _differing(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

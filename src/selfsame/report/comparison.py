@@ -78,6 +78,7 @@ def difference_lines(comparison: Mapping[str, Any]) -> list[str]:
     """Paired differences with their verdicts, and who wins how many prompts; below, how it was tested."""
     records = comparison["comparisons"]
     lines = [*map(comparison_line, records), *map(_preference_line, comparison["preference"])]
+    lines += map(_preferred_line, comparison["preferred"])
     tested = sum(cell_of(record["p"]).value is not None for record in records)
     seeds = any("runs" in record for record in records)
     test = "McNemar's exact test; with groups Student's, over seeds and dialogues" if seeds else "McNemar's exact test"
@@ -125,6 +126,14 @@ def _preference_line(record: Mapping[str, Any]) -> str:
     missing = f", {record['missing']} missing" if record["missing"] else ""
     counts = f"wins {record['wins']}, ties {record['ties']}, losses {record['losses']}{missing}"
     return f"{record['system']} against {record['than']}, consistency prompt by prompt: {counts}."
+
+
+def _preferred_line(record: Mapping[str, Any]) -> str:
+    counts = f"wins {record['wins']}, ties {record['ties']}, losses {record['losses']}"
+    order = "" if record["swayed"] is None else f"; the order decided {record['swayed']:.0%} of the pairs"
+    p = "" if record["p"] is None else f", p {record['p']:.2g}"
+    share = cell_of(record).show(3)
+    return f"{record['system']} against {record['than']}, preferred by {record['judge']}: {share}{p} ({counts}{order})."
 
 
 def _plots(comparison: Mapping[str, Any]) -> list[Plot]:

@@ -1,0 +1,205 @@
+"""Which of two replies is better, asked in both orders: a language model that is shown two replies often has a favourite
+place. So one wins only where both orders say so; else it is a tie (Zheng et al. 2023, arXiv:2306.05685, section 3.4).
+
+Two judges: any causal language model, asked in words, and the reward model of a run, which scores each reply by itself and
+has no favourite place. A policy was trained to please its own reward model: one of another seed, trained on samples of another
+SFT model, is a fairer judge, though it shares the taste of the pairs that both were made from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from selfsame.errors import ConfigError, RunError
+from selfsame.eval.recipes import Reply, on_shared_prompts, two_way
+from selfsame.eval.statistics import Bootstrap, Estimate
+from selfsame.model.settings import ModelSettings
+from selfsame.run.checkpoint import finished
+from selfsame.run.directory import RunDirectory
+from selfsame.types import Prompt
+
+_QUESTION = """Two replies to the same conversation are given. Which of them would a person with this character rather give? \
+The better reply keeps to the character, answers what was said last, and reads like natural conversation.
+
+Character:
+{persona}
+
+Conversation:
+{talk}
+
+Reply A: {first}
+Reply B: {second}
+
+Answer with A or B only."""
+_TURNS = 8
+"""The last turns of the conversation that a language model is shown."""
+
+
+class PreferenceJudge(Protocol):
+    """Says how likely it is that the reply shown first is the better one."""
+
+    @property
+    def name(self) -> str: ...
+
+    def first_is_better(
+        self, prompts: Sequence[Prompt], first: Sequence[str], second: Sequence[str]
+    ) -> Sequence[float]: ...
+
+
+def prefer(
+    judge: PreferenceJudge,
+    ours: Sequence[Sequence[Reply]],
+    theirs: Sequence[Sequence[Reply]],
+    bootstrap: Bootstrap,
+) -> dict[str, Any]:
+    """How often the replies of one recipe are preferred to those of another, to the prompts that all runs answered.
+
+    Args:
+        judge: asked in both orders, unless two replies are the same word for word: a tie.
+        ours: replies of each run; run k meets run k of `theirs` (from the first again, where those are fewer).
+        theirs: of the other recipe.
+        bootstrap: how intervals are made for two single runs; else they are of seeds and dialogues (`two_way`).
+
+    Returns:
+        `{judge, prompts, wins, ties, losses, value, low, high, swayed, p}`: counts over prompts and pairs of runs, `value` the
+        share of wins with ties as halves, `swayed` the share of the pairs asked about in which the order decided, p of `value`
+        being a half (None for two single runs).
+    """
+    count = max(len(ours), len(theirs))
+    rows = on_shared_prompts([*ours, *theirs])
+    one, other = rows[: len(ours)], rows[len(ours) :]
+    outcomes, swayed = [], []
+    for k in range(count):
+        found, asked = _outcomes(judge, one[k % len(one)], other[k % len(other)])
+        outcomes.append(found)
+        swayed += asked
+    won_SP = np.array(outcomes).reshape(count, -1)
+    dialogues = [row["dialogue"] for row in rows[0]]
+    share, p = _share(won_SP, dialogues, bootstrap)
+    counts = {name: int((won_SP == won).sum()) for name, won in (("wins", 1.0), ("ties", 0.5), ("losses", 0.0))}
+    order = sum(swayed) / len(swayed) if swayed else None
+    return {"judge": judge.name, "prompts": len(dialogues), **counts, **share.to_dict(), "swayed": order, "p": p}
+
+
+def _outcomes(judge: PreferenceJudge, ours: Sequence[Reply], theirs: Sequence[Reply]) -> tuple[list[float], list[bool]]:
+    """(1, 0.5 or 0 for each prompt; whether the order decided, for each pair asked about)."""
+    asked = [k for k, (one, other) in enumerate(zip(ours, theirs, strict=True)) if one["reply"] != other["reply"]]
+    prompts = [Prompt(tuple(ours[k]["persona"]), tuple(ours[k]["history"])) for k in asked]
+    one, other = ([rows[k]["reply"] for k in asked] for rows in (ours, theirs))
+    in_front = np.asarray(judge.first_is_better(prompts, one, other))
+    behind = 1 - np.asarray(judge.first_is_better(prompts, other, one))
+    found = [0.5] * len(ours)
+    for k, a, b in zip(asked, in_front, behind, strict=True):
+        found[k] = 1.0 if min(a, b) > 0.5 else 0.0 if max(a, b) < 0.5 else 0.5
+    return found, [bool((a - 0.5) * (b - 0.5) < 0) for a, b in zip(in_front, behind, strict=True)]
+
+
+def _share(won_SP: np.ndarray, dialogues: Sequence[str], bootstrap: Bootstrap) -> tuple[Estimate, float | None]:
+    if len(won_SP) == 1 or not dialogues:
+        return bootstrap.share(won_SP[0].tolist() if len(won_SP) else [], dialogues), None
+    found, p = two_way(
+        won_SP.mean(0) - 0.5, dialogues, won_SP.mean(1) - 0.5, np.zeros(len(won_SP)), bootstrap.confidence
+    )
+    return Estimate(found.value + 0.5, found.low + 0.5, found.high + 0.5, found.count), p
+
+
+# --- judges -------------------------------------------------------------------------------------------------------------
+
+
+class RewardPreference:
+    """The reward model of a run: the probability that it gives to a pair (Bradley and Terry).
+
+    Args:
+        path: the run's directory.
+
+    Raises:
+        SelfsameError: there is no such run, or its reward model is not finished.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        from selfsame.model.heads import RewardModel
+        from selfsame.model.roles import load_roles
+
+        run = RunDirectory.open(path)
+        checkpoint = finished(run, "reward")
+        if checkpoint is None:
+            raise RunError(f"{path} has no finished reward model to judge by: run the stage reward first")
+        roles = load_roles(ModelSettings.model_validate(run.config()["model"]))
+        roles.load("reward", checkpoint / "reward")
+        self.name, self.path, self.model = f"the reward model of {path}", Path(path), RewardModel(roles)
+
+    def first_is_better(
+        self, prompts: Sequence[Prompt], first: Sequence[str], second: Sequence[str]
+    ) -> Sequence[float]:
+        scores = self.model.score(prompts, [list(pair) for pair in zip(first, second, strict=True)])
+        return [1 / (1 + math.exp(b - a)) for a, b in scores]
+
+
+class ModelPreference:
+    """A causal language model that is asked for "A" or "B", in its chat format where it has one.
+
+    Args:
+        name: hub id or folder, or the name of the model in the package.
+
+    Raises:
+        ConfigError: there is no such model, or it has no tokens for the two answers.
+    """
+
+    def __init__(self, name: str) -> None:
+        from selfsame.model.base import context_length, load_base_model, load_tokenizer
+
+        self.name = name
+        self.tokenizer = load_tokenizer(name)
+        self.model = load_base_model(ModelSettings(base=name), self.tokenizer)
+        self.chats = self.tokenizer.chat_template is not None
+        self.room = context_length(self.model.config) or 2048
+        a, b = (self.tokenizer(word, add_special_tokens=False)["input_ids"] for word in self._answers())
+        if a[-1] == b[-1] or a[:-1] != b[:-1]:
+            raise ConfigError(
+                f"{name} cannot answer with A or B: its tokens for them do not differ in the last one alone"
+            )
+        self.start, self.answers = a[:-1], [a[-1], b[-1]]
+
+    def first_is_better(
+        self, prompts: Sequence[Prompt], first: Sequence[str], second: Sequence[str]
+    ) -> Sequence[float]:
+        import torch
+
+        found = []
+        with torch.no_grad():
+            for prompt, one, other in zip(prompts, first, second, strict=True):
+                ids = torch.tensor([[*self._ids(prompt, one, other), *self.start]], device=self.model.device)
+                logits = self.model(input_ids=ids, use_cache=False).logits[0, -1, self.answers].float()
+                found.append(logits.softmax(-1)[0].item())
+        return found
+
+    def _answers(self) -> tuple[str, str]:
+        return ("A", "B") if self.chats else (" A", " B")
+
+    def _ids(self, prompt: Prompt, first: str, second: str) -> list[int]:
+        """The question with as many of the last turns as there is room for."""
+        turns = [f"{('Other', 'Character')[k % 2]}: {text}" for k, text in enumerate(prompt.history) if text][-_TURNS:]
+        persona = "\n".join(f"- {trait}" for trait in prompt.persona)
+        for start in range(len(turns) + 1):
+            ids = self._encode(
+                _QUESTION.format(persona=persona, talk="\n".join(turns[start:]), first=first, second=second)
+            )
+            if len(ids) + len(self.start) <= self.room:
+                return ids
+        raise ConfigError(f"{self.name} has room for {self.room} tokens, too few for a persona with two replies")
+
+    def _encode(self, asked: str) -> list[int]:
+        if not self.chats:
+            return self.tokenizer(f"{asked}\n\nAnswer:")["input_ids"]
+        message = {"role": "user", "content": asked}
+        text = self.tokenizer.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def load_preference_judge(name: str) -> PreferenceJudge:
+    """A run's reward model where `name` is a run, else a language model."""
+    return RewardPreference(name) if (Path(name) / "config.yaml").is_file() else ModelPreference(name)
