@@ -139,6 +139,7 @@ class _Pipeline:
             partners=[item.partner_persona for item in items],
             matcher=self.train_pairs.matcher,
             dialogues=self.data.train,
+            sft=config.training.sft,
             settings=config.training.ppo,
             seed=config.seed,
             record=self._record("ppo"),

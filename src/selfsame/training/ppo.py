@@ -84,6 +84,7 @@ class PPOTrainer:
         partners: the persona of whom the policy talks with from each prompt, where `settings.turns` is more than one.
         matcher: says which traits a reply draws on (see `Penalties`).
         dialogues: sides of dialogues that the policy goes on learning, where `settings.sft_coef` is not 0.
+        sft: how they were weighted in SFT; from another loss its first steps would undo what SFT learned.
         watch: gives numbers of the roles as they are, for the record; nothing is learned from them.
         settings: see `PPOSettings`.
         seed: of prompts, samples and minibatches.
@@ -101,6 +102,7 @@ class PPOTrainer:
         partners: Sequence[Persona] | None = None,
         matcher: TraitMatcher | None = None,
         dialogues: Sequence[Example] = (),
+        sft: SFTSettings = SFTSettings(),
         settings: PPOSettings = PPOSettings(),
         seed: int = 0,
         record: Record | None = None,
@@ -118,7 +120,10 @@ class PPOTrainer:
         self.partners = dict(zip(prompts, partners or [()] * len(prompts), strict=True))
         self.roles.add("policy", like="sft")
         self._add_critic(settings.critic)
-        self.sft = self._supervised(dialogues) if settings.sft_coef else None
+        mixed = sft.model_copy(update={"batch_size": settings.sft_batch_size})
+        self.sft = (
+            SFTTrainer(roles, train=dialogues, settings=mixed, seed=seed, role="policy") if settings.sft_coef else None
+        )
         self.reward_model = RewardModel(self.roles, settings.token_budget)
         self.engine = RolloutEngine(self.roles)
         self.kl = KLController(settings.kl_coef, settings.kl_target, settings.kl_horizon)
@@ -303,11 +308,6 @@ class PPOTrainer:
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.kl.coef = state["kl_coef"]
-
-    def _supervised(self, dialogues: Sequence[Example]) -> SFTTrainer:
-        s = self.settings
-        how = SFTSettings(batch_size=s.sft_batch_size, token_budget=s.token_budget)
-        return SFTTrainer(self.roles, train=dialogues, settings=how, seed=self.seed, role="policy")
 
     def _dialogues(self, step: int) -> list[SFTPart]:
         return next(self.sft.minibatches(self.sft.collect(step), step)) if self.sft else []

@@ -133,8 +133,8 @@ class PPOSettings(OptimiserSettings):
     entropy_coef: float = Field(default=0.0, ge=0)
     """Weight of an entropy bonus."""
     sft_coef: float = Field(default=0.0, ge=0)
-    """Weight of the SFT loss (per reply token, every token the same) of training dialogues mixed into the policy's: PPO-ptx
-    (Ouyang et al. 2022, equation 2), which keeps what the reward does not speak of."""
+    """Weight of the SFT loss of training dialogues mixed into the policy's: PPO-ptx (Ouyang et al. 2022, equation 2), which
+    keeps what the reward does not speak of."""
     sft_batch_size: int = Field(default=2, ge=1)
     """Such dialogues for each optimiser step."""
     missing_end_penalty: float = Field(default=1.0, ge=0)
