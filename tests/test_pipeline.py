@@ -168,6 +168,11 @@ def test_an_adapter_folder_is_a_model_too(whole):
     assert ours.keys() == theirs.keys() and all((ours[n] == theirs[n]).all() for n in ours)
 
 
+def test_dpo_learns_from_the_pairs_of_the_reward_model(whole):
+    states = [json.loads((finished(RunDirectory.open(whole), s) / "state.json").read_text()) for s in ("reward", "dpo")]
+    assert states[0]["stage"]["pairs"] == states[1]["stage"]["pairs"]
+
+
 def test_ppo_and_dpo_start_from_sft_and_differ(whole):
     run = RunDirectory.open(whole)
     weights = [

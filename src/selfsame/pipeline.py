@@ -33,6 +33,7 @@ from selfsame.training.dpo import DPOTrainer
 from selfsame.training.loop import Record
 from selfsame.training.ppo import PPOTrainer
 from selfsame.training.reward import RewardTrainer
+from selfsame.training.sampled import PairSampler
 from selfsame.training.sft import SFTTrainer
 from selfsame.types import Example, PreferencePair, Prompt
 
@@ -160,8 +161,12 @@ class _Pipeline:
 
     def _dpo(self) -> None:
         config = self.config
+        if finished(self.directory, "dpo"):
+            return
         self._need("sft")
-        pairs, held_out = self.pairs
+        length = config.training.ppo.max_new_tokens
+        sampler = PairSampler(self.roles, config.training.reward, config.seed, length, self.train_pairs.matcher)
+        pairs, held_out = sampler.extend(*self.pairs)
         DPOTrainer(
             self.roles,
             pairs=pairs,
@@ -271,8 +276,7 @@ class _Pipeline:
 
     def _reward_trainer(self) -> RewardTrainer:
         self._need("sft")
-        pairs, held_out = self.pairs
-        config = self.config
+        config, (pairs, held_out) = self.config, self.pairs
         return RewardTrainer(
             self.roles,
             pairs=pairs,

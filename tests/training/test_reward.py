@@ -1,4 +1,4 @@
-"""The reward trainer's own pairs: the `sft` role's samples against what the person said, and against each other."""
+"""Pairs of samples, which the reward trainer adds: against what the person said, and of two samples."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from test_roles import load, scramble
 from selfsame.data.keywords import TraitMatcher
 from selfsame.errors import RunError
 from selfsame.rollout.engine import RolloutEngine
-from selfsame.training.reward import RewardTrainer, missed_pairs
+from selfsame.training.reward import RewardTrainer
+from selfsame.training.sampled import PairSampler, missed_pairs
 from selfsame.training.settings import RewardSettings
 from selfsame.types import PreferencePair, Prompt
 
@@ -67,7 +68,7 @@ def test_of_two_samples_the_one_that_keeps_to_the_persona_is_better(tiny_models,
         ("sea", "hm", "near the sea", "ah"),
     )
     said = iter([text for group in groups + groups for text in group])
-    monkeypatch.setattr(RewardTrainer, "_text", lambda self, reply: next(said))
+    monkeypatch.setattr(PairSampler, "_text", lambda self, reply: next(said))
     made = trainer(tiny_models(), 0.0, missed=1.0)
     first, third = pairs()[0].prompt, pairs()[2].prompt  # of the replies to the second prompt none keeps to the persona
     expected = [(first, "I have dogs", "I teach chemistry"), (third, "sea", "hm"), (third, "near the sea", "ah")]

@@ -161,7 +161,8 @@ class _Planner:
         """SFT, the reward model, DPO."""
         settings, count = getattr(self.config.training, name), self.hardware.count
         pairs = self.config.pairs
-        more = settings.sampled_share + settings.missed_share if name == "reward" else 0
+        reward = self.config.training.reward
+        more = reward.sampled_share + reward.missed_share
         items = self.work.sides if name == "sft" else round(pairs.count * (1 + more))
         steps = step_count(items, settings.batch_size, settings.epochs, settings.max_steps)
         groups = self.probe.groups(name, self.config)
@@ -170,9 +171,10 @@ class _Planner:
         reading = evaluations * self._reading(groups) * held_out / settings.batch_size / (count if name == "sft" else 1)
         reading += steps * self._reading(groups) * (name == "dpo")  # the reference
         cache, sampling = 0.0, 0.0
-        if name == "reward":
-            each = settings.sampled_share + (settings.missed_samples if settings.missed_share else 0)
-            replies = (pairs.count + pairs.validation_count) * each / count + settings.normalise_samples
+        if name != "sft":
+            each = reward.sampled_share + (reward.missed_samples if reward.missed_share else 0)
+            replies = (pairs.count + pairs.validation_count) * each / count
+            replies += reward.normalise_samples * (name == "reward")
             length = min(self.config.training.ppo.max_new_tokens, self.config.model.max_length // 2)
             decoding = self.probe.decoding("sft", ENGINE_BATCH, 1, length)
             cache, sampling = decoding.peak, self.sampling(decoding, length) * replies / ENGINE_BATCH

@@ -19,6 +19,7 @@ from selfsame.rollout.settings import SamplingSettings
 from selfsame.training.loop import Record, batch_indices, fit, step_count
 from selfsame.training.losses import dpo_loss
 from selfsame.training.reward import EncodedPair, encode_pair, pair_branches, pair_statistics
+from selfsame.training.sampled import check_pairs, digest
 from selfsame.training.settings import DPOSettings
 from selfsame.types import PreferencePair
 
@@ -37,7 +38,7 @@ class DPOTrainer:
 
     Args:
         roles: a model with the role `sft`.
-        pairs: preference pairs to learn from.
+        pairs: preference pairs to learn from (`PairSampler` adds those of samples of `sft`).
         validation: held-out pairs.
         settings: optimiser, batch size, epochs, beta.
         seed: of the data order.
@@ -118,10 +119,10 @@ class DPOTrainer:
     def finish(self) -> None: ...
 
     def state(self) -> dict[str, Any]:
-        return {}
+        return {"pairs": digest(self.pairs)}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        del state
+        check_pairs(self.pairs, state)
 
     def _parts(self, pairs: Sequence[EncodedPair], total: int) -> list[Part]:
         budget, device = self.settings.token_budget, self.roles.device

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from selfsame.data.faults import find_faults
 from selfsame.data.keywords import TraitMatcher
-from selfsame.errors import DataError, RunError
+from selfsame.errors import DataError
 from selfsame.model import parallel
 from selfsame.model.branches import Branches, branch, final_states, hidden_states, micro_batches
 from selfsame.model.heads import RewardModel
 from selfsame.model.roles import as_roles
-from selfsame.rollout.engine import Reply, RolloutEngine
-from selfsame.rollout.sampler import uniforms
-from selfsame.run.logger import Progress
 from selfsame.training.loop import Record, batch_indices, fit, step_count
 from selfsame.training.losses import ranking_loss
+from selfsame.training.sampled import PairSampler, check_pairs, digest
 from selfsame.training.settings import RewardSettings
-from selfsame.types import PreferencePair, Prompt
+from selfsame.types import PreferencePair
 
 AT_ONCE = 256
 """Prompts that are answered between two looks at the progress bar."""
@@ -84,12 +79,8 @@ class RewardTrainer:
         self.roles, self.eval_every = as_roles(model, tokenizer), settings.eval_every
         self.settings, self.seed, self.record = settings, seed, record
         texts = (text for pair in (pairs if matcher is None else ()) for text in (*pair.prompt.persona, pair.chosen))
-        self.matcher = matcher or TraitMatcher(texts)
-        self.max_new_tokens = min(max_new_tokens, self.roles.processor.max_length // 2)
-        self.pairs, self.validation = (
-            [*part, *self._sampled_pairs(part, stream), *self._missed_pairs(part, stream + 2)]
-            for stream, part in enumerate((pairs, validation), 1)
-        )
+        self.sampler = PairSampler(self.roles, settings, seed, max_new_tokens, matcher or TraitMatcher(texts))
+        self.pairs, self.validation = self.sampler.extend(pairs, validation)
         self.steps = step_count(len(self.pairs), settings.batch_size, settings.epochs, settings.max_steps)
         self.roles.add("reward", like="sft" if "sft" in self.roles.names else None)
         self.reward_model = RewardModel(self.roles, settings.token_budget)
@@ -144,7 +135,7 @@ class RewardTrainer:
     def finish(self) -> None:
         """Normalises the reward to mean 0 and standard deviation 1 on replies that the `sft` role samples."""
         count = min(self.settings.normalise_samples, len(self.pairs))
-        prompts, groups = self._sample([pair.prompt for pair in self.pairs[:count]], range(count), 0, show=False)
+        prompts, groups = self.sampler.sample([pair.prompt for pair in self.pairs[:count]], range(count), 0, show=False)
         scores = self.reward_model.score_ids(prompts, [[reply.ids for reply in group] for group in groups])
         head: Any = self.roles.heads["reward"]
         head.normalise(torch.tensor([s for group in scores for s in group]))
@@ -167,84 +158,10 @@ class RewardTrainer:
         ]
 
     def state(self) -> dict[str, Any]:
-        return {"pairs": self._digest()}
+        return {"pairs": digest(self.pairs)}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        if state["pairs"] != self._digest():
-            raise RunError(
-                "the replies sampled for the reward model's pairs are not those that its training began with: resume with"
-                " the device, the dtype and the number of processes it was started with, or train the stage again"
-            )
-
-    def _digest(self) -> str:
-        return hashlib.sha256(repr(self.pairs).encode("utf-8", "backslashreplace")).hexdigest()
-
-    def _sampled_pairs(self, pairs: Sequence[PreferencePair], stream: int) -> list[PreferencePair]:
-        """Some of the pairs with a reply that the `sft` role samples in the place of the rejected one. Replies that were not
-        finished, or are what the person said, are left out."""
-        chosen = pairs[: round(self.settings.sampled_share * len(pairs))] if "sft" in self.roles.names else []
-        mine = parallel.share(range(len(chosen)))
-        _, groups = self._sample([chosen[i].prompt for i in mine], mine, stream)
-        texts = parallel.gather([self._text(reply) for (reply,) in groups])
-        return [
-            PreferencePair(pair.prompt, pair.chosen, text, "sampled")
-            for pair, text in zip(chosen, texts, strict=True)
-            if text.strip() and text != pair.chosen
-        ]
-
-    def _missed_pairs(self, pairs: Sequence[PreferencePair], stream: int) -> list[PreferencePair]:
-        """Pairs of samples of the `sft` role to the prompts that call for the persona: one without a fault, and one that draws
-        on no trait or has another fault. At most `missed_share` of the
-        pairs."""
-        s = self.settings
-        if not s.missed_share or "sft" not in self.roles.names:
-            return []
-        called = {p.prompt: self.matcher.drawn(p.prompt.persona, p.chosen) for p in pairs}
-        prompts = [prompt for prompt, traits in called.items() if traits]
-        mine, n = parallel.share(range(len(prompts))), s.missed_samples
-        _, groups = self._sample([prompts[i] for i in mine], [i * n + k for i in mine for k in range(n)], stream)
-        texts = parallel.gather([[self._text(reply) for reply in group] for group in groups])
-        found = [missed_pairs(p, group, called[p], self.matcher) for p, group in zip(prompts, texts, strict=True)]
-        turn_about = itertools.chain.from_iterable(itertools.zip_longest(*found))  # the first pair of each prompt first
-        return [pair for pair in turn_about if pair][: round(s.missed_share * len(pairs))]
-
-    def _sample(
-        self, prompts: Sequence[Prompt], numbers: Sequence[int], stream: int, show: bool = True
-    ) -> tuple[list[list[int]], list[list[Reply]]]:
-        """Token ids of the prompts, and replies of the `sft` role (or the base) to each: as many as there are `numbers` for a
-        prompt, which pick the random numbers."""
-        role, length = "sft" if "sft" in self.roles.names else None, self.max_new_tokens
-        encoded = [self.roles.processor.encode_prompt(prompt, length) for prompt in prompts]
-        n, groups = len(numbers) // max(1, len(prompts)), []
-        with Progress(len(numbers), "reward: samples", enabled=show and parallel.is_main()) as progress:
-            for at in range(0, len(prompts), AT_ONCE):
-                some = slice(at, at + AT_ONCE)
-                numbers_NR = uniforms(self.seed, stream, numbers[at * n : (at + AT_ONCE) * n], length)
-                groups += RolloutEngine(self.roles).sample(role, encoded[some], numbers_NR)
-                progress.advance(len(groups) * n - progress.done)
-        return encoded, groups
-
-    def _text(self, reply: Reply) -> str:
-        """The text of a finished reply, else none."""
-        return self.roles.processor.decode_reply(reply.ids) if reply.ended else ""
+        check_pairs(self.pairs, state)
 
     def _branches(self, pairs: Sequence[EncodedPair]) -> Branches:
         return pair_branches(pairs, self.roles.processor.pad_id, self.roles.device)
-
-
-def missed_pairs(
-    prompt: Prompt, replies: Sequence[str], called: Sequence[int], matcher: TraitMatcher
-) -> list[PreferencePair]:
-    """Of the replies with a word those that keep to the persona, each with one that does not, as alike in length as can be and
-    no reply twice; none where all keep to it, or none does."""
-    kept: dict[str, bool] = {}
-    for reply in filter(str.strip, replies):
-        kept[reply] = not any(find_faults(matcher, prompt, reply, called).values())
-    sides = [[r for r, keeps in kept.items() if keeps is wanted] for wanted in (True, False)]
-    made = []
-    while all(sides):
-        options = itertools.product(sides[0], sides[1])
-        chosen, rejected = min(options, key=lambda two: abs(len(two[0].split()) - len(two[1].split())))
-        made.append(PreferencePair(prompt, chosen, rejected, "missed"))
-        sides = [[r for r in side if r not in (chosen, rejected)] for side in sides]
-    return made

@@ -158,7 +158,7 @@ class PPOSettings(OptimiserSettings):
 
 
 class DPOSettings(OptimiserSettings):
-    """Direct preference optimisation on the reward model's pairs, without one."""
+    """Direct preference optimisation on the reward model's pairs, those of samples too (`training.reward` says how many)."""
 
     learning_rate: float = Field(default=3e-4, gt=0, le=1)
     """Peak learning rate."""

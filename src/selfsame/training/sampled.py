@@ -1,0 +1,129 @@
+"""Preference pairs made of samples of the `sft` role: the replies that a policy begins with."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from selfsame.data.faults import find_faults
+from selfsame.data.keywords import TraitMatcher
+from selfsame.errors import RunError
+from selfsame.model import parallel
+from selfsame.model.roles import Roles
+from selfsame.rollout.engine import Reply, RolloutEngine
+from selfsame.rollout.sampler import uniforms
+from selfsame.run.logger import Progress
+from selfsame.training.settings import RewardSettings
+from selfsame.types import PreferencePair, Prompt
+
+AT_ONCE = 256
+"""Prompts that are answered between two looks at the progress bar."""
+
+
+class PairSampler:
+    """Adds pairs of samples to preference pairs. Without an `sft` role it adds none.
+
+    Args:
+        roles: the model.
+        settings: how many (`sampled_share`, `missed_share`, `missed_samples`).
+        seed: of the samples.
+        max_new_tokens: longest reply that is sampled.
+        matcher: says which traits a reply draws on.
+    """
+
+    def __init__(
+        self, roles: Roles, settings: RewardSettings, seed: int, max_new_tokens: int, matcher: TraitMatcher
+    ) -> None:
+        self.roles, self.settings, self.seed, self.matcher = roles, settings, seed, matcher
+        self.max_new_tokens = min(max_new_tokens, roles.processor.max_length // 2)
+
+    def extend(
+        self, train: Sequence[PreferencePair], validation: Sequence[PreferencePair]
+    ) -> list[list[PreferencePair]]:
+        """Both, each with pairs of samples after it."""
+        return [
+            [*part, *self._sampled(part, stream), *self._missed(part, stream + 2)]
+            for stream, part in enumerate((train, validation), 1)
+        ]
+
+    def _sampled(self, pairs: Sequence[PreferencePair], stream: int) -> list[PreferencePair]:
+        """Some of the pairs with a reply that the `sft` role samples in the place of the rejected one. Replies that were not
+        finished, or are what the person said, are left out."""
+        chosen = pairs[: round(self.settings.sampled_share * len(pairs))] if "sft" in self.roles.names else []
+        mine = parallel.share(range(len(chosen)))
+        _, groups = self.sample([chosen[i].prompt for i in mine], mine, stream)
+        texts = parallel.gather([self._text(reply) for (reply,) in groups])
+        return [
+            PreferencePair(pair.prompt, pair.chosen, text, "sampled")
+            for pair, text in zip(chosen, texts, strict=True)
+            if text.strip() and text != pair.chosen
+        ]
+
+    def _missed(self, pairs: Sequence[PreferencePair], stream: int) -> list[PreferencePair]:
+        """Pairs of samples of the `sft` role to the prompts that call for the persona: one without a fault, and one that draws
+        on no trait or has another fault. At most `missed_share` of the pairs."""
+        s = self.settings
+        if not s.missed_share or "sft" not in self.roles.names:
+            return []
+        called = {p.prompt: self.matcher.drawn(p.prompt.persona, p.chosen) for p in pairs}
+        prompts = [prompt for prompt, traits in called.items() if traits]
+        mine, n = parallel.share(range(len(prompts))), s.missed_samples
+        _, groups = self.sample([prompts[i] for i in mine], [i * n + k for i in mine for k in range(n)], stream)
+        texts = parallel.gather([[self._text(reply) for reply in group] for group in groups])
+        found = [missed_pairs(p, group, called[p], self.matcher) for p, group in zip(prompts, texts, strict=True)]
+        turn_about = itertools.chain.from_iterable(itertools.zip_longest(*found))  # the first pair of each prompt first
+        return [pair for pair in turn_about if pair][: round(s.missed_share * len(pairs))]
+
+    def sample(
+        self, prompts: Sequence[Prompt], numbers: Sequence[int], stream: int, show: bool = True
+    ) -> tuple[list[list[int]], list[list[Reply]]]:
+        """Token ids of the prompts, and replies of the `sft` role (or the base) to each: as many as there are `numbers` for a
+        prompt, which pick the random numbers."""
+        role, length = "sft" if "sft" in self.roles.names else None, self.max_new_tokens
+        encoded = [self.roles.processor.encode_prompt(prompt, length) for prompt in prompts]
+        n, groups = len(numbers) // max(1, len(prompts)), []
+        with Progress(len(numbers), "pairs: samples", enabled=show and parallel.is_main()) as progress:
+            for at in range(0, len(prompts), AT_ONCE):
+                some = slice(at, at + AT_ONCE)
+                numbers_NR = uniforms(self.seed, stream, numbers[at * n : (at + AT_ONCE) * n], length)
+                groups += RolloutEngine(self.roles).sample(role, encoded[some], numbers_NR)
+                progress.advance(len(groups) * n - progress.done)
+        return encoded, groups
+
+    def _text(self, reply: Reply) -> str:
+        """The text of a finished reply, else none."""
+        return self.roles.processor.decode_reply(reply.ids) if reply.ended else ""
+
+
+def missed_pairs(
+    prompt: Prompt, replies: Sequence[str], called: Sequence[int], matcher: TraitMatcher
+) -> list[PreferencePair]:
+    """Of the replies with a word those that keep to the persona, each with one that does not, as alike in length as can be and
+    no reply twice; none where all keep to it, or none does."""
+    kept: dict[str, bool] = {}
+    for reply in filter(str.strip, replies):
+        kept[reply] = not any(find_faults(matcher, prompt, reply, called).values())
+    sides = [[r for r, keeps in kept.items() if keeps is wanted] for wanted in (True, False)]
+    made = []
+    while all(sides):
+        options = itertools.product(sides[0], sides[1])
+        chosen, rejected = min(options, key=lambda two: abs(len(two[0].split()) - len(two[1].split())))
+        made.append(PreferencePair(prompt, chosen, rejected, "missed"))
+        sides = [[r for r in side if r not in (chosen, rejected)] for side in sides]
+    return made
+
+
+def check_pairs(pairs: Sequence[PreferencePair], state: Mapping[str, Any]) -> None:
+    """Raises RunError where `state`, of a training that is resumed, was made with other pairs than these (see `digest`)."""
+    if state["pairs"] != digest(pairs):
+        raise RunError(
+            "the replies sampled for the reward model's pairs are not those that its training began with: resume with"
+            " the device, the dtype and the number of processes it was started with, or train the stage again"
+        )
+
+
+def digest(pairs: Sequence[PreferencePair]) -> str:
+    """Tells these pairs from any others."""
+    return hashlib.sha256(repr(pairs).encode("utf-8", "backslashreplace")).hexdigest()
