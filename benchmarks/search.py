@@ -31,7 +31,13 @@ SHOWN = (
     "watch_expression",
     "watch_distinct_2",
 )
-_MEANS_NOTHING = ("run.", "model.device", "evaluation.")
+_MEANS_NOTHING = (
+    "run.",
+    "model.device",
+    "evaluation.consistency_size",
+    "evaluation.engagement_size",
+    "evaluation.best_of",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -59,8 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def collect(paths: Sequence[Path]) -> dict[str, Any]:
     """`{runs: {name: {settings, steps, seconds_per_step, looks: [{step, ...}]}}}`; `settings`: those that differ between the
-    runs; a look has means of the rollouts since the one before and what the watch said."""
-    configs = {path.name: dotted(RunDirectory.open(path).config()) for path in paths}
+    runs; a look has means of the last `WINDOW` rollouts and what the watch said."""
+    configs = {path.name: _hashable(dotted(RunDirectory.open(path).config())) for path in paths}
     keys = dict.fromkeys(key for config in configs.values() for key in config if not key.startswith(_MEANS_NOTHING))
     differing = [key for key in keys if len({str(config.get(key)) for config in configs.values()}) > 1]
     runs = {}
@@ -72,6 +78,10 @@ def collect(paths: Sequence[Path]) -> dict[str, Any]:
         settings = {key: configs[path.name].get(key) for key in differing}
         runs[path.name] = {"settings": settings, "steps": len(rows), "seconds_per_step": took, "looks": _looks(rows)}
     return {"window": WINDOW, "runs": runs}
+
+
+def _hashable(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: " ".join(map(str, value)) if isinstance(value, list) else value for key, value in config.items()}
 
 
 def _looks(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:

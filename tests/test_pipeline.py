@@ -20,10 +20,10 @@ from selfsame.cli import main
 from selfsame.config import load_config
 from selfsame.data.faults import FAULTS
 from selfsame.data.loader import DatasetLoader, half, persona_key
-from selfsame.errors import ConfigError
+from selfsame.errors import ConfigError, RunError
 from selfsame.pipeline import _Pipeline, load_chatbot
 from selfsame.run.checkpoint import finished
-from selfsame.run.directory import RunDirectory, read_json, read_jsonl
+from selfsame.run.directory import RunDirectory, read_json, read_jsonl, write_json
 from selfsame.serve.chat import Conversation
 from selfsame.training import loop
 from selfsame.types import clean_persona
@@ -43,7 +43,8 @@ def arguments(directory: Path) -> list[str]:
         --evaluation.resamples 100 --evaluation.selfplay-size 3 --evaluation.selfplay-turns 4
         --evaluation.judge rules --evaluation.people report --evaluation.watch-size 4 --evaluation.best-of 2
         --data.validation-share 0.5 --training.reward.missed-samples 2 --training.ppo.eval-every 2 --training.ppo.turns 2
-        --training.ppo.missed-penalty 1 --training.ppo.self-repetition-penalty 1""".split()
+        --training.ppo.missed-penalty 1 --training.ppo.self-repetition-penalty 1
+        --training.sft.persona-weight 2 --training.ppo.sft-coef 0.1""".split()
 
 
 @pytest.fixture(scope="module")
@@ -224,17 +225,37 @@ def test_a_run_does_not_go_on_with_other_dialogues(whole, tmp_path, capsys):
     assert "holds a run on other dialogues" in capsys.readouterr().err
 
 
+def test_ppo_mixes_in_what_sft_learned_as_sft_weighted_it(whole, tmp_path, monkeypatch):
+    def stop(roles, **given):
+        found.update(given)
+        raise RunError("stop")
+
+    found: dict = {}
+    monkeypatch.setattr("selfsame.pipeline.PPOTrainer", stop)
+    assert main([*arguments(tmp_path / "run"), "--run.start-from", str(whole), "--run.stages", "ppo"]) == 2
+    assert found["sft"].persona_weight == 2 and found["dialogues"]
+    assert all("sft_loss" in r for r in read_jsonl(whole / "metrics.jsonl")[0] if r["stage"] == "ppo")
+
+
 def test_a_run_starts_from_another_one(whole, tmp_path, capsys):
     """A variant of PPO shares all that comes before it: weights, curves, costs and evaluations."""
-    directory = tmp_path / "variant"
-    start = ["--run.start-from", str(whole), "--training.ppo.learning-rate", "0.01"]
+    copy = shutil.copytree(whole, tmp_path / "source")
+    marked = read_json(copy / "eval" / "sft.json") | {"mark": "of the source"}
+    write_json(copy / "eval" / "sft.json", marked)
+    directory, start = tmp_path / "variant", ["--run.start-from", str(copy), "--training.ppo.learning-rate", "0.01"]
+    assert main([*arguments(directory), *start, "--run.start-from", "nowhere"]) == 2
+    interrupted = directory / ".inherited" / "eval"  # a copy that was killed
+    interrupted.mkdir(parents=True)
+    (directory / "eval").mkdir()
     assert main([*arguments(directory), *start, "--run.stages", "ppo", "evaluate"]) == 0
-    run, source = RunDirectory.open(directory), RunDirectory.open(whole)
+    run, source = RunDirectory.open(directory), RunDirectory.open(copy)
+    assert read_json(run.eval_path("sft")) == marked and not interrupted.exists()
+    assert read_json(directory / "inherited.json")["stages"] == ["sft", "reward"]
     for stage, role in (("sft", "sft"), ("reward", "reward"), ("ppo", "policy")):
         one, other = (load_file(finished(r, stage) / role / "adapter_model.safetensors") for r in (run, source))
         assert all(torch.equal(one[name], other[name]) for name in other) == (stage != "ppo")
     for name in ("reward", "eval/base", "eval/sft", "eval/best_of"):
-        assert (directory / f"{name}.json").read_bytes() == (whole / f"{name}.json").read_bytes()
+        assert (directory / f"{name}.json").read_bytes() == (copy / f"{name}.json").read_bytes()
     assert read_json(run.eval_path("ppo"))["replies"] != read_json(source.eval_path("ppo"))["replies"]
     rows = [[r for r in read_jsonl(r.metrics_path)[0] if r["stage"] in ("sft", "reward")] for r in (run, source)]
     assert rows[0] == rows[1] and len(rows[0]) == 8 + 6
@@ -251,6 +272,26 @@ def test_a_run_starts_from_another_one(whole, tmp_path, capsys):
     assert ": sft\n" in capsys.readouterr().err
     assert main([*arguments(tmp_path / "nothing"), *start, "--seed", "1"]) == 2
     assert "has nothing that this run could start from" in capsys.readouterr().err
+    again = [*arguments(whole), "--run.start-from", str(copy), "--run.stages", "sft"]
+    assert main(again) == 0 and "has stages of its own" in capsys.readouterr().err
+
+
+def test_what_a_run_does_not_take_over(whole, tmp_path, capsys):
+    """Evaluations with other settings; a stage that is not finished; anything made by other rules."""
+    copy = shutil.copytree(whole, tmp_path / "source")
+    for name in ("sft", "base"):
+        write_json(copy / "eval" / f"{name}.json", read_json(copy / "eval" / f"{name}.json") | {"mark": 1})
+    start = ["--run.start-from", str(copy), "--run.stages", "evaluate"]
+    directory = tmp_path / "other"
+    assert main([*arguments(directory), *start, "--sampling.temperature", "0.9"]) == 0
+    assert "mark" not in read_json(directory / "eval" / "sft.json")
+    shutil.rmtree(copy / "checkpoints" / "reward")
+    assert main([*arguments(tmp_path / "half"), *start[:2], "--run.stages", "ppo"]) == 2
+    assert "has not finished the stage reward" in capsys.readouterr().err
+    assert not (tmp_path / "half" / "checkpoints").exists()  # so it may be tried again
+    write_json(copy / "environment.json", read_json(copy / "environment.json") | {"rules": 1})
+    assert main([*arguments(tmp_path / "rules"), *start]) == 2
+    assert "mean something else" in capsys.readouterr().err
 
 
 def test_full_tuning_stopped_again_and_again_it_ends_the_same(tiny_models, tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsame.arguments import check_writable, make_parser
-from selfsame.run.directory import dotted, write_json
+from selfsame.run.directory import RunDirectory, dotted, read_json, write_json
 from selfsame.run.systems import Recipes, System, read_recipes
 
 DESCRIPTION = (
@@ -279,15 +279,25 @@ def _notes(recipes: Recipes, systems: Mapping[str, System]) -> Iterable[str]:
         if key not in _OTHERWISE and None not in values.values():
             yield f"Evaluated differently, {key}: {', '.join(f'{name} {value}' for name, value in values.items())}."
     machines = [system.machine for system in systems.values()]
-    if any(machine != machines[0] for machine in machines):
+    if any(machine != machines[0] or machine.get("several") for machine in machines):
         yield "The runs were made on different machines: their times do not compare."
 
 
 def _judge_notes(judges: Sequence[str], systems: Mapping[str, System]) -> Iterable[str]:
     for judge in judges:
-        rewarded = {name: s for name, s in systems.items() if "reward" in NEEDED.get(s.system, ())}
-        if own := [name for name, s in rewarded.items() if s.path.resolve() == Path(judge).resolve()]:
+        weights = _reward_weights(Path(judge))
+        rewarded = [name for name, s in systems.items() if "reward" in NEEDED.get(s.system, ())]
+        if weights and (own := [name for name in rewarded if _reward_weights(systems[name].path) == weights]):
             yield f"{', '.join(own)} learned to please the reward model of {judge}: that it is preferred by it says little."
+
+
+def _reward_weights(path: Path) -> dict[str, Any]:
+    """Hashes of the reward model of a run; empty without one."""
+    from selfsame.run.checkpoint import MARKER, finished
+
+    checkpoint = finished(RunDirectory(path), "reward")
+    files = read_json(checkpoint / MARKER)["files"] if checkpoint else {}
+    return {name: entry["sha256"] for name, entry in files.items() if name.startswith("reward/")}
 
 
 def _differing(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

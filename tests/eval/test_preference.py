@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from selfsame.errors import ConfigError, RunError
-from selfsame.eval.preference import ModelPreference, RewardPreference, load_preference_judge, prefer
+from selfsame.eval.preference import ModelPreference, RewardPreference, _share, load_preference_judge, prefer
 from selfsame.eval.statistics import Bootstrap
 from selfsame.types import Prompt
 
@@ -54,9 +55,26 @@ def test_runs_meet_in_turn():
     ours = [replies("aaa", "aaa"), replies("b", "bbb"), replies("ccc", "ccc")]
     theirs = [replies("xx", "xx"), replies("yy", "yy")]
     found = prefer(Longer(), ours, theirs, BOOTSTRAP)
-    assert (found["wins"], found["losses"]) == (5, 1) and found["value"] == pytest.approx(5 / 6)
-    assert 0 < found["p"] < 1 and found["low"] < 5 / 6 < found["high"]
+    assert (found["wins"], found["losses"]) == (10, 2) and found["value"] == pytest.approx(5 / 6)
+    assert 0 < found["p"] < 1 and 0 <= found["low"] < 5 / 6 < found["high"] <= 1
     assert prefer(Longer(), [replies()], [replies()], BOOTSTRAP)["swayed"] is None
+    always = prefer(Longer(), [replies(*"abcd")] * 2, [replies(*[""] * 4)] * 2, BOOTSTRAP)
+    assert always["value"] == always["high"] == 1 and 0.3 < always["low"] < 0.9 and always["p"] is None
+    single = prefer(Longer(), [replies("aa")] * 2, [replies("a"), replies("aaa")], BOOTSTRAP)  # one dialogue
+    assert single["value"] == 0.5 and single["p"] is None
+
+
+@pytest.mark.parametrize("runs", [(3, 1), (3, 2), (3, 3)])
+def test_chance_is_rarely_taken_for_preference(runs):
+    """Runs of two recipes that are equally good on average, each a little better or worse than that: p < .05 in 5 %."""
+    draw, false, times = np.random.default_rng(0), 0, 400
+    for _ in range(times):
+        ours, theirs = (0.3 * draw.standard_normal(n) for n in runs)
+        likely_ST1 = 1 / (1 + np.exp(theirs[None, :, None] - ours[:, None, None]))
+        won_STP = (draw.random((*runs, 60)) < likely_ST1).astype(float)
+        _, p = _share(won_STP, [f"d{k}" for k in range(60)], BOOTSTRAP)
+        false += p is not None and p < 0.05
+    assert false / times < 0.08
 
 
 @pytest.mark.parametrize("chats", [False, True])

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from stages import ppo_trainer, prompts
+from stages import examples, ppo_trainer, prompts
 
 from selfsame.errors import RunError
 from selfsame.model.branches import hidden_states, reply_logprobs, source_states
 from selfsame.training.ppo import PPOTrainer
-from selfsame.training.settings import PPOSettings
+from selfsame.training.settings import PPOSettings, SFTSettings
 
 
 def gradient(trainer, parts):
@@ -134,6 +134,11 @@ def test_dialogues_are_mixed_into_every_step_of_the_policy(tiny_models):
     added, *rest = other
     assert len(rest) == len(one) and added.batch.reply_mask_NR.sum() == added.total > 0  # every token weighs the same
     assert added.batch.ids_BT.tolist() != later[0].batch.ids_BT.tolist()
+    weighted = PPOTrainer(mixed.roles, prompts=mixed.prompts, dialogues=examples(), sft=SFTSettings(persona_weight=3),
+                          settings=PPOSettings(sft_coef=1, sft_batch_size=3))  # fmt: skip
+    (part,) = weighted._dialogues(0)
+    assert set(part.weights_NR[part.batch.reply_mask_NR].tolist()) == {1.0, 3.0}  # as in SFT
+    mixed = ppo_trainer(tiny_models(), sft_coef=0.5)
     with mixed.roles.use("policy") as model:
         logprobs, _ = reply_logprobs(model, added.batch)
     loss, numbers = mixed.loss(added)

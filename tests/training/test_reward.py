@@ -57,7 +57,7 @@ def test_a_training_does_not_go_on_with_other_samples(tiny_models, monkeypatch):
     ends_often(monkeypatch, load(tiny_models(), lora=LORA))
     begun, other = trainer(tiny_models(), 0.5), trainer(tiny_models(), 0.5, seed=1)
     trainer(tiny_models(), 0.5).load_state(begun.state())
-    with pytest.raises(RunError, match="not those that its training began with"):
+    with pytest.raises(RunError, match="not those that the training began with"):
         other.load_state(begun.state())
 
 

@@ -56,6 +56,7 @@ def compare_replies(pairs: Sequence[Paired], bootstrap: Bootstrap) -> list[dict[
         {"system": system, "than": than, "metric": metric} | compare_scores(ours, theirs, metric, bootstrap)
         for system, than, ours, theirs in pairs
         for metric in (ours[0]["scores"] if ours else ())
+        if metric in theirs[0]["scores"]
     ]
     return with_verdicts(found, bootstrap)
 

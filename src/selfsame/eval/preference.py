@@ -60,27 +60,22 @@ def prefer(
 
     Args:
         judge: asked in both orders, unless two replies are the same word for word: a tie.
-        ours: replies of each run; run k meets run k of `theirs` (from the first again, where those are fewer).
+        ours: replies of each run; each meets each of `theirs`.
         theirs: of the other recipe.
         bootstrap: how intervals are made for two single runs; else they are of seeds and dialogues (`two_way`).
 
     Returns:
-        `{judge, prompts, wins, ties, losses, value, low, high, swayed, p}`: counts over prompts and pairs of runs, `value` the
-        share of wins with ties as halves, `swayed` the share of the pairs asked about in which the order decided, p of `value`
-        being a half (None for two single runs).
+        `{judge, prompts, wins, ties, losses, value, low, high, count, missing, swayed, p}`: counts over prompts and pairs of
+        runs, `value` the share of wins with ties as halves, `swayed` the share of the pairs asked about in which the order
+        decided, p of `value` being a half (None for two single runs, or where nothing varies), not corrected for others.
     """
-    count = max(len(ours), len(theirs))
     rows = on_shared_prompts([*ours, *theirs])
-    one, other = rows[: len(ours)], rows[len(ours) :]
-    outcomes, swayed = [], []
-    for k in range(count):
-        found, asked = _outcomes(judge, one[k % len(one)], other[k % len(other)])
-        outcomes.append(found)
-        swayed += asked
-    won_SP = np.array(outcomes).reshape(count, -1)
+    met = [[_outcomes(judge, one, other) for other in rows[len(ours) :]] for one in rows[: len(ours)]]
+    won_STP = np.array([[won for won, _ in line] for line in met], dtype=float)
+    swayed = [order for line in met for _, asked in line for order in asked]
     dialogues = [row["dialogue"] for row in rows[0]]
-    share, p = _share(won_SP, dialogues, bootstrap)
-    counts = {name: int((won_SP == won).sum()) for name, won in (("wins", 1.0), ("ties", 0.5), ("losses", 0.0))}
+    share, p = _share(won_STP, dialogues, bootstrap)
+    counts = {name: int((won_STP == won).sum()) for name, won in (("wins", 1.0), ("ties", 0.5), ("losses", 0.0))}
     order = sum(swayed) / len(swayed) if swayed else None
     return {"judge": judge.name, "prompts": len(dialogues), **counts, **share.to_dict(), "swayed": order, "p": p}
 
@@ -98,13 +93,16 @@ def _outcomes(judge: PreferenceJudge, ours: Sequence[Reply], theirs: Sequence[Re
     return found, [bool((a - 0.5) * (b - 0.5) < 0) for a, b in zip(in_front, behind, strict=True)]
 
 
-def _share(won_SP: np.ndarray, dialogues: Sequence[str], bootstrap: Bootstrap) -> tuple[Estimate, float | None]:
-    if len(won_SP) == 1 or not dialogues:
-        return bootstrap.share(won_SP[0].tolist() if len(won_SP) else [], dialogues), None
-    found, p = two_way(
-        won_SP.mean(0) - 0.5, dialogues, won_SP.mean(1) - 0.5, np.zeros(len(won_SP)), bootstrap.confidence
-    )
-    return Estimate(found.value + 0.5, found.low + 0.5, found.high + 0.5, found.count), p
+def _share(won_STP: np.ndarray, dialogues: Sequence[str], bootstrap: Bootstrap) -> tuple[Estimate, float | None]:
+    """The mean over S runs of ours, T of theirs and P prompts. Its variance over seeds is that of the means of each run of
+    either side (the first-order term of a U-statistic of two samples; Hoeffding 1948)."""
+    by_prompt_P = won_STP.mean((0, 1))
+    if won_STP.shape[:2] == (1, 1) or len(set(dialogues)) < 2 or by_prompt_P.std() == 0:
+        return bootstrap.share(by_prompt_P.tolist(), dialogues), None
+    one_S, other_T = won_STP.mean((1, 2)), won_STP.mean((0, 2))
+    found, p = two_way(by_prompt_P - 0.5, dialogues, one_S, other_T, bootstrap.confidence)
+    low, high = max(0.0, found.low + 0.5), min(1.0, found.high + 0.5)
+    return Estimate(found.value + 0.5, low, high, found.count), p
 
 
 # --- judges -------------------------------------------------------------------------------------------------------------

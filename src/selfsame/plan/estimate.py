@@ -194,10 +194,12 @@ class _Planner:
         policy = self._reading(groups) / (2 if s.critic == "adapter" else 1)
         talking = 2 * (s.turns - 1) * sampling / s.samples_per_prompt
         dialogues = s.epochs * s.minibatches * s.sft_batch_size * (s.sft_coef > 0) / self.config.training.sft.batch_size
-        mixed = dialogues * self._learning(self.probe.groups("sft", self.config)) if dialogues else 0.0
+        supervised = self.probe.groups("sft", self.config) if dialogues else groups
+        mixed = dialogues * self._learning(supervised)
         seconds = s.steps * (sampling + talking + passes * policy + s.epochs * self._learning(groups) + mixed)
         trained = ("policy",) if s.critic == "none" else ("policy", "value")
-        return self._made(made, groups, self._adapters(*trained), decoding.peak, s.steps, seconds)
+        larger = max(groups, supervised, key=lambda passes: passes.worst.peak)
+        return self._made(made, larger, self._adapters(*trained), decoding.peak, s.steps, seconds)
 
     def _evaluation(self, made: Any) -> StagePlan:
         """Every process does all of it."""

@@ -131,7 +131,7 @@ def _preference_line(record: Mapping[str, Any]) -> str:
 def _preferred_line(record: Mapping[str, Any]) -> str:
     counts = f"wins {record['wins']}, ties {record['ties']}, losses {record['losses']}"
     order = "" if record["swayed"] is None else f"; the order decided {record['swayed']:.0%} of the pairs"
-    p = "" if record["p"] is None else f", p {record['p']:.2g}"
+    p = "" if record["p"] is None else f", uncorrected p {record['p']:.2g}"
     share = cell_of(record).show(3)
     return f"{record['system']} against {record['than']}, preferred by {record['judge']}: {share}{p} ({counts}{order})."
 

@@ -215,6 +215,11 @@ class RunDirectory:
         return self.path / "cost.json"
 
     @property
+    def inherited_path(self) -> Path:
+        """Says what the run took over from another one: `{source, stages, environment}`, the last that of the source."""
+        return self.path / "inherited.json"
+
+    @property
     def rejects_path(self) -> Path:
         return self.path / "rejects.jsonl"
 

@@ -10,6 +10,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+RULES = 2
+"""Raised whenever preference pairs, faults or scores come to mean something else with the same settings: runs of different
+rules do not take over each other's work."""
+
 
 def describe_environment() -> dict[str, Any]:
     """Python, machine, versions, GPUs and the state of the code; None for what cannot be found out."""
@@ -27,6 +31,7 @@ def describe_environment() -> dict[str, Any]:
         "versions": {name: _version(name) for name in ("selfsame", "torch", "transformers", "peft", "accelerate")},
         "gpus": [{"name": gpu.name, "memory_bytes": gpu.total_memory} for gpu in gpus],
         "git": _git_state(),
+        "rules": RULES,
     }
 
 

@@ -16,7 +16,8 @@ _LATEST = ("ppo", "dpo", "sft", "base")
 
 @dataclass(frozen=True)
 class System:
-    """One system of a run, and what its run recorded. `name`: `directory:system`, unlike that of the others."""
+    """One system of a run, and what its run recorded. `name`: `directory:system`, unlike that of the others; `machine`: cpu,
+    cores, gpus, or `several` where the run took over stages that were trained on another one."""
 
     name: str
     path: Path
@@ -69,6 +70,7 @@ def _read(text: str) -> System:
     system = wanted or next((name for name in _LATEST if name in there), there[-1])
     reward, environment = run.path / "reward.json", run.environment_path
     machine = read_json(environment) if environment.exists() else {}
+    inherited = read_json(run.inherited_path)["environment"] if run.inherited_path.exists() else machine
     return System(
         text,
         run.path,
@@ -77,8 +79,12 @@ def _read(text: str) -> System:
         read_record(run.cost_path, CostRecord) if run.cost_path.exists() else CostRecord().model_dump(),
         read_record(reward, RewardRecord) if reward.exists() else None,
         run.config(),
-        {name: machine.get(name) for name in ("cpu", "cores", "gpus")} if isinstance(machine, dict) else {},
+        _machine(machine) if _machine(machine) == _machine(inherited) else {"several": True},
     )
+
+
+def _machine(environment: Any) -> dict[str, Any]:
+    return {name: environment.get(name) for name in ("cpu", "cores", "gpus")} if isinstance(environment, dict) else {}
 
 
 def _with_names(systems: Sequence[System]) -> list[System]:

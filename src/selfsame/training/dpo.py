@@ -1,4 +1,4 @@
-"""Direct preference optimisation: a `policy` role from the reward model's pairs, without a reward model or sampling."""
+"""Direct preference optimisation: a `policy` role from the reward model's pairs, without a reward model."""
 
 from __future__ import annotations
 

@@ -20,8 +20,6 @@ from selfsame.training.sampled import PairSampler, check_pairs, digest
 from selfsame.training.settings import RewardSettings
 from selfsame.types import PreferencePair
 
-AT_ONCE = 256
-"""Prompts that are answered between two looks at the progress bar."""
 EncodedPair = tuple[list[int], list[int], list[int]]
 """Token ids of prompt, chosen and rejected."""
 

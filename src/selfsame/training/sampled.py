@@ -117,9 +117,9 @@ def missed_pairs(
 
 def check_pairs(pairs: Sequence[PreferencePair], state: Mapping[str, Any]) -> None:
     """Raises RunError where `state`, of a training that is resumed, was made with other pairs than these (see `digest`)."""
-    if state["pairs"] != digest(pairs):
+    if state.get("pairs") != digest(pairs):
         raise RunError(
-            "the replies sampled for the reward model's pairs are not those that its training began with: resume with"
+            "the replies sampled for the preference pairs are not those that the training began with: resume with"
             " the device, the dtype and the number of processes it was started with, or train the stage again"
         )
 

@@ -41,7 +41,7 @@ class SFTTrainer:
         settings: optimiser, batch size, epochs.
         seed: of the data order.
         record: where checkpoints and metrics go; None: nowhere.
-        role: which one; it is made, unless it is there already.
+        role: which one: `sft` is made anew, another one that is there goes on from what it is.
     """
 
     name = "sft"
@@ -70,7 +70,7 @@ class SFTTrainer:
         )
         self.steps = step_count(len(train), settings.batch_size, settings.epochs, settings.max_steps)
         self.role, self.trained = role, (role,)
-        if role not in self.roles.names:
+        if role == "sft" or role not in self.roles.names:
             self.roles.add(role)
 
     def train(self) -> None:
