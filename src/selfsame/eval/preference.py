@@ -133,6 +133,7 @@ class RewardPreference:
     def first_is_better(
         self, prompts: Sequence[Prompt], first: Sequence[str], second: Sequence[str]
     ) -> Sequence[float]:
+        """(N,) probabilities that the first is better, by the difference of the rewards."""
         scores = self.model.score(prompts, [list(pair) for pair in zip(first, second, strict=True)])
         return [1 / (1 + math.exp(b - a)) for a, b in scores]
 
@@ -165,6 +166,7 @@ class ModelPreference:
     def first_is_better(
         self, prompts: Sequence[Prompt], first: Sequence[str], second: Sequence[str]
     ) -> Sequence[float]:
+        """(N,) probabilities of the answer A, beside B alone."""
         import torch
 
         found = []
