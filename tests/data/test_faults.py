@@ -26,7 +26,10 @@ PERSONA = ("I have two dogs.", "I teach chemistry at a school.", "I am married."
         ("I don't have two dogs.", (0,), set()),  # rules alone are too often wrong about negations
         ("I am single.", (2,), {"contradiction", "missed"}),
         ("Are you single?", (), set()),
-        ("I like tea a lot, really.", (), {"repetition"}),
+        ("I like tea a lot, really.", (), {"repetition", "retelling"}),
+        ("And a lot of tea is what I really like, with milk.", (), set()),
+        ("Tea, tea!", (), {"retelling"}),
+        ("Tell me more.", (), set()),
         ("We like to sing and we like to dance.", (), {"repetition"}),
         ("", (0,), {"missed"}),
         ("😀!!!", None, set()),

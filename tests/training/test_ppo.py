@@ -8,6 +8,7 @@ import pytest
 import torch
 from stages import examples, ppo_trainer, prompts
 
+from selfsame.data.faults import FAULTS
 from selfsame.errors import RunError
 from selfsame.model.branches import hidden_states, reply_logprobs, source_states
 from selfsame.training.ppo import PPOTrainer
@@ -266,10 +267,11 @@ def trainer_prompt():
 
 def test_faults_cost_what_the_settings_say(tiny_models, monkeypatch):
     def found(matcher, prompt, text, called):
-        return {"missed": False, "contradiction": called == (0,), "recitation": True, "repetition": False}
+        return dict.fromkeys(FAULTS, False) | {"contradiction": called == (0,), "recitation": True}
 
     monkeypatch.setattr("selfsame.training.penalties.find_faults", found)
     trainer = ppo_trainer(tiny_models(), contradiction_penalty=0.5, recitation_penalty=0.25, missing_end_penalty=0.0)
+    assert set(trainer.penalties.price) == set(FAULTS)
     trainer.penalties.called = {trainer.prompts[0]: (0,), trainer.prompts[1]: None}
     rollout = trainer.rollout(trainer.prompts[:2])
     assert rollout.faults["contradiction"].tolist() == [True, True, False, False]  # both replies to the first prompt

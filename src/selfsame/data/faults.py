@@ -1,5 +1,5 @@
-"""What is wrong with a reply, as far as rules can tell: it draws on no trait where the persona is called for, recites, says the
-same again, or denies what the person is.
+"""What is wrong with a reply, as far as rules can tell: it draws on no trait where the persona is called for, recites, says or
+tells the same again, or denies what the person is.
 
 The evaluators count the same recitations and repetitions; their judge of contradictions knows more than these rules.
 """
@@ -15,13 +15,15 @@ from selfsame.data.keywords import TraitMatcher, content_stems, sentences, words
 from selfsame.data.rules import CONTRADICTION, Pair, RuleJudge
 from selfsame.types import Persona, Prompt
 
-FAULTS = ("missed", "contradiction", "recitation", "repetition")
+FAULTS = ("missed", "contradiction", "recitation", "repetition", "retelling")
 REMEMBERED = 8
 """Own earlier turns that a reply is held against, the last ones."""
 COPIED_SHARE = 0.8
 """A trait is copied where so much of its words, four at least, stands in the reply in one piece."""
 ALIKE = 0.8
 """Two turns are nearly the same word for word from this share of words on, 2 M / (a + b) of M in the same order."""
+RETOLD_SHARE = 0.75
+"""A reply tells nothing new where so much of its content words, each counted once, stands in own earlier turns."""
 LONGEST_TURN = 200
 """Words of a turn that are looked at for that."""
 _RULES = RuleJudge(negation=False)
@@ -38,6 +40,7 @@ def find_faults(
         "contradiction": any(_RULES.label(*pair) == CONTRADICTION for pair in pairs),
         "recitation": recites(prompt.persona, reply, called),
         "repetition": stutters(reply) or repeats(prompt.history[1::2], reply),
+        "retelling": retells(prompt.history[1::2], reply),
     }
 
 
@@ -67,6 +70,12 @@ def repeats(earlier: Sequence[str], reply: str) -> bool:
     """Whether the reply says one of the turns `earlier` again nearly word for word (see `alike`)."""
     said = words(reply)[:LONGEST_TURN]
     return bool(said) and any(alike(said, words(turn)[:LONGEST_TURN]) for turn in earlier)
+
+
+def retells(earlier: Sequence[str], reply: str) -> bool:
+    """Whether the reply tells nothing that the turns `earlier` have not told, in whatever words (see `RETOLD_SHARE`)."""
+    told = set(content_stems(" ".join(words(reply)[:LONGEST_TURN])))
+    return bool(told) and len(told.intersection(content_stems(" ".join(earlier)))) >= RETOLD_SHARE * len(told)
 
 
 def stutters(reply: str) -> bool:

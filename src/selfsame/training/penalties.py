@@ -38,6 +38,7 @@ class Penalties:
             "contradiction": settings.contradiction_penalty,
             "recitation": settings.recitation_penalty,
             "repetition": settings.self_repetition_penalty,
+            "retelling": settings.retelling_penalty,
         }
 
     def find(self, prompts: Sequence[Prompt], replies: Sequence[str]) -> dict[str, Tensor]:

@@ -146,7 +146,9 @@ class PPOSettings(OptimiserSettings):
     recitation_penalty: float = Field(default=0.0, ge=0)
     """Taken off the score of a reply that copies the wording of a trait that was not called for."""
     self_repetition_penalty: float = Field(default=0.0, ge=0)
-    """Taken off the score of a reply that says an own earlier turn or itself again."""
+    """Taken off the score of a reply that says an own earlier turn or itself again, nearly word for word."""
+    retelling_penalty: float = Field(default=0.0, ge=0)
+    """Taken off the score of a reply that tells nothing new: its content words stand in own earlier turns."""
     eval_every: int = Field(default=10, ge=1)
     """Steps between looks at held-out people, where a run has a watch; the last step is always looked at."""
 
