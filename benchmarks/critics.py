@@ -22,10 +22,9 @@ import numpy as np
 from scipy import stats
 
 from selfsame.config import load_config
-from selfsame.data.generator import PreferenceGenerator
+from selfsame.data.generator import HELD_OUT, PreferenceGenerator
 from selfsame.data.loader import DatasetLoader
 from selfsame.model.roles import Roles, load_roles
-from selfsame.pipeline import HELD_OUT
 from selfsame.report.tables import update_readme
 from selfsame.rollout.collect import collect_rollout
 from selfsame.run.checkpoint import finished

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import shutil
 import signal
@@ -19,6 +20,7 @@ from selfsame.cli import main
 from selfsame.eval import selfplay
 from selfsame.run.checkpoint import CheckpointManager
 from selfsame.run.directory import read_jsonl
+from selfsame.training.stopping import TimeLimit
 
 
 @pytest.fixture
@@ -200,6 +202,33 @@ def test_ctrl_c_in_the_middle_of_an_evaluation(selfsame, tuned, tmp_path, monkey
     assert snapshot(run / "eval") == expected and list(expected) == ["base.json", "sft.json"]
     assert (run / "eval" / "base.json").stat().st_mtime_ns == written
     assert (run / "comparisons.json").read_bytes() == (whole / "comparisons.json").read_bytes()
+
+
+def test_a_run_whose_time_is_up_again_and_again_ends_as_if_nothing_had_been(selfsame, tmp_path, monkeypatch):
+    """Over at the sixth look at the clock, each time: it stops in the middle of stages, between them, and between systems."""
+    steps = ["--training.ppo.steps", "8", "--training.sft.max-steps", "8"]
+    assert selfsame.tiny("run", tmp_path / "whole", *steps).code == 0
+    said: list[str] = []
+    for _ in range(30):
+        looks = itertools.count(1)
+        monkeypatch.setattr(TimeLimit, "reached", lambda self, looks=looks: next(looks) > 5)
+        answer = selfsame.tiny("run", tmp_path / "run", *steps, "--run.max-hours", 0.5)
+        if answer.code == 0:
+            break
+        assert (answer.code, answer.out) == (75, "")
+        said.append(answer.told.splitlines()[-1])
+    assert answer.code == 0
+    assert all("everything is saved; give the same command again to go on: selfsame run " in text for text in said)
+    for where in ("sft, step 5 of 8", "ppo, step", "before the evaluation of sft"):
+        assert any(where in text for text in said), (where, [text[:90] for text in said])
+    whole, run = snapshot(tmp_path / "whole"), snapshot(tmp_path / "run")
+    kept = [name for name in whole if name.endswith(".safetensors") or name.startswith("eval/")]
+    assert len(kept) > 6 and all(run[name] == whole[name] for name in kept if "step-000002" not in name)
+    rows = [
+        [{k: v for k, v in row.items() if k != "time"} for row in read_jsonl(tmp_path / name / "metrics.jsonl")[0]]
+        for name in ("whole", "run")
+    ]
+    assert rows[0] == rows[1]
 
 
 def test_ctrl_c_in_chat_says_no_more_than_that(selfsame, tuned, monkeypatch):

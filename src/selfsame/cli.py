@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsame.arguments import check_writable, make_parser, natural
-from selfsame.errors import ConfigError, DataError, SelfsameError
+from selfsame.errors import ConfigError, DataError, SelfsameError, TimeUp
 
 DESCRIPTION = """Selfsame trains chatbots that stay in character, measures whether they got better, and lets you talk to them.
 
@@ -40,6 +40,8 @@ data:
 EPILOG = "`selfsame COMMAND --help` lists a command's options."
 STAGES = ("sft", "reward", "ppo", "dpo")
 TRAINING = ("demo", "run", *STAGES)
+TRY_AGAIN = 75
+"""What BSD's sysexits.h calls EX_TEMPFAIL."""
 LESS_MEMORY = (
     "Use less: a lower --training.STAGE.token-budget, --training.ppo.prompts-per-step or --sampling.batch-size, a shorter"
     " --model.max-length, --model.four-bit true on a GPU, or a smaller model"
@@ -47,8 +49,10 @@ LESS_MEMORY = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; returns the exit code: 0, 2 for a user's error (one line on stderr), 130 after Ctrl-C."""
+    """Runs a command; returns the exit code: 0, 2 for a user's error (one line on stderr), 130 after Ctrl-C, 75 where a run's
+    time is up and the same command goes on."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    again = f"give the same command again to go on: selfsame {shlex.join(arguments)}"
     command = arguments[0] if arguments else "--help"
     for stream in (sys.stdin, sys.stdout, sys.stderr):  # a byte or letter that a terminal does not know ends nothing
         if isinstance(stream, io.TextIOWrapper):
@@ -74,12 +78,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             commands[command](arguments[1:])
         sys.stdout.flush()
+    except TimeUp as stop:
+        return _fail(f"{stop}; {again}", TRY_AGAIN)
     except SelfsameError as error:
         return _fail(" ".join(str(error).split()))
     except KeyboardInterrupt:
-        again = f"; give the same command again to go on: selfsame {shlex.join(arguments)}"
         kept = command in TRAINING or (command == "benchmark" and any(a.startswith("--json") for a in arguments))
-        return _fail(f"stopped{again if kept else ''}", 130)
+        return _fail(f"stopped; {again}" if kept else "stopped", 130)
     except BrokenPipeError:  # the reader of our output is gone (`| head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
@@ -173,7 +178,7 @@ def _evaluate(arguments: list[str]) -> None:
     parser.add_argument("--seed", type=natural, help="of sampling and resampling (default: the run's)")
     options = parser.parse_args(arguments)
     check_writable(options.json)
-    from selfsame.pipeline import evaluate_model
+    from selfsame.measure import evaluate_model
     from selfsame.report.tables import text_results
     from selfsame.run.directory import write_json
 

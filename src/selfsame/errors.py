@@ -18,3 +18,7 @@ class DataError(SelfsameError, ValueError):
 
 class RunError(SelfsameError, RuntimeError):
     """A run that cannot start, go on or be resumed: checkpoints, disk, a loss that is not finite."""
+
+
+class TimeUp(RunError):
+    """A run that has used up its time. Everything is saved, and the same command goes on from there."""

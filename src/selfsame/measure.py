@@ -1,5 +1,5 @@
-"""The commands that check a claim on a file: `agreement`, `judge`, `score` and `rank`. Models are loaded when a
-command needs one."""
+"""The commands that measure a model, or check a claim on a file: `evaluate`, `agreement`, `judge`, `score` and `rank`. Models
+are loaded when a command needs one."""
 
 from __future__ import annotations
 
@@ -133,6 +133,29 @@ def _rank(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     bot = load_chatbot(options.run or options.model or BUNDLED, options.system)
     result = {"model": bot.name} | rank_rows(bot.roles, bot.role, rows, Bootstrap()) | {"rejected": told(rejected)}
     return result, f"{bot.name}: {rank_text(result)}"
+
+
+def evaluate_model(name: str, data_path: str | None, system: str | None, seed: int | None) -> dict[str, Any]:
+    """Evaluates a run's system, an adapter or a model on the held-out personas of `data_path` (None: of the run's data).
+
+    Raises:
+        DataError: no held-out persona is left.
+    """
+    from selfsame.data.generator import HELD_OUT, PreferenceGenerator
+    from selfsame.data.loader import DatasetLoader, half
+    from selfsame.errors import DataError
+    from selfsame.eval.system import evaluate_system
+    from selfsame.serve.chatbot import load_chatbot
+
+    bot = load_chatbot(name, system)
+    config = bot.config
+    other = {"path": data_path, "format": "auto", "limit": None}
+    settings = config.data if data_path is None else config.data.model_copy(update=other)
+    people = half(DatasetLoader(settings).load().validation, config.evaluation.people if data_path is None else "all")
+    if not people:
+        raise DataError(f"{settings.path} leaves no held-out persona to evaluate on: add dialogues of more people")
+    generator, seed = PreferenceGenerator(people, config.pairs, HELD_OUT), config.seed if seed is None else seed
+    return evaluate_system(bot.roles, bot.role, people, generator, config.evaluation, config.sampling, seed, bot.name)
 
 
 def told(rejected: Sequence[Any]) -> list[str]:

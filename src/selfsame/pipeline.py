@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from selfsame.config import Config, config_hash
-from selfsame.data.generator import PreferenceGenerator
+from selfsame.data.generator import HELD_OUT, PreferenceGenerator
 from selfsame.data.keywords import TraitMatcher
 from selfsame.data.loader import Dataset, DatasetLoader, half, write_rejects
 from selfsame.errors import DataError, RunError
@@ -28,21 +27,19 @@ from selfsame.run.directory import RunDirectory, read_json, write_json
 from selfsame.run.inherit import inherit
 from selfsame.run.logger import RunLogger, say
 from selfsame.run.metrics import MetricsTracker
-from selfsame.serve.chatbot import ROLE_OF, load_chatbot
+from selfsame.serve.chatbot import ROLE_OF
 from selfsame.training.dpo import DPOTrainer
 from selfsame.training.loop import Record
 from selfsame.training.ppo import PPOTrainer
 from selfsame.training.reward import RewardTrainer
 from selfsame.training.sampled import PairSampler
 from selfsame.training.sft import SFTTrainer
+from selfsame.training.stopping import TimeLimit
 from selfsame.types import Example, PreferencePair, Prompt
 
 _STAGES = ("sft", "reward", "ppo", "dpo")
 FREE = ("run", "model.device", "sampling.batch_size", *(f"training.{stage}.token_budget" for stage in _STAGES))
 """Settings that may change when a run is resumed: where it runs and how much memory it takes."""
-
-HELD_OUT = 1
-"""Draws the held-out pairs and prompts: not the run's seed, so that runs with different seeds meet the same prompts."""
 
 
 def run_directory(config: Config, name: str) -> Path:
@@ -56,6 +53,7 @@ def run(config: Config, name: str = "run") -> RunDirectory:
     Raises:
         SelfsameError: see the stages.
         KeyboardInterrupt: Ctrl-C, after saving.
+        TimeUp: after `run.max_hours`, the same.
     """
     parallel.start()
     path = run_directory(config, name)
@@ -79,7 +77,7 @@ class _Pipeline:
     """One pass over the stages. What several stages need is made once, when first needed."""
 
     def __init__(self, config: Config, directory: RunDirectory) -> None:
-        self.config, self.directory = config, directory
+        self.config, self.directory, self.limit = config, directory, TimeLimit(config.run.max_hours)
         self.tracker = MetricsTracker(config.run.gpu_hourly_rate, config.run.storage_cost_per_gb)
         if (directory.path / "timing.json").exists():
             self.tracker.from_dict(read_json(directory.path / "timing.json"))
@@ -99,6 +97,7 @@ class _Pipeline:
             self.held_out = PreferenceGenerator(self.people, config.pairs, HELD_OUT)
             self.pairs = self._make_pairs() if {"reward", "dpo"} & set(config.run.stages) else ([], [])
             for stage in config.run.stages:
+                self.limit.check(f"before {stage}")
                 with self._timed(stage):
                     getattr(self, f"_{stage}")()
         finally:
@@ -203,6 +202,7 @@ class _Pipeline:
         path = self.directory.eval_path(system)
         if path.exists() and (known := read_json(path)).get("checkpoint") == mark and known.get("items"):
             return
+        self.limit.check(f"before the evaluation of {system}")
         result = evaluate_system(
             self.roles,
             role,
@@ -308,6 +308,7 @@ class _Pipeline:
             self.logger,
             settings.save_every,
             settings.samples_every,
+            self.limit,
         )
 
     @contextmanager
@@ -320,21 +321,3 @@ class _Pipeline:
             if parallel.is_main():
                 write_json(self.directory.path / "timing.json", self.tracker.to_dict())
                 write_json(self.directory.cost_path, self.tracker.track_cost(self.directory.path))
-
-
-def evaluate_model(name: str, data_path: str | None, system: str | None, seed: int | None) -> dict[str, Any]:
-    """Evaluates a run's system, an adapter or a model on the held-out personas of `data_path` (None: of the run's data)."""
-    bot = load_chatbot(name, system)
-    config = bot.config
-    settings = (
-        config.data
-        if data_path is None
-        else config.data.model_copy(update={"path": data_path, "format": "auto", "limit": None})
-    )
-    seed = config.seed if seed is None else seed
-    data = DatasetLoader(settings).load()
-    people = half(data.validation, config.evaluation.people if data_path is None else "all")
-    if not people:
-        raise DataError(f"{settings.path} leaves no held-out persona to evaluate on: add dialogues of more people")
-    generator = PreferenceGenerator(people, config.pairs, HELD_OUT)
-    return evaluate_system(bot.roles, bot.role, people, generator, config.evaluation, config.sampling, seed, bot.name)

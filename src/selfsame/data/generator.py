@@ -24,6 +24,8 @@ REASONS = ("persona_swapped", "contradicted", "bland", "degenerate", "recited", 
 """Why a rejected reply is worse: somebody else's life; a small edit that denies a trait; says nothing; cut off or
 looping; traits recited unasked; the partner's life."""
 
+HELD_OUT = 1
+"""The seed of held-out pairs and prompts, whatever a run's seed is: runs with different seeds meet the same prompts."""
 _AGREES = re.compile(r"\b(?:too|also|either|neither|as well|same here|you|your|we|us|our)\b", re.IGNORECASE)
 _SMALL_TALK = re.compile(r"\b(?:that's|that is|sounds?|agree|cool|nice|awesome|interesting)\b", re.IGNORECASE)
 _IN_CONTEXT = re.compile(

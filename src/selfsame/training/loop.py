@@ -7,8 +7,6 @@ killed goes on, from its last checkpoint, exactly as if nothing had happened.
 from __future__ import annotations
 
 import math
-import signal
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +22,7 @@ from selfsame.model.roles import Roles
 from selfsame.run.checkpoint import CheckpointManager
 from selfsame.run.logger import Progress, RunLogger
 from selfsame.training.settings import OptimiserSettings
+from selfsame.training.stopping import TimeLimit, interruptible
 
 DATA_ORDER, MINIBATCH_ORDER = 1, 3
 """What random numbers are for; replies have 2 (`rollout/sampler.py`). No two uses share a stream, but for the samples of the
@@ -59,12 +58,13 @@ class Stage(Protocol):
 
 @dataclass
 class Record:
-    """Where a stage's checkpoints, metrics and samples go."""
+    """Where a stage's checkpoints, metrics and samples go, and when it is to stop and save."""
 
     checkpoints: CheckpointManager
     logger: RunLogger
     save_every: int = 50
     samples_every: int = 10
+    limit: TimeLimit = field(default_factory=TimeLimit)
 
 
 def fit(stage: Stage, record: Record | None = None) -> None:
@@ -73,6 +73,7 @@ def fit(stage: Stage, record: Record | None = None) -> None:
     Raises:
         RunError: gradients were not finite several steps in a row.
         KeyboardInterrupt: after Ctrl-C, once the step at hand is done and saved.
+        TimeUp: the same when the time of `record.limit` is up.
     """
     optimiser = Optimiser(stage.roles, stage.trained, stage.settings, stage.steps)
     done, finished = restore(stage, optimiser, record)
@@ -90,10 +91,13 @@ def fit(stage: Stage, record: Record | None = None) -> None:
             if last:
                 stage.finish()
             stop = parallel.sum_numbers({"stop": float(interrupted())})["stop"] > 0
-            keep(stage, optimiser, record, batch, step + 1, metrics, last or stop)
+            late = record is not None and record.limit.reached()
+            keep(stage, optimiser, record, batch, step + 1, metrics, last or stop or late)
             progress.advance(1, ", ".join(f"{name} {metrics[name]:.3f}" for name in SHOWN if name in metrics))
             if stop:
                 raise KeyboardInterrupt
+            if late and record and not last:
+                record.limit.stop(f"{stage.name}, step {step + 1} of {stage.steps}")
 
 
 def update(stage: Stage, optimiser: Optimiser, batch: Any, step: int) -> dict[str, float]:
@@ -316,24 +320,3 @@ def deterministic() -> Iterator[None]:
     finally:
         torch.use_deterministic_algorithms(before)
         module.fill_uninitialized_memory = fill
-
-
-@contextmanager
-def interruptible() -> Iterator[Any]:
-    """A function that says whether Ctrl-C (or SIGTERM) was pressed; a second Ctrl-C ends the program at once."""
-    pressed = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield pressed.is_set
-        return
-
-    def note(number: int, frame: Any) -> None:
-        del frame
-        pressed.set()
-        signal.signal(number, signal.SIG_DFL if number != signal.SIGINT else signal.default_int_handler)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield pressed.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
