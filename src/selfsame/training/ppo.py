@@ -8,6 +8,7 @@ adapters on one frozen base; `PPOSettings.critic` names cheaper ways to a value,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -142,16 +143,18 @@ class PPOTrainer:
         return experience
 
     def prompts_of(self, step: int) -> list[Prompt]:
-        """What the policy answers in a step: prompts of the data, or with `settings.turns` also what comes of them when the
-        policy goes on talking with the `sft` role as the partner."""
+        """What the policy answers in a step: prompts of the data, and with `settings.turns` what comes of some of them when
+        the policy goes on talking with the `sft` role as the partner."""
         s = self.settings
-        chosen = batch_indices(len(self.prompts), -(-s.prompts_per_step // s.turns), step, self.seed)
-        prompts = [self.prompts[i] for i in chosen]
-        if s.turns == 1:
+        talks = math.ceil(s.talk_share * s.prompts_per_step / s.turns) if s.turns > 1 else 0
+        count = talks + max(0, s.prompts_per_step - s.turns * talks)
+        prompts = [self.prompts[i] for i in batch_indices(len(self.prompts), count, step, self.seed)]
+        if not talks:
             return prompts
-        partners = [self.partners[prompt] for prompt in prompts]
+        first, others = prompts[:talks], prompts[talks:]
+        partners = [self.partners[prompt] for prompt in first]
         how = {"max_new_tokens": s.max_new_tokens, "temperature": s.temperature, "seed": self.seed, "step": step}
-        return converse(self.engine, prompts, partners, s.turns, **how)
+        return [*converse(self.engine, first, partners, s.turns, **how), *others]
 
     def rollout(self, prompts: Sequence[Prompt], step: int = 0) -> Rollout:
         """Replies of the policy to some prompts, with what was measured on them."""
