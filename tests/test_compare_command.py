@@ -10,7 +10,7 @@ import pytest
 
 from commands import Command, snapshot
 from evaluated import evaluated_run, evaluation
-from selfsame.compare import compare, side_by_side
+from selfsame.compare import compare
 from selfsame.eval.statistics import holm
 
 LOW, HIGH = [0.0] * 30 + [1.0] * 10, [0.0] * 10 + [1.0] * 30
@@ -157,17 +157,6 @@ def test_a_users_error_is_one_line(selfsame, runs, monkeypatch, arguments, told)
     monkeypatch.chdir(runs)
     done = selfsame("compare", *arguments)
     assert done.code == 2 and told in done.told and done.out == ""
-
-
-def test_prompts_where_the_systems_differ_are_shown_first():
-    one, other = [0.0] * 40, [0.0] * 40
-    one[7] = other[22] = one[23] = 1.0
-    found = side_by_side({"a": evaluation(one)["replies"], "b": evaluation(other)["replies"]}, most=5)
-    assert [row["differ"] for row in found] == [True, True, False, False, False]
-    assert [row["dialogue"] for row in found][:2] == ["d3", "d11"]  # once for two prompts of d11
-    assert len({row["dialogue"] for row in found}) == 5
-    assert [int(row["dialogue"][1:]) for row in found][2:] == [0, 7, 14]  # spread over the others
-    assert found[0]["replies"]["a"]["trait_words"] == ["two", "dogs"]
 
 
 def test_nothing_is_imported_that_computes_replies(runs):

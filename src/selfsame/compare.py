@@ -25,7 +25,6 @@ NEEDED = {
 }
 """The stages that a system needs."""
 _SAME_FOR_ALL = ("gold", "recitation", "other_reply")  # references that no system takes part in
-_MOST_DIALOGUES = 8
 _OTHERWISE = ("seed", "best_of", "evaluation.best_of", "evaluation.watch_size")  # said elsewhere, or change no row
 
 
@@ -90,6 +89,8 @@ def compare(runs: Sequence[str], groups: Sequence[str] = (), judges: Sequence[st
     Raises:
         SelfsameError: what cannot be read, fewer than two systems, one named twice.
     """
+    from selfsame.eval.sidebyside import side_by_side
+
     recipes = read_recipes(runs, groups)
     systems = {system.name: system for members in recipes.values() for system in members}
     _share_references([system.evaluation for system in systems.values()])
@@ -215,41 +216,6 @@ def _preferred(name: str, recipes: Recipes) -> Iterable[dict[str, Any]]:
 
 def _of_seeds(record: Mapping[str, Any]) -> str:
     return f", any two seeds {record['lowest']:+.3f} to {record['highest']:+.3f}" if "lowest" in record else ""
-
-
-def side_by_side(
-    replies: Mapping[str, Sequence[Mapping[str, Any]]], most: int = _MOST_DIALOGUES
-) -> list[dict[str, Any]]:
-    """Replies of all systems to some prompts that all of them answered: one prompt of a dialogue, spread over the dialogues;
-    before all others those where one system is consistent and another one is not.
-
-    Returns:
-        `{dialogue, persona, history, gold, differ, replies: {name: {reply, scores, trait_words}}}` each.
-    """
-    from selfsame.data.keywords import shared_words
-    from selfsame.eval.recipes import on_shared_prompts
-
-    found: dict[bool, dict[str, Any]] = {True: {}, False: {}}
-    for rows in zip(*on_shared_prompts(list(replies.values())), strict=True):
-        differ = len({row["scores"].get("consistency") for row in rows} - {None}) > 1
-        found[differ].setdefault(rows[0]["dialogue"], rows)
-    chosen = _spread(list(found[True].values()), most)
-    others = [rows for dialogue, rows in found[False].items() if dialogue not in found[True]]
-    chosen += _spread(others, most - len(chosen))
-    return [
-        {key: rows[0][key] for key in ("dialogue", "persona", "history", "gold")}
-        | {"differ": rows[0]["dialogue"] in found[True]}
-        | {"replies": {name: {"reply": row["reply"], "scores": row["scores"],
-                              "trait_words": shared_words(row["persona"], row["reply"])}
-                       for name, row in zip(replies, rows, strict=True)}}
-        for rows in chosen
-    ]  # fmt: skip
-
-
-def _spread(items: list[Any], most: int) -> list[Any]:
-    if len(items) <= most:
-        return items
-    return [items[index * len(items) // most] for index in range(most)]
 
 
 # --- what to know when reading it ---------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from selfsame.errors import DataError, RunError
 from selfsame.eval.compare import compare_systems
 from selfsame.eval.judge import load_judge
 from selfsame.eval.persona import PersonaEvaluator
+from selfsame.eval.sidebyside import side_by_side
 from selfsame.eval.statistics import Bootstrap
 from selfsame.eval.system import evaluate_system
 from selfsame.eval.watch import PersonaWatch
@@ -188,6 +189,8 @@ class _Pipeline:
             records = {system: read_json(path) for system, path in paths.items() if path.exists()}
             bootstrap = Bootstrap(config.evaluation.resamples, config.evaluation.confidence, config.seed)
             write_json(self.directory.path / "comparisons.json", compare_systems(records, bootstrap))
+            replies = {system: record["replies"] for system, record in records.items()}
+            write_json(self.directory.path / "dialogues.json", side_by_side(replies) if replies else [])
 
     def _evaluate_one(self, system: str, role: str | None, best_of: int = 1) -> None:
         """Writes the record of a system, unless its stage is not finished or there is one of these weights."""

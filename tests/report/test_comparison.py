@@ -50,9 +50,9 @@ def test_replies_stand_side_by_side_with_their_scores(page):
     assert first.count('<div class="said">') == 3 and "Two dogs!" in first and "what the person said" in first
     ours, theirs = first.split('<div class="said">')[2:]
     assert '<span class="badge good">consistent</span>' in ours and "contradiction" not in ours
-    assert "<mark>two</mark> <mark>dogs</mark>" in ours
+    assert '<mark class="drawn">two</mark> <mark class="drawn">dogs</mark>' in ours
     assert '<span class="badge bad">not consistent</span>' in theirs
-    assert '<span class="badge bad">contradiction</span>' in theirs and "<mark>Dogs</mark>!" in theirs
+    assert '<span class="badge bad">contradiction</span>' in theirs and '<mark class="drawn">Dogs</mark>!' in theirs
     assert "3 turns before" in first and first.index("Turn 2.") < first.index("</details>") < first.index("Turn 3.")
     assert '<div class="turn bot">Turn 5.</div>' in first and '<div class="turn partner">Turn 6.</div>' in first
 

@@ -6,6 +6,7 @@ from stages import ppo_trainer
 
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.selfplay import converse
+from selfsame.training.loop import batch_indices
 from selfsame.types import Prompt
 
 
@@ -65,3 +66,14 @@ def test_it_trains(tiny_models):
     before = {name: p.clone() for name, p in trainer.roles.parameters("policy").items()}
     trainer.train()
     assert any(not before[name].equal(p) for name, p in trainer.roles.parameters("policy").items())
+
+
+def test_the_other_prompts_of_a_step_are_answered_once(tiny_models):
+    trainer = trained(tiny_models(), turns=2, talk_share=0.5, prompts_per_step=4)
+    prompts = trainer.prompts_of(0)
+    assert len(prompts) == 4
+    known = [prompt in trainer.prompts for prompt in prompts]
+    assert known == [True, False, True, True] and len(prompts[1].history) == len(prompts[0].history) + 2
+    assert [p for p, there in zip(prompts, known, strict=True) if there] == [
+        trainer.prompts[i] for i in batch_indices(len(trainer.prompts), 3, 0, trainer.seed)
+    ]

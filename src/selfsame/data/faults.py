@@ -58,6 +58,18 @@ def copied_traits(persona: Persona, reply: str) -> set[int]:
     return {k for k, trait in enumerate(persona) if _is_copied(words(trait), said)}
 
 
+def copied_words(persona: Persona, said: Sequence[str]) -> set[int]:
+    """Places of those words of a reply, `said`, that stand in the wording of a trait."""
+    parts = [part for trait in persona for part in _copies(words(trait))]
+    return {
+        at + k
+        for part in parts
+        for at in range(len(said) - len(part) + 1)
+        if list(said[at : at + len(part)]) == part
+        for k in range(len(part))
+    }
+
+
 def recites(persona: Persona, reply: str, called: Collection[int] | None = None) -> bool:
     """Whether the reply copies the wording of two traits or more, or of one that was not called for. All traits in `called`
     may be copied; None: any one may."""
@@ -94,9 +106,13 @@ def alike(one: list[str], other: list[str]) -> bool:
 
 
 def _is_copied(trait: list[str], said: str) -> bool:
+    return any(f" {' '.join(part)} " in said for part in _copies(trait))
+
+
+def _copies(trait: list[str]) -> list[list[str]]:
+    """The stretches of a trait's words each of which alone is a copy of it."""
     width = max(min(4, len(trait)), math.ceil(COPIED_SHARE * len(trait)))
-    starts = range(len(trait) - width + 1) if trait else ()
-    return any(f" {' '.join(trait[k : k + width])} " in said for k in starts)
+    return [trait[k : k + width] for k in range(len(trait) - width + 1)] if trait else []
 
 
 def _statements(text: str) -> str:

@@ -71,6 +71,12 @@ def words(text: str) -> list[str]:
     return _WORD.findall(unicodedata.normalize("NFKC", text).replace("’", "'").lower())
 
 
+def word_spans(text: str) -> list[tuple[int, int, str]]:
+    """(start, end, word) of each word as it stands in the text; the words are those of `words`, but for letters that NFKC
+    takes apart."""
+    return [(*found.span(), found[0].lower()) for found in _WORD.finditer(text.replace("’", "'"))]
+
+
 def content_stems(text: str) -> list[str]:
     """Stems of the words with content, in order, repeats kept. Number words up to twelve become digits."""
     return [stem for word in words(text) if (stem := _stem(word))]

@@ -9,7 +9,6 @@ pairs belongs beside the number (`eval/judge.py`).
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
@@ -59,13 +58,24 @@ class PersonaEvaluator:
         """1 where what the reply claims is at odds with a trait, or with one of the last `REMEMBERED` own turns, else 0 (also
         for a reply that only asks); NaN for a reply without a word. `histories`: what was said before each reply, the
         partner's turn last."""
+        found = self.find_contradictions(personas, responses, histories)
+        return [
+            float(bool(at_odds)) if words(reply) else math.nan for at_odds, reply in zip(found, responses, strict=True)
+        ]
+
+    def find_contradictions(
+        self,
+        personas: Sequence[Persona],
+        responses: Sequence[str],
+        histories: Sequence[Sequence[str]] | None = None,
+    ) -> list[list[str]]:
+        """What each reply is at odds with, as in `evaluate_contradiction`: traits, and own turns without their questions."""
         judge = self.judge or load_judge()
         before = histories if histories is not None else [("",)] * len(responses)
         pairs = [claims(p, h, r) for p, h, r in zip(personas, before, responses, strict=True)]
         said_M = judge.probabilities([pair for own in pairs for pair in own])[:, 0] >= judge.threshold
-        ends = list(itertools.accumulate(map(len, pairs)))
-        found = [float(said_M[end - len(own) : end].any()) for own, end in zip(pairs, ends, strict=True)]
-        return [value if words(reply) else math.nan for value, reply in zip(found, responses, strict=True)]
+        answers = iter(said_M.tolist())
+        return [[premise for premise, _ in own if next(answers)] for own in pairs]
 
     def evaluate_recitation(
         self,

@@ -100,7 +100,7 @@ def evaluate_system(
             "best_of": best_of,
         },
         "judge": judge_summary(judge),
-        "replies": _reply_rows(scores, calls, replies),
+        "replies": _reply_rows(persona, scores, calls, replies),
     }
     if settings.selfplay_size and best_of == 1:
         size, turns = settings.selfplay_size, settings.selfplay_turns
@@ -236,8 +236,18 @@ def _dialogues(items: Sequence[TestItem]) -> list[str]:
 
 
 def _reply_rows(
-    scores: Mapping[str, Sequence[float]], items: Sequence[TestItem], replies: Sequence[str]
+    evaluator: PersonaEvaluator,
+    scores: Mapping[str, Sequence[float]],
+    items: Sequence[TestItem],
+    replies: Sequence[str],
 ) -> list[dict[str, Any]]:
+    """Each reply with its prompt and scores; `at_odds`: what it contradicts."""
+    wrong = [k for k, value in enumerate(scores["contradiction"]) if value == 1]
+    asked = [items[k].prompt for k in wrong]
+    premises = evaluator.find_contradictions(
+        [p.persona for p in asked], [replies[k] for k in wrong], [p.history for p in asked]
+    )
+    at_odds = dict(zip(wrong, premises, strict=True))
     return [
         {
             "dialogue": item.dialogue_id,
@@ -247,6 +257,7 @@ def _reply_rows(
             "called": list(item.traits),
             "reply": reply,
             "scores": {name: values[k] for name, values in scores.items()},
+            "at_odds": at_odds.get(k, []),
         }
         for k, (item, reply) in enumerate(zip(items, replies, strict=True))
     ]

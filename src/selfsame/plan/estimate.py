@@ -192,7 +192,7 @@ class _Planner:
         sampling = self.sampling(decoding, s.max_new_tokens) * prompts / min(batch, prompts)
         passes = 2 + (s.critic in ("adapter", "policy"))  # reward, reference, value
         policy = self._reading(groups) / (2 if s.critic == "adapter" else 1)
-        talking = 2 * (s.turns - 1) * sampling / s.samples_per_prompt
+        talking = 2 * (s.turns - 1) * s.talk_share * sampling / s.samples_per_prompt
         dialogues = s.epochs * s.minibatches * s.sft_batch_size * (s.sft_coef > 0) / self.config.training.sft.batch_size
         supervised = self.probe.groups("sft", self.config) if dialogues else groups
         mixed = dialogues * self._learning(supervised)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from selfsame.report.page import duration, missing_values, number, render, safe_plots, size, turns_of
+from selfsame.report.dialogues import dialogue, turns_of
+from selfsame.report.page import duration, missing_values, number, render, safe_plots, size
 from selfsame.report.plots import Plot, difference_plot
 from selfsame.report.tables import (
     cell_of,
@@ -27,10 +27,7 @@ from selfsame.report.tables import (
 from selfsame.run.directory import write_text
 
 _WIDTH = 110
-_WORD = re.compile(r"([^\W_]+)")
 _COST = "Time of the stages that each system needs, and peak memory of its whole run."
-_TURNS = 4
-"""The last turns of a prompt; those before are folded."""
 
 
 def text_comparison(comparison: Mapping[str, Any]) -> str:
@@ -66,7 +63,7 @@ def write_comparison(path: Path, comparison: Mapping[str, Any]) -> None:
         "others": other_lines(comparison),
         "cost_title": _COST,
         "cost": cost_grid(comparison),
-        "dialogues": [_dialogue(found) for found in comparison["dialogues"]],
+        "dialogues": [dialogue(found) for found in comparison["dialogues"]],
         "talks": [_talk(name, sample) for name, samples in comparison["selfplay"].items() for sample in samples],
         "settings": _settings_grid(comparison),
         "missing": [*missing_values(rows), *missing_values(talking, "self-play ")],
@@ -144,35 +141,6 @@ def _plots(comparison: Mapping[str, Any]) -> list[Plot]:
         if any(cell.value is not None for cell in cells.values()):
             plots.append(difference_plot(f"{pair['system']} less {pair['than']}", cells))
     return plots
-
-
-def _dialogue(found: Mapping[str, Any]) -> dict[str, Any]:
-    turns = turns_of(found["history"])
-    replies = [
-        {"system": name, "parts": _marked(reply["reply"], reply["trait_words"]), "badges": _badges(reply["scores"])}
-        for name, reply in found["replies"].items()
-    ]
-    shown = {"earlier": turns[:-_TURNS], "turns": turns[-_TURNS:], "replies": replies}
-    return shown | {name: found[name] for name in ("persona", "gold", "differ")}
-
-
-def _marked(text: str, words: Sequence[str]) -> list[tuple[str, bool]]:
-    """The text in parts, and whether each is a word of a trait."""
-    known = {word.split("'")[0] for word in words}
-    return [(part, part.lower() in known) for part in _WORD.split(text) if part]
-
-
-def _badges(scores: Mapping[str, float | None]) -> list[tuple[str, str]]:
-    """(what a score says of a reply, `good` or `bad`)."""
-    said = [
-        ("consistency", 1, "consistent", "good"),
-        ("consistency", 0, "not consistent", "bad"),
-        ("expression", 1, "draws on a trait", "good"),
-        ("expression", 0, "draws on no trait", "bad"),
-        ("contradiction", 1, "contradiction", "bad"),
-        ("recitation", 1, "recitation", "bad"),
-    ]
-    return [(text, kind) for name, value, text, kind in said if scores.get(name) == value]
 
 
 def _talk(name: str, sample: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,9 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
 from selfsame.errors import RunError
-from selfsame.report.plots import Plot, result_plots, training_plots
+from selfsame.report.dialogues import dialogue, turns_of
+from selfsame.report.headline import headline
+from selfsame.report.plots import Plot, result_plots, reward_plots, training_plots
 from selfsame.report.tables import (
     UNKNOWN,
     Row,
@@ -64,6 +66,8 @@ def _content(run: RunDirectory) -> dict[str, Any]:
         "name": run.path.resolve().name,
         "stages": _stages(run, config, records, rows),
         "rows": rows,
+        "headline": headline(rows, _read(run.path / "comparisons.json", problems, list) or ()),
+        "dialogues": [dialogue(found) for found in _read(run.path / "dialogues.json", problems, list) or ()],
         "grids": result_grids(rows) if rows else [],
         "level": interval_level(evaluations),
         "selfplay_grids": result_grids(talking) if talking else [],
@@ -71,7 +75,9 @@ def _content(run: RunDirectory) -> dict[str, Any]:
         "selfplay_samples": selfplay_samples(evaluations),
         "summary_lines": summary_lines(run.path),
         "result_plots": safe_plots(result_plots(rows)),
-        "curves": _by_stage(training_plots(records)),
+        "curves": _by_stage(
+            [*training_plots(records), *reward_plots(records, _read(run.path / "reward.json", problems))]
+        ),
         "conversations": conversations(samples),
         "cost": cost,
         "data": data,
@@ -189,7 +195,8 @@ def _evaluation_settings(evaluations: Mapping[str, Mapping[str, Any]]) -> dict[s
     return {", ".join(names): settings for names, settings in alike}
 
 
-def _read(path: Path, problems: list[str]) -> dict[str, Any] | None:
+def _read(path: Path, problems: list[str], kind: type = dict) -> Any:
+    """What the file holds; None where there is none, or something else, which joins the `problems`."""
     if not path.exists():
         return None
     try:
@@ -197,7 +204,7 @@ def _read(path: Path, problems: list[str]) -> dict[str, Any] | None:
     except RunError as error:
         problems.append(str(error))
         return None
-    return content if isinstance(content, dict) else None
+    return content if isinstance(content, kind) else None
 
 
 def _stages(
@@ -221,14 +228,6 @@ def _how_far(run: RunDirectory, stage: str, last_step: int | None) -> str:
         return "not there yet"
     saved = any(run.checkpoints(stage).glob("step-*"))
     return f"up to step {last_step}" + ("" if saved else ", no checkpoint")
-
-
-def turns_of(history: Sequence[str]) -> list[dict[str, str]]:
-    """The history ends with the partner, so every second turn from the end is the partner's."""
-    last = len(history) - 1
-    return [
-        {"who": "bot" if (last - index) % 2 else "partner", "text": text} for index, text in enumerate(history) if text
-    ]
 
 
 def _spread(replies: Sequence[Mapping[str, Any]], most: int) -> list[dict[str, str]]:

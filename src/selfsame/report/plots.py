@@ -1,12 +1,14 @@
-"""Training curves and results as SVG that takes its colours from the page, so it is right in light and in dark."""
+"""Training curves and results: as SVG that takes its colours from the page, so it is right in light and in dark, or together
+in one PNG."""
 
 from __future__ import annotations
 
 import io
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import matplotlib
@@ -20,6 +22,9 @@ Series = tuple[list[int], list[float]]
 """Steps and values; NaN where a step has no value, which leaves a gap in the curve."""
 
 _INK = "#010203"  # stands for the page's text colour until the SVG is finished
+_WIDTH, _HEIGHT, _TITLE = 3.7, 2.35, 0.3  # inches
+_DPI = 110
+_STYLE: Any = {"font.family": "sans-serif", "font.size": 9.5}
 _COLOURS = ("#2f6fde", "#d9660a", "#1a9a6c", "#b0479b", "#8a6d1d", "#5b5fc7")
 _MOST_POINTS = 600
 _SMOOTH_FROM = 40  # points; shorter curves are shown as they are
@@ -27,10 +32,10 @@ _FIELDS = ("stage", "step", "time", "not_finite")
 
 _GROUPS: tuple[tuple[str, str, str], ...] = (
     ("Loss", "loss", r"(train_|valid(ation)?_|eval_)?loss"),
-    ("Ranking accuracy", "share of pairs", r".*accuracy.*"),
+    ("Ranking accuracy", "share of pairs", r"[^/]*accuracy"),
     ("Reward", "reward", r"(.*_)?(reward|score)(_mean|_raw|_shaped)?"),
     ("Held-out people", "share of replies", r"watch_(consistency|expression|contradiction|recitation)"),
-    ("Faults of the sampled replies", "share of replies", r"missed|contradiction|recitation|repetition"),
+    ("Faults of the sampled replies", "share of replies", r"missed|contradiction|recitation|repetition|retelling"),
     ("KL to the SFT model", "nats", r"kl|kl_(mean|reference|ref|sft|per_token|per_reply)|(mean|reference|ref)_kl"),
     ("KL coefficient", "coefficient", r"kl_coef.*"),
     ("Entropy", "nats per token", r".*entropy.*"),
@@ -41,14 +46,52 @@ _GROUPS: tuple[tuple[str, str, str], ...] = (
 """Title, label of the vertical axis, and which metrics share the figure. Any other metric gets a figure of its own."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plot:
-    """One figure. `main`: belongs to what everyone looks at first."""
+    """One figure: `draw` puts it into axes of `height` inches. `main`: belongs to what everyone looks at first."""
 
     stage: str
     title: str
-    svg: str
-    main: bool
+    draw: Callable[[Axes], None]
+    main: bool = True
+    height: float = _HEIGHT
+
+    @cached_property
+    def svg(self) -> str:
+        """The SVG element, without the header and the addresses that matplotlib writes."""
+        name = f"{self.stage}: {self.title}"
+        style: Any = {"svg.fonttype": "none", "svg.hashsalt": name, **_STYLE}
+        with matplotlib.rc_context(style):
+            figure = Figure(figsize=(_WIDTH, self.height), layout="constrained")
+            axes = figure.add_subplot()
+            self.draw(axes)
+            _dress(axes)
+            buffer = io.StringIO()
+            figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+        text = buffer.getvalue()
+        text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+        text = re.sub(r"<g id=\"[^\"]*\"", "<g", text)  # these would be the same in every figure of the page
+        text = re.sub(r"<svg [^>]*?(viewBox=\"[^\"]*\")[^>]*>", r'<svg \1 role="img">', text, count=1)
+        return re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", text).replace(_INK, "currentColor").strip()
+
+
+def png(plots: Sequence[Plot], columns: int = 3) -> bytes:
+    """All plots in one picture with a white ground, `columns` in a row."""
+    columns = max(1, min(columns, len(plots)))
+    rows = [plots[at : at + columns] for at in range(0, len(plots), columns)]
+    heights = [max(plot.height for plot in row) + _TITLE for row in rows]
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(_WIDTH * columns, sum(heights)), layout="constrained", dpi=_DPI)
+        grid = figure.add_gridspec(len(rows), columns, height_ratios=heights)
+        for r, row in enumerate(rows):
+            for c, plot in enumerate(row):
+                axes = figure.add_subplot(grid[r, c])
+                plot.draw(axes)
+                _dress(axes)
+                axes.set_title(plot.title, fontsize=10, fontweight="bold", loc="left", color=_INK)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
 
 
 def read_series(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Series]]:
@@ -77,21 +120,33 @@ def training_plots(records: Sequence[Mapping[str, Any]]) -> list[Plot]:
             if any(math.isfinite(value) for value in series[1]):
                 groups.setdefault(_group_of(name), {})[name] = series
         for (rank, title, label), members in sorted(groups.items(), key=lambda item: item[0]):
-            plots.append(Plot(stage, title, _curves(stage, title, label, members), rank < len(_GROUPS)))
+            moves = any(len(set(values)) > 1 for _, values in members.values())
+            plots.append(Plot(stage, title, _curves(label, members), rank < len(_GROUPS) and moves))
     return plots
 
 
 def result_plots(rows: Sequence[Row]) -> list[Plot]:
     """One figure per metric: every system and reference with its confidence interval."""
     names = list(dict.fromkeys(name for row in rows for name in row.cells))
-    return [Plot("results", _title(name), _intervals(name, rows), True) for name in names if _measured(name, rows)]
+    return [_intervals("results", _title(name), name, rows) for name in names if _measured(name, rows)]
+
+
+def reward_plots(records: Sequence[Mapping[str, Any]], reward: Mapping[str, Any] | None) -> list[Plot]:
+    """What the reward model ranks rightly, by the reason why a reply is worse; and what PPO's reward cost in KL, step by step
+    from light to dark (Gao et al. 2023, arXiv:2210.10760)."""
+    shares = {name: value for name, value in ((reward or {}).get("metrics") or {}).items() if value is not None}
+    plots = [_shares("reward", "Held-out pairs ranked rightly", shares)] if shares else []
+    ppo = read_series(records).get("ppo", {})
+    if {"kl", "reward"} <= set(ppo):
+        plots.append(Plot("ppo", "Reward against KL", _path(ppo["kl"][1], ppo["reward"][1])))
+    return plots
 
 
 def difference_plot(title: str, cells: Mapping[str, Cell]) -> Plot:
     """One figure of differences: a metric a line, with its interval, and a line at no difference."""
     label = "difference"
     rows = [Row(name.replace("_", " "), "system", cells={label: cell}) for name, cell in cells.items()]
-    return Plot("differences", title, _intervals(label, rows, of=title, zero=True), True)
+    return _intervals("differences", title, label, rows, zero=True)
 
 
 def _group_of(name: str) -> tuple[int, str, str]:
@@ -106,7 +161,7 @@ def _title(name: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-def _curves(stage: str, title: str, label: str, members: Mapping[str, Series]) -> str:
+def _curves(label: str, members: Mapping[str, Series]) -> Callable[[Axes], None]:
     def draw(axes: Axes) -> None:
         for colour, (name, series) in zip(_COLOURS * len(members), members.items(), strict=False):
             _curve(axes, _thinned(series), colour, name.replace("_", " "))
@@ -117,7 +172,7 @@ def _curves(stage: str, title: str, label: str, members: Mapping[str, Series]) -
         if len(members) > 1:
             axes.legend(frameon=False, fontsize=9, labelcolor=_INK)
 
-    return _svg(f"{stage}: {title}", draw, 2.35)
+    return draw
 
 
 def _curve(axes: Axes, series: Series, colour: str, label: str) -> None:
@@ -129,7 +184,7 @@ def _curve(axes: Axes, series: Series, colour: str, label: str) -> None:
     axes.plot(steps, _smooth(values), color=colour, linewidth=1.8, label=label)
 
 
-def _intervals(metric: str, rows: Sequence[Row], of: str = "results", zero: bool = False) -> str:
+def _intervals(stage: str, title: str, metric: str, rows: Sequence[Row], zero: bool = False) -> Plot:
     shown = _measured(metric, rows)
 
     def draw(axes: Axes) -> None:
@@ -146,7 +201,33 @@ def _intervals(metric: str, rows: Sequence[Row], of: str = "results", zero: bool
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.set_xlabel(metric.replace("_", " "))
 
-    return _svg(f"{of}: {metric}", draw, 0.8 + 0.25 * len(shown))
+    return Plot(stage, title, draw, height=0.8 + 0.25 * len(shown))
+
+
+def _shares(stage: str, title: str, shares: Mapping[str, float]) -> Plot:
+    names = sorted(shares, key=lambda name: (name != "accuracy", -shares[name]))
+
+    def draw(axes: Axes) -> None:
+        for place, name in enumerate(reversed(names)):
+            axes.plot([0.5, shares[name]], [place, place], color=_COLOURS[0], linewidth=2.2, alpha=0.35)
+            axes.plot([shares[name]], [place], "o", markersize=5.5, color=_COLOURS[0 if name == "accuracy" else 1])
+        axes.axvline(0.5, color=_INK, alpha=0.6, linewidth=1)  # by chance
+        labels = [name.partition("/")[2].replace("_", " ") or "all of them" for name in reversed(names)]
+        axes.set_yticks(range(len(names)), labels)
+        axes.set_ylim(-0.6, len(names) - 0.4)
+        axes.set_xlabel("share of pairs; line: by chance")
+
+    return Plot(stage, title, draw, height=0.8 + 0.25 * len(names))
+
+
+def _path(across: Sequence[float], up: Sequence[float]) -> Callable[[Axes], None]:
+    def draw(axes: Axes) -> None:
+        for k, point in enumerate(zip(across, up, strict=True)):
+            axes.plot(*point, "o", markersize=3.5, color=_COLOURS[0], alpha=0.25 + 0.75 * (k + 1) / len(across))
+        axes.set_xlabel("KL to the SFT model, nats per reply")
+        axes.set_ylabel("reward")
+
+    return draw
 
 
 def _measured(metric: str, rows: Sequence[Row]) -> list[Row]:
@@ -172,23 +253,6 @@ def _smooth(values: Sequence[float]) -> list[float]:
         window = [near for near in values[max(0, index - reach) : index + reach + 1] if math.isfinite(near)]
         smoothed.append(sum(window) / len(window) if math.isfinite(value) else math.nan)
     return smoothed
-
-
-def _svg(name: str, draw: Any, height: float) -> str:
-    """The SVG element of a figure of 3.7 x `height` inches, without the header and the addresses matplotlib writes."""
-    style: Any = {"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif", "font.size": 9.5}
-    with matplotlib.rc_context(style):
-        figure = Figure(figsize=(3.7, height), layout="constrained")
-        axes = figure.add_subplot()
-        draw(axes)
-        _dress(axes)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    text = buffer.getvalue()
-    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    text = re.sub(r"<g id=\"[^\"]*\"", "<g", text)  # these would be the same in every figure of the page
-    text = re.sub(r"<svg [^>]*?(viewBox=\"[^\"]*\")[^>]*>", r'<svg \1 role="img">', text, count=1)
-    return re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", text).replace(_INK, "currentColor").strip()
 
 
 def _dress(axes: Axes) -> None:

@@ -32,14 +32,16 @@ class Cell:
 
     def show(self, decimals: int) -> str:
         """`61.2 [57.0, 65.4]`, without brackets where there is no interval; of seeds `61.2 (57.0 to 65.4)`."""
-        if self.value is None:
-            return UNKNOWN
-        text = f"{self.value:.{decimals}f}"
-        if self.low is None or self.high is None:
+        text = self.show_value(decimals)
+        if self.value is None or self.low is None or self.high is None:
             return text
         if self.seeds:
             return f"{text} ({self.low:.{decimals}f} to {self.high:.{decimals}f})"
         return f"{text} [{self.low:.{decimals}f}, {self.high:.{decimals}f}]"
+
+    def show_value(self, decimals: int) -> str:
+        """The value alone."""
+        return UNKNOWN if self.value is None else f"{self.value:.{decimals}f}"
 
 
 @dataclass(frozen=True, slots=True)

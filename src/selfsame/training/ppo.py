@@ -149,12 +149,9 @@ class PPOTrainer:
         talks = math.ceil(s.talk_share * s.prompts_per_step / s.turns) if s.turns > 1 else 0
         count = talks + max(0, s.prompts_per_step - s.turns * talks)
         prompts = [self.prompts[i] for i in batch_indices(len(self.prompts), count, step, self.seed)]
-        if not talks:
-            return prompts
-        first, others = prompts[:talks], prompts[talks:]
-        partners = [self.partners[prompt] for prompt in first]
+        partners = [self.partners[prompt] for prompt in prompts[:talks]]
         how = {"max_new_tokens": s.max_new_tokens, "temperature": s.temperature, "seed": self.seed, "step": step}
-        return [*converse(self.engine, first, partners, s.turns, **how), *others]
+        return [*converse(self.engine, prompts[:talks], partners, s.turns, **how), *prompts[talks:]]
 
     def rollout(self, prompts: Sequence[Prompt], step: int = 0) -> Rollout:
         """Replies of the policy to some prompts, with what was measured on them."""
