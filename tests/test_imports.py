@@ -36,11 +36,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": RUN | {"report"},
     "plan": ROLLOUT | {"plan", "config", "training"},
     "pipeline": ROLLOUT | {"config", "training", "eval", "serve", "report"},
+    "launch": ROLLOUT | {"config", "pipeline"},
     "measure": ROLLOUT | {"eval", "serve", "report"},
     "benchmark": ROLLOUT | {"eval", "serve", "measure", "arguments"},
     "compare": DATA | RUN | {"eval", "report", "arguments"},
     "cli": ROLLOUT | {"config", "serve", "report", "plan", "pipeline", "measure", "benchmark", "compare", "arguments"},
-    "__init__": {"config", "types", "errors", "data", "model", "rollout", "training", "eval", "run"},
+    "__init__": {"launch", "config", "types", "errors", "data", "model", "rollout", "training", "eval", "run"},
 }
 VAGUE = {"utils", "util", "common", "helpers", "helper", "misc", "tools", "shared"}
 LONGEST = 340

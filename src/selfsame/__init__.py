@@ -10,8 +10,9 @@ from typing import Any
 
 _ROOMS = {
     "config": "Config get_default_config load_config merge_configs save_config",
+    "launch": "train",
     "types": "Dialogue Example PreferencePair Prompt Turn",
-    "errors": "ConfigError DataError RunError SelfsameError",
+    "errors": "ConfigError DataError RunError SelfsameError TimeUp",
     "data.loader": "DatasetLoader",
     "data.processor": "DataProcessor",
     "data.generator": "PreferenceGenerator",

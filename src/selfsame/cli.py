@@ -40,8 +40,6 @@ data:
 EPILOG = "`selfsame COMMAND --help` lists a command's options."
 STAGES = ("sft", "reward", "ppo", "dpo")
 TRAINING = ("demo", "run", *STAGES)
-TRY_AGAIN = 75
-"""What BSD's sysexits.h calls EX_TEMPFAIL."""
 LESS_MEMORY = (
     "Use less: a lower --training.STAGE.token-budget, --training.ppo.prompts-per-step or --sampling.batch-size, a shorter"
     " --model.max-length, --model.four-bit true on a GPU, or a smaller model"
@@ -79,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             commands[command](arguments[1:])
         sys.stdout.flush()
     except TimeUp as stop:
-        return _fail(f"{stop}; {again}", TRY_AGAIN)
+        return _fail(f"{stop}; {again}", TimeUp.exit_code)
     except SelfsameError as error:
         return _fail(" ".join(str(error).split()))
     except KeyboardInterrupt:

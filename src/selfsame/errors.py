@@ -22,3 +22,6 @@ class RunError(SelfsameError, RuntimeError):
 
 class TimeUp(RunError):
     """A run that has used up its time. Everything is saved, and the same command goes on from there."""
+
+    exit_code = 75
+    """What BSD's sysexits.h calls EX_TEMPFAIL."""

@@ -40,6 +40,11 @@ def world() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
+def gpus() -> int:
+    """GPUs of this machine."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
 def is_main() -> bool:
     """Whether this process writes files and prints."""
     return rank() == 0
