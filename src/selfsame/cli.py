@@ -220,8 +220,8 @@ def _chat(arguments: list[str]) -> None:
     persona, opening = _who(options)
     if options.temperature is not None and not 0 <= options.temperature <= 10:
         raise ConfigError(f"--temperature is {options.temperature}: give a number from 0 to 10")
-    from selfsame.pipeline import load_chatbot
     from selfsame.serve.chat import Conversation, chat
+    from selfsame.serve.chatbot import load_chatbot
 
     bot = load_chatbot(options.model, options.system)
     sampling = bot.config.sampling
