@@ -23,8 +23,10 @@ from selfsame.eval.watch import PersonaWatch
 from selfsame.model import parallel
 from selfsame.model.roles import load_roles
 from selfsame.report.page import write_report
+from selfsame.report.tracked import tracked
 from selfsame.run.checkpoint import CheckpointManager, finished
 from selfsame.run.directory import RunDirectory, read_json, write_json
+from selfsame.run.environment import describe_environment
 from selfsame.run.inherit import inherit
 from selfsame.run.logger import RunLogger, say
 from selfsame.run.metrics import MetricsTracker
@@ -87,7 +89,8 @@ class _Pipeline:
         """Data, base, then the stages of the configuration; records and trackers are closed whatever happens."""
         config = self.config
         main = parallel.is_main()
-        self.logger = RunLogger(self.directory, config.run.trackers, config.model_dump(mode="json"), enabled=main)
+        told = config.model_dump(mode="json") | {"environment": describe_environment() if config.run.trackers else {}}
+        self.logger = RunLogger(self.directory, config.run.trackers, told, enabled=main)
         try:
             with self._timed("data"):
                 self.data = self._load_data()
@@ -101,6 +104,8 @@ class _Pipeline:
                 self.limit.check(f"before {stage}")
                 with self._timed(stage):
                     getattr(self, f"_{stage}")()
+            if config.run.trackers and main:
+                self.logger.share(*tracked(self.directory))
         finally:
             self.logger.close()
 

@@ -102,7 +102,7 @@ def test_truncate_is_atomic(run: RunDirectory, monkeypatch) -> None:
 
 def test_trackers_get_named_metrics_and_a_flat_config(run: RunDirectory, monkeypatch) -> None:
     tracker = Tracker()
-    monkeypatch.setattr(logger, "_make_tracker", lambda *_: tracker)
+    monkeypatch.setattr(logger, "make_tracker", lambda *_: tracker)
     with RunLogger(run, ["tensorboard"], CONFIG) as log:
         log.log("ppo", 3, {"kl": 0.1, "loss": math.nan})
     assert [call[0] for call in tracker.calls] == ["start", "store_init_configuration", "log", "finish"]
@@ -112,7 +112,7 @@ def test_trackers_get_named_metrics_and_a_flat_config(run: RunDirectory, monkeyp
 
 @pytest.mark.parametrize("broken", ["start", "store_init_configuration", "log", "finish"])
 def test_a_failing_tracker_is_one_line_and_the_run_goes_on(run: RunDirectory, monkeypatch, capsys, broken: str) -> None:
-    monkeypatch.setattr(logger, "_make_tracker", lambda *_: Tracker(broken))
+    monkeypatch.setattr(logger, "make_tracker", lambda *_: Tracker(broken))
     with RunLogger(run, ["tensorboard"], CONFIG) as log:
         for step in range(3):
             log.log("sft", step, {"loss": 1.0})
@@ -130,13 +130,18 @@ def test_a_missing_package_is_one_line(run: RunDirectory, monkeypatch, capsys) -
 
 
 TRACK = """
-import sys
+import io, sys
+from PIL import Image
 from selfsame.run.directory import RunDirectory
 from selfsame.run.logger import RunLogger
 with RunLogger(RunDirectory(sys.argv[2]), [sys.argv[1]], {"seed": 0, "training": {"ppo": {"kl_coef": 0.05}}}) as log:
     for stage in ("sft", "ppo"):
         for step in range(3):
             log.log(stage, step, {"loss": 1.0 + step})
+    log.sample("ppo", 2, [{"persona": ["I sing."], "history": ["Hi!"], "reply": "La la.", "reward": 0.5}])
+    picture = io.BytesIO()
+    Image.new("RGB", (4, 3)).save(picture, "png")
+    log.share({"evaluate/ppo/consistency": 0.8}, {"ppo": picture.getvalue()})
 """
 
 
@@ -155,6 +160,9 @@ def test_wandb_without_a_key_is_offline_silent_and_in_the_run_directory(run: Run
     (content,) = offline.glob("run-*.wandb")
     # Both stages count from 0; W&B would have dropped the second one's steps on a common axis.
     assert content.read_bytes().count(b"ppo/loss") >= 3 and b"ppo/step" in content.read_bytes()
+    assert b"evaluate/ppo/consistency" in content.read_bytes()
+    (table,) = offline.glob("files/media/table/samples*.json")
+    assert "La la." in table.read_text() and any(offline.glob("files/media/images/plots/*.png"))
 
 
 @pytest.mark.parametrize(("name", "files"), [("tensorboard", "tensorboard/**/*tfevents*"), ("trackio", "trackio/*.db")])
@@ -163,7 +171,8 @@ def test_other_trackers_write_into_the_run_directory(run: RunDirectory, tmp_path
     done = track(name, run, tmp_path / "home")
     assert done.returncode == 0 and "switched off" not in done.stderr, done.stderr
     assert len(done.stdout.splitlines()) <= 1  # trackio says one line when the process ends
-    assert any(path.stat().st_size for path in run.path.glob(files))
+    written = b"".join(path.read_bytes() for path in run.path.glob(files))
+    assert b"evaluate/ppo/consistency" in written and (b"La la." in written or name == "trackio")
 
 
 def test_several_processes_without_an_accelerator_do_not_hang(run: RunDirectory, tmp_path: Path, monkeypatch) -> None:

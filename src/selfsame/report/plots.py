@@ -142,6 +142,23 @@ def reward_plots(records: Sequence[Mapping[str, Any]], reward: Mapping[str, Any]
     return plots
 
 
+def histogram(title: str, parts: Mapping[str, Sequence[int]]) -> Plot:
+    """How often each count comes, a line a part; what lies above the 99th percentile is counted there."""
+    known = [value for values in parts.values() for value in values]
+    top = sorted(known)[int(0.99 * (len(known) - 1))] if known else 0
+
+    def draw(axes: Axes) -> None:
+        for colour, (name, values) in zip(_COLOURS * len(parts), parts.items(), strict=False):
+            shares = [sum(min(v, top) == count for v in values) / max(1, len(values)) for count in range(top + 1)]
+            axes.step(range(top + 1), shares, where="mid", color=colour, linewidth=1.6, label=name)
+        axes.set_ylabel("share")
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.legend(frameon=False, fontsize=9, labelcolor=_INK)
+
+    return Plot("data", title, draw)
+
+
 def difference_plot(title: str, cells: Mapping[str, Cell]) -> Plot:
     """One figure of differences: a metric a line, with its interval, and a line at no difference."""
     label = "difference"

@@ -10,7 +10,6 @@ import contextlib
 import io
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
@@ -22,13 +21,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as RichProgress
 
 from selfsame.run.directory import RunDirectory, append_jsonl, dotted, read_jsonl, write_text
+from selfsame.run.trackers import make_tracker, share
 
 Item = TypeVar("Item")
 
 _RESERVED = ("stage", "step", "time", "not_finite")
 _CONSOLE = Console(stderr=True)
 _LINE_EVERY = 5.0  # seconds between two progress lines where there is no terminal
-_WANDB_TIMEOUT = 30  # seconds; W&B itself would wait for a missing network for 90
 
 
 def say(text: str, enabled: bool = True) -> None:
@@ -81,6 +80,12 @@ class RunLogger:
         for row in rows if self.enabled else ():
             append_jsonl(self.directory.samples_path, {"stage": stage, "step": step, **row})
 
+    def share(self, results: Mapping[str, float], pictures: Mapping[str, bytes]) -> None:
+        """Gives the trackers what belongs beside curves: results, the sample replies as a table, pictures (PNG, by name)."""
+        rows = read_jsonl(self.directory.samples_path)[0] if self._trackers else []
+        for name in list(self._trackers):
+            self._guard(name, lambda name=name: share(name, self._trackers[name], results, rows, pictures))
+
     def truncate(self, stage: str, step: int) -> int:
         """Before resuming `stage` from `step`: drop what was recorded after it, and half lines that a crash left.
 
@@ -114,7 +119,7 @@ class RunLogger:
             say(f"tracker {name} is switched off, the run goes on without it: {reason}", not self.quiet)
 
     def _start(self, name: str, config: Mapping[str, Any]) -> None:
-        tracker = _make_tracker(name, self.directory)
+        tracker = make_tracker(name, self.directory.path)
         tracker.start()
         self._trackers[name] = tracker
         simple = {key: value if isinstance(value, (bool, int, float, str)) else str(value)
@@ -131,27 +136,6 @@ class RunLogger:
             tracker.tracker.define_metric(f"{stage}/*", step_metric=f"{stage}/step")
             self._stages_at_wandb.add(stage)
         tracker.log({**values, f"{stage}/step": step})
-
-
-def _make_tracker(name: str, directory: RunDirectory) -> Any:
-    """The tracker of accelerate, set so that its files lie in the run directory and it never asks for a login."""
-    from accelerate import PartialState, tracking
-
-    if not PartialState._shared_state:
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            raise RuntimeError("several processes and no Accelerator yet; make it before the RunLogger")
-        PartialState()
-    folder = directory.path
-    if name == "tensorboard":
-        return tracking.TensorBoardTracker("tensorboard", str(folder))
-    if name == "trackio":
-        os.environ.setdefault("TRACKIO_DIR", str(folder.resolve() / "trackio"))
-        return tracking.TrackioTracker("selfsame", name=folder.name)
-    if name == "wandb":
-        mode = os.environ.get("WANDB_MODE", "online") if os.environ.get("WANDB_API_KEY") else "offline"
-        quietly = {"silent": True, "console": "off", "init_timeout": _WANDB_TIMEOUT}
-        return tracking.WandBTracker("selfsame", name=folder.name, dir=str(folder), mode=mode, settings=quietly)
-    raise ValueError(f"no tracker of that name; known are wandb, tensorboard, trackio (got {name!r})")
 
 
 def _number(value: Any) -> Any:

@@ -1,0 +1,20 @@
+"""What trackers get of a run beside its curves."""
+
+from __future__ import annotations
+
+from selfsame.report.plots import png, training_plots
+from selfsame.report.tables import read_evaluations
+from selfsame.run.directory import RunDirectory, read_jsonl
+
+
+def tracked(run: RunDirectory) -> tuple[dict[str, float], dict[str, bytes]]:
+    """(results as `evaluate/<system>/<metric>`, a PNG of the main curves of each stage)."""
+    results = {
+        f"evaluate/{system}/{metric}": cell["value"]
+        for system, record in read_evaluations(run, problems=[]).items()
+        for metric, cell in record["metrics"].items()
+        if cell["value"] is not None
+    }
+    plots = [plot for plot in training_plots(read_jsonl(run.metrics_path)[0]) if plot.main]
+    stages = dict.fromkeys(plot.stage for plot in plots)
+    return results, {stage: png([plot for plot in plots if plot.stage == stage]) for stage in stages}
