@@ -1,4 +1,4 @@
-.PHONY: setup demo test lint types quick bench-setup bench agreement clean
+.PHONY: setup demo test lint types quick notebooks bench-setup bench agreement clean
 export HF_HUB_OFFLINE ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
@@ -24,6 +24,12 @@ lint: setup
 
 types: setup
 	.venv/bin/pyright
+
+# Executes the notebooks from scratch and writes their outputs, and the reference of the public names: ten minutes on two cores.
+notebooks: setup
+	rm -rf notebooks/runs
+	.venv/bin/python notebooks/execute.py
+	.venv/bin/python docs/reference.py
 
 # The environments of the peers (a gigabyte each), then the same work by them and by us: an hour on two quiet cores.
 bench-setup: setup

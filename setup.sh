@@ -2,7 +2,7 @@
 # Makes .venv and installs Selfsame into it. Repeatable; `make` runs it when pyproject.toml or constraints.txt changed.
 set -euo pipefail
 cd "$(dirname "$0")"
-extras="${1:-hub,track,quant,dev}"
+extras="${1:-hub,track,quant,notebooks,dev}"
 python="${PYTHON:-python3}"
 
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Selfsame needs Python 3.10 or newer (set PYTHON=/path/to/python)" >&2; exit 2; }
@@ -22,5 +22,8 @@ if ! .venv/bin/python -c 'import torch' 2>/dev/null; then
   else $uv torch==2.13.0 --torch-backend cpu || $uv torch==2.13.0
   fi
 fi
-$uv -c constraints.txt -e ".[$extras]"
+# The versions that this was tested with want Python 3.11; 3.10 takes the newest that it can.
+constraints="-c constraints.txt"
+.venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || constraints=""
+$uv $constraints -e ".[$extras]"
 touch .venv/.ready

@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "plan": ROLLOUT | {"plan", "config", "training"},
     "pipeline": ROLLOUT | {"config", "training", "eval", "serve", "report"},
     "launch": ROLLOUT | {"config", "pipeline"},
-    "show": DATA | RUN | {"report", "eval"},
+    "show": DATA | RUN | {"report", "eval", "serve", "plan", "config"},
     "measure": ROLLOUT | {"eval", "serve", "report"},
     "benchmark": ROLLOUT | {"eval", "serve", "measure", "arguments"},
     "compare": DATA | RUN | {"eval", "report", "arguments"},

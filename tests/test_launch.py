@@ -27,7 +27,7 @@ def losses(run):
 @pytest.mark.slow
 def test_two_processes_from_a_program_train_as_one_does(tiny_models, tmp_path, capsys):
     more = ("--training.sft.max-steps", "3", "--model.lora.dropout", "0")
-    one = train(tiny(tiny_models, tmp_path / "one", *more), processes=1)
+    one = train(tiny(tiny_models, tmp_path / "one", *more))
     capsys.readouterr()
     two = train(tiny(tiny_models, tmp_path / "two", *more), processes=2)
     assert finished(one, "sft") and finished(two, "sft")

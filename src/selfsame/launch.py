@@ -27,8 +27,9 @@ def train(config: Config, name: str = "run", processes: int | None = None) -> Ru
     Args:
         config: see `load_config`.
         name: begins the name of the run directory, where the configuration gives none.
-        processes: how many share the work; None: one for each GPU, or one. Several are started as programs of their own, so
-            that this works in a notebook too, and what they print is printed here.
+        processes: how many share the work. They are started as programs of their own, so that several work in a notebook, too,
+            and memory is measured apart from what is here already; what the first prints is printed here. None: one for each
+            GPU where there are several, else this process does it.
 
     Raises:
         SelfsameError: see the stages.
@@ -38,10 +39,10 @@ def train(config: Config, name: str = "run", processes: int | None = None) -> Ru
     from selfsame import pipeline
     from selfsame.model import parallel
 
-    count = parallel.gpus() if processes is None else processes
-    if count < 0 or processes == 0:
+    if processes is not None and processes < 1:
         raise ConfigError(f"processes must be 1 or more (got {processes})")
-    if count <= 1:
+    count = processes or parallel.gpus()
+    if processes is None and count < 2:
         return pipeline.run(config, name)
     path = pipeline.run_directory(config, name)
     with tempfile.TemporaryDirectory() as folder:

@@ -28,6 +28,7 @@ from selfsame.run.environment import describe_environment
 from selfsame.run.metrics import savings_between
 
 if TYPE_CHECKING:
+    from selfsame.config import Config
     from selfsame.data.audit import Audit
     from selfsame.data.loader import Dataset
     from selfsame.types import PreferencePair
@@ -69,6 +70,16 @@ class Table:
         return "\n\n".join([*(text_grid(grid, _WIDTH) for grid in plain), *self.notes]) or "nothing recorded yet"
 
 
+@dataclass(frozen=True)
+class Text:
+    """Lines of plain text."""
+
+    text: str
+
+    def __repr__(self) -> str:
+        return self.text
+
+
 # --- machine and data ---------------------------------------------------------------------------------------------------
 
 
@@ -80,6 +91,20 @@ def environment() -> Table:
         for name, value in found.items()
     ]
     return Table([[["this machine", ""], *rows]])
+
+
+def plan(config: Config, gpu: str | None = None, gpus: int = 1, hours: float | None = None) -> Text:
+    """Memory and time of every stage before it starts, and what to change where it does not fit.
+
+    Args:
+        config: of the run.
+        gpu: t4, l4, a100, h100, h200 or cpu; None: this machine's.
+        gpus: how many.
+        hours: that the run may take.
+    """
+    from selfsame.plan.command import plan_lines
+
+    return Text(plan_lines(config, gpu, gpus, hours)[0])
 
 
 def dataset(data: Dataset) -> Picture:
@@ -176,7 +201,8 @@ def dialogues(run: str | Path | RunDirectory, count: int = 4) -> Table:
 
 
 def cost(run: str | Path | RunDirectory, than: str | Path | RunDirectory | None = None) -> Table:
-    """Time, memory and money of a run. `than`: another run, beside it, with what the first saved against it."""
+    """Time, memory and money of a run. `than`: another run, beside it, with what the first saved against it where both did the
+    same stages."""
     bills = {run.path.name: read_json(run.cost_path) for run in map(_open, filter(None, (run, than)))}
     stages = list(dict.fromkeys(stage for bill in bills.values() for stage in bill["seconds"] if "/" not in stage))
     rows = [[stage, *(duration(bill["seconds"].get(stage)) for bill in bills.values())] for stage in stages]
@@ -185,7 +211,7 @@ def cost(run: str | Path | RunDirectory, than: str | Path | RunDirectory | None 
                       ("disk", "storage_bytes")):  # fmt: skip
         rows.append([name, *(size(bill.get(key)) for bill in bills.values())])
     rows.append(["cost in dollars", *(number(bill.get("total_cost")) for bill in bills.values())])
-    if len(bills) < 2:
+    if len(bills) < 2 or len({frozenset(bill["seconds"]) for bill in bills.values()}) > 1:
         return Table([[["", *bills], *rows]], next(iter(bills.values())).get("notes", ()))
     saved = [
         f"{name.removesuffix('_saved_percent').replace('_', ' ')} saved: {UNKNOWN if value is None else f'{value:.0f} %'}"
@@ -202,6 +228,17 @@ def published(
 
     rows, notes = beside(benchmark, split, metrics, own_name, own)
     return Table([rows], notes)
+
+
+def chat(run: str | Path | RunDirectory, persona: Sequence[str], system: str | None = None) -> Any:
+    """A chat with a run's bot: the persona can be edited, which starts a new conversation.
+
+    Raises:
+        ConfigError: ipywidgets is not installed.
+    """
+    from selfsame.serve.widget import chat_widget
+
+    return chat_widget(str(_open(run).path), tuple(persona), system)
 
 
 def _open(run: str | Path | RunDirectory) -> RunDirectory:

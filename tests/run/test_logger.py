@@ -222,6 +222,7 @@ def test_progress_over_items(capsys) -> None:
 
 def test_progress_on_a_terminal_is_a_bar(monkeypatch) -> None:
     screen = io.StringIO()
+    monkeypatch.setattr(screen, "isatty", lambda: True)
     monkeypatch.setattr(logger, "_CONSOLE", Console(file=screen, force_terminal=True, width=100))
     with Progress(4, "ppo [bold]") as bar:
         bar.advance(3, note="loss 1.2")
@@ -234,3 +235,25 @@ def test_say_prints_text_as_it_is(capsys) -> None:
     say("[red]x[/red] " + "word " * 60)
     say("nothing", enabled=False)
     assert capsys.readouterr().err == "[red]x[/red] " + "word " * 60 + "\n"
+
+
+def test_progress_in_a_notebook_is_one_line_that_changes(monkeypatch, capsys) -> None:
+    class Cell:
+        def __init__(self) -> None:
+            self.shown: list[tuple[str, str]] = []
+
+        def display(self, data, raw):
+            self.shown.append(("display", data["text/plain"]))
+
+        def update(self, data, raw):
+            self.shown.append(("update", data["text/plain"]))
+
+    cell = Cell()
+    monkeypatch.setattr(logger, "_cell", lambda: cell)
+    with Progress(20, "ppo", clock=ticking(3.0)) as bar:
+        for _ in range(20):
+            bar.advance(note="reward 0.31")
+    assert [how for how, _ in cell.shown][:2] == ["display", "update"] and "display" not in [
+        how for how, _ in cell.shown[1:]
+    ]
+    assert cell.shown[-1][1].startswith("ppo: 20/20") and capsys.readouterr().err == ""

@@ -10,6 +10,7 @@ import contextlib
 import io
 import json
 import math
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
@@ -26,7 +27,7 @@ from selfsame.run.trackers import make_tracker, share
 Item = TypeVar("Item")
 
 _RESERVED = ("stage", "step", "time", "not_finite")
-_CONSOLE = Console(stderr=True)
+_CONSOLE = Console(stderr=True, force_jupyter=False)
 _LINE_EVERY = 5.0  # seconds between two progress lines where there is no terminal
 
 
@@ -154,7 +155,8 @@ def _truncate_file(path: Path, stage: str, step: int) -> int:
 
 
 class Progress:
-    """How far a piece of work is: a bar with the time left on a terminal, else a line every few seconds, on stderr.
+    """How far a piece of work is: a bar with the time left on a terminal, a line that changes in a notebook, else a line every
+    few seconds, on stderr.
 
     >>> with Progress(total=200, description="ppo") as bar:
     ...     bar.advance(note="reward 0.31")
@@ -175,8 +177,9 @@ class Progress:
         self._began_at = done  # a resumed stage did not do these now: they say nothing about its speed
         self._start = self._said = clock()
         self._said_at = -1
-        self._bar = _bar() if enabled and _CONSOLE.is_terminal else None
+        self._bar = _bar() if enabled and _CONSOLE.file.isatty() else None  # not is_terminal: FORCE_COLOR makes none
         self._task = self._bar.add_task(description, total=total, completed=done, note="") if self._bar else None
+        self._cell = _cell() if enabled and not self._bar else None
 
     def __enter__(self) -> Progress:
         if self._bar:
@@ -205,8 +208,11 @@ class Progress:
         self.enabled = False
 
     def _say(self, note: str) -> None:
-        self._said, self._said_at = self._clock(), self.done
-        say(self.line(note))
+        first, self._said, self._said_at = self._said_at < 0, self._clock(), self.done
+        if self._cell is None:
+            say(self.line(note))
+        else:
+            (self._cell.display if first else self._cell.update)({"text/plain": self.line(note)}, raw=True)
 
     def line(self, note: str = "") -> str:
         """The state as text: `sft: 40/200 (20%), 3.2/s, 0:50 left, loss 2.31`."""
@@ -238,6 +244,16 @@ def _bar() -> RichProgress:
     return RichProgress(
         *columns, TimeRemainingColumn(), TextColumn("{task.fields[note]}", markup=False), console=_CONSOLE
     )
+
+
+def _cell() -> Any:
+    """What changes a line of a notebook's output; None outside of one."""
+    if "ipykernel" not in sys.modules:
+        return None
+    from IPython.core.getipython import get_ipython
+    from IPython.display import DisplayHandle
+
+    return DisplayHandle() if type(get_ipython()).__name__ == "ZMQInteractiveShell" else None
 
 
 def _duration(seconds: float) -> str:

@@ -84,7 +84,9 @@ class PairSampler:
         role, length = "sft" if "sft" in self.roles.names else None, self.max_new_tokens
         encoded = [self.roles.processor.encode_prompt(prompt, length) for prompt in prompts]
         n, groups = len(numbers) // max(1, len(prompts)), []
-        with Progress(len(numbers), "pairs: samples", enabled=show and parallel.is_main()) as progress:
+        with Progress(
+            len(numbers), "pairs: samples", enabled=show and bool(numbers) and parallel.is_main()
+        ) as progress:
             for at in range(0, len(prompts), AT_ONCE):
                 some = slice(at, at + AT_ONCE)
                 numbers_NR = uniforms(self.seed, stream, numbers[at * n : (at + AT_ONCE) * n], length)

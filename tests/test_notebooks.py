@@ -1,0 +1,91 @@
+"""The notebooks: they define nothing, are committed with their outputs, and run from scratch, in order."""
+
+from __future__ import annotations
+
+import ast
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from selfsame.run.directory import RunDirectory, read_json
+
+ROOT = Path(__file__).resolve().parent.parent
+PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NAMES = [
+    "1_setup_and_eda",
+    "2_baseline_testing",
+    "3_sft_training",
+    "4_reward_and_ppo",
+    "5_evaluation",
+    "6_analysis_demo",
+]
+
+
+def code_cells(path: Path) -> list[dict]:
+    return [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+
+
+def source(cell: dict) -> str:
+    return "".join(cell["source"])
+
+
+def outputs_of(path: Path) -> list[dict]:
+    return [output for cell in code_cells(path) for output in cell["outputs"]]
+
+
+def test_there_are_six_with_one_cell_of_parameters():
+    assert [path.stem for path in PATHS] == NAMES
+    parameters = {
+        source(cell) for path in PATHS for cell in code_cells(path) if "parameters" in cell["metadata"].get("tags", [])
+    }
+    assert len(parameters) == 1
+    assert all("parameters" in code_cells(path)[0]["metadata"]["tags"] for path in PATHS)
+
+
+@pytest.mark.parametrize("path", PATHS, ids=NAMES)
+def test_they_import_selfsame_and_define_nothing(path):
+    tree = ast.parse("\n".join(map(source, code_cells(path))))
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+    assert [node for node in ast.walk(tree) if isinstance(node, kinds)] == []
+    imported = [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
+    assert [ast.unparse(node) for node in imported] == ["import selfsame", "from selfsame import show"]
+
+
+@pytest.mark.parametrize("path", PATHS, ids=NAMES)
+def test_they_are_committed_executed(path):
+    cells = code_cells(path)
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    kinds = {output["output_type"] for output in outputs_of(path)}
+    assert "error" not in kinds and len(outputs_of(path)) >= 3
+    said = path.read_text(encoding="utf-8")
+    assert str(ROOT) not in said and "/tmp/" not in said and "\\u001b[" not in said  # no paths, no terminal's colours
+    assert path.stat().st_size < 800_000
+
+
+@pytest.mark.slow
+def test_they_run_from_scratch(tmp_path, monkeypatch):
+    pytest.importorskip("nbclient")
+    pytest.importorskip("wandb")
+    monkeypatch.syspath_prepend(str(ROOT / "notebooks"))
+    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
+    from execute import main
+
+    main(["--folder", str(tmp_path)])
+    sys.modules.pop("execute")
+    made = sorted(tmp_path.glob("*.ipynb"))
+    assert [path.stem for path in made] == NAMES
+    for path in made:
+        assert not any(output["output_type"] == "error" for output in outputs_of(path))
+        kinds = {kind for output in outputs_of(path) for kind in output.get("data", {})}
+        assert "text/html" in kinds
+        lines = [line for output in outputs_of(path) if output["output_type"] == "stream" for line in output["text"]]
+        assert len(lines) < 60, path  # a progress bar is one line that changes
+    assert len(list((tmp_path / "runs" / "notebook" / "wandb").glob("offline-run-*"))) >= 4
+    run = RunDirectory.open(tmp_path / "runs" / "notebook")
+    assert run.report_path.exists() and all(run.eval_path(system).exists() for system in ("base", "sft", "ppo"))
+    assert read_json(run.eval_path("ppo"))["items"] > 40
+    assert "savings" not in read_json(run.cost_path)  # they are of two runs, and shown
