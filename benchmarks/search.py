@@ -18,9 +18,20 @@ from typing import Any
 from selfsame.errors import RunError
 from selfsame.report.tables import markdown_grid, update_readme
 from selfsame.run.directory import RunDirectory, dotted, read_json, read_jsonl, write_json
+from selfsame.training.settings import PPOSettings
 
 WINDOW = 10
-ROLLOUT = ("reward", "kl", "entropy", "explained_variance", "missed", "contradiction", "recitation", "repetition")
+ROLLOUT = (
+    "reward",
+    "kl",
+    "entropy",
+    "explained_variance",
+    "missed",
+    "contradiction",
+    "recitation",
+    "repetition",
+    "retelling",
+)
 WATCH = ("consistency", "expression", "contradiction", "recitation", "distinct_2", "reply_words")
 SHOWN = (
     "kl",
@@ -66,7 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def collect(paths: Sequence[Path]) -> dict[str, Any]:
     """`{runs: {name: {settings, steps, seconds_per_step, looks: [{step, ...}]}}}`; `settings`: those that differ between the
     runs; a look has means of the last `WINDOW` rollouts and what the watch said."""
-    configs = {path.name: _hashable(dotted(RunDirectory.open(path).config())) for path in paths}
+    defaults = dotted({"training": {"ppo": PPOSettings().model_dump()}})  # what a version without a setting did
+    configs = {path.name: _hashable(defaults | dotted(RunDirectory.open(path).config())) for path in paths}
     keys = dict.fromkeys(key for config in configs.values() for key in config if not key.startswith(_MEANS_NOTHING))
     differing = [key for key in keys if len({str(config.get(key)) for config in configs.values()}) > 1]
     runs = {}
@@ -115,7 +127,7 @@ def table(content: Mapping[str, Any], at: Sequence[int] | None = None) -> str:
 
 
 def _usual(settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The commonest value of each; a setting that is not there (None) is of a version that did not have it."""
+    """The commonest value of each, of those that have one."""
     counts = {key: Counter(own[key] for own in settings if own[key] is not None) for key in settings[0]}
     return {key: count.most_common(1)[0][0] for key, count in counts.items()}
 
