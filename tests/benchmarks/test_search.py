@@ -40,7 +40,7 @@ def test_looks_are_told_by_what_differs(tmp_path, capsys):
     search.main(["table", str(file), "--readme", str(readme)])
     said = capsys.readouterr().out
     assert "Unless said otherwise: kl coef 0.2, lam 0.9." in said and said.strip() in readme.read_text()
-    assert [line.split("|")[1].strip() for line in said.splitlines()[4:]] == ["as said", "as said", "kl coef 0.4"]
+    assert [line.split("|")[1].strip() for line in said.splitlines()[4:]] == ["lam 0.95", "as said", "kl coef 0.4"]
     search.main(["table", str(file), "--at", "20"])
     assert capsys.readouterr().out.count("| 20 |") == 4  # of c the number of steps too
 
