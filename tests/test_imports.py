@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": RUN | {"report"},
     "plan": ROLLOUT | {"plan", "config", "training"},
     "pipeline": ROLLOUT | {"config", "training", "eval", "serve", "report"},
-    "launch": ROLLOUT | {"config", "pipeline"},
+    "launch": ROLLOUT | {"config", "pipeline", "training"},
     "show": DATA | RUN | {"report", "eval", "serve", "plan", "config"},
     "measure": ROLLOUT | {"eval", "serve", "report"},
     "benchmark": ROLLOUT | {"eval", "serve", "measure", "arguments"},

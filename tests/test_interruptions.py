@@ -17,6 +17,7 @@ import pytest
 
 from commands import ROWS, Command, make, snapshot, tiny_run
 from selfsame.cli import main
+from selfsame.errors import TimeUp
 from selfsame.eval import selfplay
 from selfsame.run.checkpoint import CheckpointManager
 from selfsame.run.directory import read_jsonl
@@ -211,7 +212,7 @@ def test_a_run_whose_time_is_up_again_and_again_ends_as_if_nothing_had_been(self
     said: list[str] = []
     for _ in range(30):
         looks = itertools.count(1)
-        monkeypatch.setattr(TimeLimit, "reached", lambda self, looks=looks: next(looks) > 5)
+        monkeypatch.setattr(TimeLimit, "late", lambda self, looks=looks: next(looks) > 5)
         answer = selfsame.tiny("run", tmp_path / "run", *steps, "--run.max-hours", 0.5)
         if answer.code == 0:
             break
@@ -229,6 +230,19 @@ def test_a_run_whose_time_is_up_again_and_again_ends_as_if_nothing_had_been(self
         for name in ("whole", "run")
     ]
     assert rows[0] == rows[1]
+
+
+def test_one_process_that_is_late_stops_all_of_them(monkeypatch):
+    limit = TimeLimit(1.0)
+    limit.check("here")  # it began less than an hour ago
+    monkeypatch.setattr(
+        "selfsame.training.stopping.parallel.sum_numbers", lambda numbers: {"late": numbers["late"] + 1}
+    )
+    with pytest.raises(TimeUp, match=r"1 hours of run.max_hours are over \(here\)"):
+        limit.check("here")
+    monkeypatch.undo()
+    monkeypatch.setattr("selfsame.training.stopping.STARTED", time.monotonic() - 3601)
+    assert limit.late() and not TimeLimit(1.1).late() and not TimeLimit().late()
 
 
 def test_ctrl_c_in_chat_says_no_more_than_that(selfsame, tuned, monkeypatch):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
 import textwrap
 import threading
+import time
 
 import pytest
 
@@ -53,38 +55,73 @@ def program(text):
     return [sys.executable, "-c", textwrap.dedent(text)]
 
 
-def test_who_fails_is_told_and_the_others_are_ended(monkeypatch):
+def test_who_fails_is_told_and_the_others_are_ended(monkeypatch, capsys):
     monkeypatch.setattr(launch, "_GRACE", 0.3)
     second_fails = """
         import os, sys, time
         print("rank", os.environ["RANK"], "of", os.environ["WORLD_SIZE"])
-        sys.exit("selfsame: lost") if os.environ["RANK"] == "1" else time.sleep(60)
+        if os.environ["RANK"] == "0":
+            time.sleep(60)
+        print("selfsame: lost", "and then a tracker's last words", sep="\\n")
+        sys.exit(1)
     """
-    assert launch._together(program(second_fails), 2) == (1, "lost")
-    assert launch._together(program("print('done')"), 3) == (0, "done")
+    assert launch.run_together(program(second_fails), 2) == (1, "lost")
+    assert "rank 0 of 2" in capsys.readouterr().out
+    assert launch.run_together(program("print('done')"), 3) == (0, "")
+
+
+def test_a_process_that_was_killed_is_told_with_its_last_lines(capsys):
+    dies = """
+        import os, signal, sys
+        sys.stdout.buffer.write(b"not text: \\xff\\n" + b"." * 200_000 + b"\\n")
+        print("ppo: 3/10", flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    code, told = launch.run_together(program(dies), 1)
+    assert code == -9 and told.startswith("process 0 of the run ended with signal SIGKILL; it said last: not text: ")
+    assert told.endswith("ppo: 3/10") and "ppo: 3/10" in capsys.readouterr().out
+
+
+WAITS = """
+    import os, signal, sys, time
+    from pathlib import Path
+    def stop(number, _):
+        Path(FOLDER, f"stopped-{os.environ['RANK']}-{signal.Signals(number).name}").touch()
+        sys.exit(130)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    Path(FOLDER, "ready-" + os.environ["RANK"]).touch()
+    time.sleep(60)
+"""
+
+
+def wait_for(folder, pattern, count):
+    began = time.monotonic()
+    while len(list(folder.glob(pattern))) < count:
+        assert time.monotonic() - began < 60, pattern
+        time.sleep(0.05)
 
 
 def test_the_stop_button_reaches_every_process(tmp_path):
-    waits = f"""
-        import os, signal, sys, time
-        from pathlib import Path
-        def stop(*_):
-            Path({str(tmp_path)!r}, "stopped-" + os.environ["RANK"]).touch()
-            sys.exit(130)
-        signal.signal(signal.SIGINT, stop)
-        Path({str(tmp_path)!r}, "ready-" + os.environ["RANK"]).touch()
-        time.sleep(60)
-    """
-
     def press():
-        while len(list(tmp_path.glob("ready-*"))) < 2:
-            pass
+        wait_for(tmp_path, "ready-*", 2)
         signal.raise_signal(signal.SIGINT)
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         threading.Thread(target=press).start()
-        assert launch._together(program(waits), 2) == (130, "")
+        assert launch.run_together(program(WAITS.replace("FOLDER", repr(str(tmp_path)))), 2) == (130, "")
     finally:
         signal.signal(signal.SIGINT, before)
-    assert len(list(tmp_path.glob("stopped-*"))) == 2
+    assert len(list(tmp_path.glob("stopped-*-SIGINT"))) == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent is gone")
+def test_processes_stop_when_who_started_them_is_ended(tmp_path):
+    command = program(WAITS.replace("FOLDER", repr(str(tmp_path))))
+    parent = f"from selfsame.launch import run_together; run_together({command!r}, 2)"
+    process = subprocess.Popen([sys.executable, "-c", parent])
+    wait_for(tmp_path, "ready-*", 2)
+    process.terminate()
+    process.wait(30)
+    wait_for(tmp_path, "stopped-*-SIGTERM", 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import socket
@@ -11,7 +12,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from selfsame.config import Config, save_config
@@ -19,6 +21,8 @@ from selfsame.errors import ConfigError, RunError, TimeUp
 from selfsame.run.directory import RunDirectory
 
 _GRACE = 60.0  # seconds that processes have to save and stop
+_TAIL = 20  # lines of a process that are remembered
+_ERROR = "selfsame: "
 
 
 def train(config: Config, name: str = "run", processes: int | None = None) -> RunDirectory:
@@ -38,83 +42,117 @@ def train(config: Config, name: str = "run", processes: int | None = None) -> Ru
     """
     from selfsame import pipeline
     from selfsame.model import parallel
+    from selfsame.training import stopping
 
     if processes is not None and processes < 1:
         raise ConfigError(f"processes must be 1 or more (got {processes})")
-    count = processes or parallel.gpus()
-    if processes is None and count < 2:
+    here = int(os.environ.get("WORLD_SIZE", "1")) > 1 or config.model.device == "cpu" or parallel.gpus() < 2
+    if processes is None and here:
         return pipeline.run(config, name)
     path = pipeline.run_directory(config, name)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "config.yaml"
         save_config(config, file)
         command = [sys.executable, "-m", "selfsame.cli", "run", "--config", str(file), "--run.directory", str(path)]
-        code, last = _together(command, count)
+        code, told = run_together(command, processes or parallel.gpus(), {"SELFSAME_STARTED": str(stopping.STARTED)})
     if code == TimeUp.exit_code:
-        raise TimeUp(last.partition("; give the same command")[0])
+        raise TimeUp(told.partition("; give the same command")[0])
     if code == 130:
         raise KeyboardInterrupt
     if code:
-        raise RunError(last or f"a process of the run ended with exit code {code}")
+        raise RunError(told)
     return RunDirectory.open(path)
 
 
-def _together(command: Sequence[str], count: int) -> tuple[int, str]:
-    """Runs a program `count` times as one process group, of which the first is heard.
+def run_together(command: Sequence[str], count: int, environment: Mapping[str, str] | None = None) -> tuple[int, str]:
+    """Runs a program `count` times as one process group; what the first says is printed. The processes end with this one.
 
     Returns:
-        (exit code of the first that failed, or 0; the last line that it said)
+        (exit code of the first that failed, or 0; its error, or what is known of why it ended)
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     group = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))}
+    threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, _cores() // count)))}
     started: list[subprocess.Popen[str]] = []
-    last = [""] * count
-    readers = []
+    said: list[deque[str]] = [deque(maxlen=_TAIL) for _ in range(count)]
+    readers: list[threading.Thread] = []
+    failed: int | None = None
     try:
         for rank in range(count):
-            env = os.environ | threads | group | {"RANK": str(rank), "LOCAL_RANK": str(rank), "PYTHONUNBUFFERED": "1"}
-            process = subprocess.Popen(
-                command, env=env, text=True, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-            )
-            started.append(process)
-            readers.append(threading.Thread(target=_listen, args=(process, last, rank), daemon=True))
+            own = {"RANK": str(rank), "LOCAL_RANK": str(rank), "PYTHONUNBUFFERED": "1"}
+            started.append(_start(command, {**os.environ, **threads, **group, **own, **(environment or {})}))
+            readers.append(threading.Thread(target=_listen, args=(started[rank], said[rank], rank == 0), daemon=True))
             readers[rank].start()
-        failed = _wait(started)
+        failed = _first_to_fail(started)
     except KeyboardInterrupt:
         for process in started:
             process.send_signal(signal.SIGINT)
-        _wait(started)
+        _end(started)
         return 130, ""
     finally:
-        for process in started:
-            process.kill()
+        _end(started)
     for reader in readers:
         reader.join(_GRACE)
-    return (0, last[0]) if failed is None else (started[failed].returncode, last[failed])
+    return (
+        (0, "")
+        if failed is None
+        else (started[failed].returncode, _why(failed, started[failed].returncode, said[failed]))
+    )
 
 
-def _listen(process: subprocess.Popen[str], last: list[str], rank: int) -> None:
+def _start(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
+    """In a session of its own, so that a terminal's Ctrl-C comes from here alone."""
+    return subprocess.Popen(
+        command, env=dict(environment), start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        encoding="utf-8", errors="replace", preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+    )  # fmt: skip
+
+
+def _end_with_parent() -> None:
+    """Linux: a process gets SIGTERM when the one that started it is gone, by which it saves and stops."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
+def _listen(process: subprocess.Popen[str], said: deque[str], aloud: bool) -> None:
     assert process.stdout is not None
     for line in process.stdout:
-        if rank == 0:
-            print(line, end="", flush=True)
-        last[rank] = line.strip().removeprefix("selfsame: ") or last[rank]
+        said.append(line.rstrip())
+        if aloud and not line.startswith(_ERROR):  # that is raised here
+            with contextlib.suppress(OSError, ValueError):  # nobody listens any more: go on, or the process would wait
+                print(line, end="", flush=True)
 
 
-def _wait(processes: Sequence[subprocess.Popen[str]]) -> int | None:
-    """The number of the first process that fails, None if none does. The others, who would wait for it for ever, get some time
-    and are then ended."""
-    left = dict(enumerate(processes))
-    while left:
-        for rank in [rank for rank, process in left.items() if process.poll() is not None]:
-            if left.pop(rank).returncode:
-                for other in left.values():
-                    with contextlib.suppress(subprocess.TimeoutExpired):
-                        other.wait(_GRACE)
-                    other.kill()
-                return rank
+def _first_to_fail(processes: Sequence[subprocess.Popen[str]]) -> int | None:
+    """Waits until all have ended or one has failed; its number."""
+    while True:
+        ended = [rank for rank, process in enumerate(processes) if process.poll() is not None]
+        bad = [rank for rank in ended if processes[rank].returncode]
+        if bad or len(ended) == len(processes):
+            return bad[0] if bad else None
         time.sleep(0.1)
-    return None
+
+
+def _end(processes: Sequence[subprocess.Popen[str]]) -> None:
+    """Gives all of them together some time, for who waits for one that failed waits for ever; then ends what is left."""
+    until = time.monotonic() + _GRACE
+    for process in processes:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(max(0.0, until - time.monotonic()))
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def _why(rank: int, code: int, said: Sequence[str]) -> str:
+    errors = [line.removeprefix(_ERROR) for line in said if line.startswith(_ERROR)]
+    if errors:
+        return errors[-1]
+    how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    return f"process {rank} of the run ended with {how}; it said last: {' / '.join(line for line in said if line)}"
+
+
+def _cores() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1

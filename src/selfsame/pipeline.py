@@ -104,8 +104,7 @@ class _Pipeline:
                 self.limit.check(f"before {stage}")
                 with self._timed(stage):
                     getattr(self, f"_{stage}")()
-            if config.run.trackers and main:
-                self.logger.share(*tracked(self.directory))
+            self.logger.send_rest(lambda: tracked(self.directory))
         finally:
             self.logger.close()
 

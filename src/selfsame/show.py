@@ -203,21 +203,24 @@ def dialogues(run: str | Path | RunDirectory, count: int = 4) -> Table:
 def cost(run: str | Path | RunDirectory, than: str | Path | RunDirectory | None = None) -> Table:
     """Time, memory and money of a run. `than`: another run, beside it, with what the first saved against it where both did the
     same stages."""
-    bills = {run.path.name: read_json(run.cost_path) for run in map(_open, filter(None, (run, than)))}
-    stages = list(dict.fromkeys(stage for bill in bills.values() for stage in bill["seconds"] if "/" not in stage))
-    rows = [[stage, *(duration(bill["seconds"].get(stage)) for bill in bills.values())] for stage in stages]
-    rows.append(["all of them", *(duration(bill["total_seconds"]) for bill in bills.values())])
+    runs = [_open(each) for each in (run, than) if each is not None]
+    names = [each.path.name for each in runs]
+    names = names if len(set(names)) == len(names) else [str(each.path) for each in runs]
+    bills = [read_json(each.cost_path) for each in runs]
+    stages = list(dict.fromkeys(stage for bill in bills for stage in bill["seconds"] if "/" not in stage))
+    rows = [[stage, *(duration(bill["seconds"].get(stage)) for bill in bills)] for stage in stages]
+    rows.append(["all of them", *(duration(bill["total_seconds"]) for bill in bills)])
     for name, key in (("peak memory", "peak_memory_bytes"), ("peak memory of a GPU", "peak_gpu_memory_bytes"),
                       ("disk", "storage_bytes")):  # fmt: skip
-        rows.append([name, *(size(bill.get(key)) for bill in bills.values())])
-    rows.append(["cost in dollars", *(number(bill.get("total_cost")) for bill in bills.values())])
-    if len(bills) < 2 or len({frozenset(bill["seconds"]) for bill in bills.values()}) > 1:
-        return Table([[["", *bills], *rows]], next(iter(bills.values())).get("notes", ()))
+        rows.append([name, *(size(bill.get(key)) for bill in bills)])
+    rows.append(["cost in dollars", *(number(bill.get("total_cost")) for bill in bills)])
+    if len(bills) < 2 or bills[0]["seconds"].keys() != bills[1]["seconds"].keys():
+        return Table([[["", *names], *rows]], bills[0].get("notes", ()))
     saved = [
         f"{name.removesuffix('_saved_percent').replace('_', ' ')} saved: {UNKNOWN if value is None else f'{value:.0f} %'}"
-        for name, value in savings_between(*bills.values()).items()
+        for name, value in savings_between(*bills).items()
     ]
-    return Table([[["", *bills], *rows]], saved)
+    return Table([[["", *names], *rows]], saved)
 
 
 def published(

@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from markupsafe import escape
 
 from selfsame.errors import ConfigError, RunError
 from selfsame.report.page import conversations, skipped_steps, write_report
@@ -217,9 +218,9 @@ def test_full_report_has_every_part(page: str) -> None:
     for part in ("61.2", "[57.0, 65.4]", "Reply of ppo at 59.", "reward 1.18", "1 h 11 min", "12.3 MB",
                  "On a CPU.", "120 dialogues", "training.ppo.kl_coef", "torch", "up to step 119"):  # fmt: skip
         assert part in text, part
-    for title in ("Loss", "Ranking accuracy", "Reward", "KL to the SFT model", "KL coefficient", "Entropy",
+    for title in ("Loss", "Ranking accuracy", "Reward model's score", "KL to the SFT model", "KL coefficient", "Entropy",
                   "Clip fraction", "Explained variance", "Reply length"):  # fmt: skip
-        assert f"<figcaption>{title}</figcaption><svg" in page, title
+        assert f"<figcaption>{escape(title)}</figcaption><svg" in page, title
     missing = section(page, "missing")
     for line in (
         "base, consistency: 3 of 200 could not be scored",

@@ -85,9 +85,9 @@ def repeats(earlier: Sequence[str], reply: str) -> bool:
 
 
 def retells(earlier: Sequence[str], reply: str) -> bool:
-    """Whether the reply tells nothing that the turns `earlier` have not told, in whatever words (see `RETOLD_SHARE`)."""
-    told = set(content_stems(" ".join(words(reply)[:LONGEST_TURN])))
-    return bool(told) and len(told.intersection(content_stems(" ".join(earlier)))) >= RETOLD_SHARE * len(told)
+    """Whether the reply says and asks nothing that the turns `earlier` have not told, in any words (see `RETOLD_SHARE`)."""
+    said, told = set(content_stems(" ".join(words(reply)[:LONGEST_TURN]))), content_stems(" ".join(earlier))
+    return bool(said) and len(said.intersection(told)) >= RETOLD_SHARE * len(said)
 
 
 def stutters(reply: str) -> bool:

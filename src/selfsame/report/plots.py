@@ -33,7 +33,7 @@ _FIELDS = ("stage", "step", "time", "not_finite")
 _GROUPS: tuple[tuple[str, str, str], ...] = (
     ("Loss", "loss", r"(train_|valid(ation)?_|eval_)?loss"),
     ("Ranking accuracy", "share of pairs", r"[^/]*accuracy"),
-    ("Reward", "reward", r"(.*_)?(reward|score)(_mean|_raw|_shaped)?"),
+    ("Reward model's score", "score, without prices", r"(.*_)?(reward|score)(_mean|_raw|_shaped)?"),
     ("Held-out people", "share of replies", r"watch_(consistency|expression|contradiction|recitation)"),
     ("Faults of the sampled replies", "share of replies", r"missed|contradiction|recitation|repetition|retelling"),
     ("KL to the SFT model", "nats", r"kl|kl_(mean|reference|ref|sft|per_token|per_reply)|(mean|reference|ref)_kl"),
@@ -132,13 +132,13 @@ def result_plots(rows: Sequence[Row]) -> list[Plot]:
 
 
 def reward_plots(records: Sequence[Mapping[str, Any]], reward: Mapping[str, Any] | None) -> list[Plot]:
-    """What the reward model ranks rightly, by the reason why a reply is worse; and what PPO's reward cost in KL, step by step
-    from light to dark (Gao et al. 2023, arXiv:2210.10760)."""
+    """What the reward model ranks rightly, by the reason why a reply is worse; and what its score of PPO's replies cost in KL,
+    step by step from light to dark (Gao et al. 2023, arXiv:2210.10760)."""
     shares = {name: value for name, value in ((reward or {}).get("metrics") or {}).items() if value is not None}
     plots = [_shares("reward", "Held-out pairs ranked rightly", shares)] if shares else []
     ppo = read_series(records).get("ppo", {})
     if {"kl", "reward"} <= set(ppo):
-        plots.append(Plot("ppo", "Reward against KL", _path(ppo["kl"][1], ppo["reward"][1])))
+        plots.append(Plot("ppo", "Score against KL", _path(ppo["kl"][1], ppo["reward"][1])))
     return plots
 
 
@@ -242,7 +242,7 @@ def _path(across: Sequence[float], up: Sequence[float]) -> Callable[[Axes], None
         for k, point in enumerate(zip(across, up, strict=True)):
             axes.plot(*point, "o", markersize=3.5, color=_COLOURS[0], alpha=0.25 + 0.75 * (k + 1) / len(across))
         axes.set_xlabel("KL to the SFT model, nats per reply")
-        axes.set_ylabel("reward")
+        axes.set_ylabel("reward model's score")
 
     return draw
 

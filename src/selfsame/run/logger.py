@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as RichProgress
 
 from selfsame.run.directory import RunDirectory, append_jsonl, dotted, read_jsonl, write_text
-from selfsame.run.trackers import make_tracker, share
+from selfsame.run.trackers import make_tracker, send_rest
 
 Item = TypeVar("Item")
 
@@ -81,11 +81,14 @@ class RunLogger:
         for row in rows if self.enabled else ():
             append_jsonl(self.directory.samples_path, {"stage": stage, "step": step, **row})
 
-    def share(self, results: Mapping[str, float], pictures: Mapping[str, bytes]) -> None:
-        """Gives the trackers what belongs beside curves: results, the sample replies as a table, pictures (PNG, by name)."""
-        rows = read_jsonl(self.directory.samples_path)[0] if self._trackers else []
+    def send_rest(self, find: Callable[[], tuple[Mapping[str, float], Mapping[str, bytes]]]) -> None:
+        """Gives the trackers what belongs beside curves: the sample replies, and what `find` finds: results, and pictures (PNG)
+        by name. It is asked only if there is a tracker, and may fail as a tracker may."""
         for name in list(self._trackers):
-            self._guard(name, lambda name=name: share(name, self._trackers[name], results, rows, pictures))
+            self._guard(name, lambda name=name: self._send_rest(name, *find()))
+
+    def _send_rest(self, name: str, results: Mapping[str, float], pictures: Mapping[str, bytes]) -> None:
+        send_rest(name, self._trackers[name], results, read_jsonl(self.directory.samples_path)[0], pictures)
 
     def truncate(self, stage: str, step: int) -> int:
         """Before resuming `stage` from `step`: drop what was recorded after it, and half lines that a crash left.

@@ -23,8 +23,8 @@ class RunSettings(Settings):
     start_from: str | None = None
     """Another run's directory: stages before PPO that would come out the same are copied from there, not trained again."""
     max_hours: float | None = Field(default=None, gt=0)
-    """Wall-clock hours after which the run saves and stops, to be gone on with by the same command. The step at hand, the
-    sampling of pairs or the evaluation of a system is finished first."""
+    """Wall-clock hours, counted from the start of the program, after which the run saves and stops, to be gone on with by the
+    same command. The step at hand, the sampling of pairs or the evaluation of a system is finished first."""
     save_every: int = Field(default=50, ge=1)
     """Steps between two checkpoints; the last step of a stage is always saved."""
     keep: int = Field(default=2, ge=1)

@@ -32,14 +32,15 @@ def make_tracker(name: str, folder: Path) -> Any:
     raise ValueError(f"no tracker of that name; known are wandb, tensorboard, trackio (got {name!r})")
 
 
-def share(
+def send_rest(
     name: str,
     tracker: Any,
     results: Mapping[str, float],
     samples: Sequence[Mapping[str, Any]],
     pictures: Mapping[str, bytes],
 ) -> None:
-    """Results as numbers, samples as a table (TensorBoard: as text), pictures as pictures (trackio: none)."""
+    """What belongs beside curves: results as numbers, samples as a table (TensorBoard: as text), pictures as pictures (trackio:
+    none)."""
     if results:
         tracker.log(dict(results))
     table = [[_text(row.get(column)) for column in _COLUMNS] for row in samples]
@@ -49,10 +50,8 @@ def share(
     elif name == "tensorboard":
         import numpy as np
 
-        lines = [
-            " | ".join(line)
-            for line in ([*_COLUMNS], ["---"] * len(_COLUMNS), *([str(c) for c in row] for row in table))
-        ]
+        rows = [_COLUMNS, ["---"] * len(_COLUMNS), *([_cell(value) for value in row] for row in table)]
+        lines = [f"| {' | '.join(row)} |" for row in rows]
         tracker.writer.add_text("samples", "\n".join(lines))
         images = {f"plots/{title}": np.asarray(_image(png))[None] for title, png in pictures.items()}
         tracker.log_images(images, step=0, dataformats="NHWC")
@@ -64,7 +63,12 @@ def share(
 
 
 def _text(value: Any) -> Any:
-    return " | ".join(map(str, value)) if isinstance(value, list) else value
+    return " / ".join(map(str, value)) if isinstance(value, list) else value
+
+
+def _cell(value: Any) -> str:
+    """A cell of a Markdown table."""
+    return " ".join(str(value).replace("|", "\\|").split())
 
 
 def _image(png: bytes) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from html import escape
 from typing import Any
 
@@ -29,7 +30,7 @@ def chat_widget(name: str, persona: Persona, system: str | None = None) -> Any:
         value="\n".join(persona), description="persona", layout=widgets.Layout(width="100%", height="6em")
     )
     said = widgets.HTML(layout=wide)
-    line = widgets.Text(placeholder=f"say something to {bot.name}", continuous_update=False, layout=wide)
+    line = widgets.Text(placeholder=f"say something to {bot.name}", layout=wide)
     state: dict[str, Any] = {"persona": None, "conversation": None}
 
     def answer(_: Any = None) -> None:
@@ -51,5 +52,7 @@ def chat_widget(name: str, persona: Persona, system: str | None = None) -> Any:
 
     send = widgets.Button(description="send")
     send.on_click(answer)
-    line.observe(answer, "value")
+    with warnings.catch_warnings():  # what ipywidgets offers instead answers on leaving the line, too
+        warnings.simplefilter("ignore", DeprecationWarning)
+        line.on_submit(answer)
     return widgets.VBox([traits, said, widgets.HBox([line, send])])

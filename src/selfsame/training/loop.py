@@ -90,13 +90,13 @@ def fit(stage: Stage, record: Record | None = None) -> None:
                 metrics |= stage.evaluate()
             if last:
                 stage.finish()
-            stop = parallel.sum_numbers({"stop": float(interrupted())})["stop"] > 0
-            late = record is not None and record.limit.reached()
-            keep(stage, optimiser, record, batch, step + 1, metrics, last or stop or late)
+            late = record is not None and record.limit.late()
+            stop = parallel.sum_numbers({"pressed": float(interrupted()), "late": float(late)})
+            keep(stage, optimiser, record, batch, step + 1, metrics, last or any(stop.values()))
             progress.advance(1, ", ".join(f"{name} {metrics[name]:.3f}" for name in SHOWN if name in metrics))
-            if stop:
+            if stop["pressed"]:
                 raise KeyboardInterrupt
-            if late and record and not last:
+            if stop["late"] and record and not last:
                 record.limit.stop(f"{stage.name}, step {step + 1} of {stage.steps}")
 
 

@@ -100,7 +100,8 @@ class PPOSettings(OptimiserSettings):
     """Own turns of a dialogue that a step learns from. With more than one, the policy goes on from some prompts of the data,
     the SFT role speaking for the partner, and each own turn is a prompt (rewarded by itself)."""
     talk_share: float = Field(default=1.0, gt=0, le=1)
-    """Share of the prompts that are turns of such dialogues, where `turns` is more than one; the others are answered once."""
+    """At least this share of the prompts are turns of such dialogues, where `turns` is more than one; the others are answered
+    once."""
     samples_per_prompt: int = Field(default=4, ge=1)
     """Replies sampled to each prompt."""
     epochs: int = Field(default=4, ge=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -12,31 +13,31 @@ from typing import Any, NoReturn
 from selfsame.errors import TimeUp
 from selfsame.model import parallel
 
+STARTED = float(os.environ.get("SELFSAME_STARTED") or time.monotonic())
+"""When this program began to train, by the machine's clock; a process of a run counts from when the run was started."""
+
 
 class TimeLimit:
-    """The time that a run may take, from when this was made.
+    """The time that training may take, counted from `STARTED`: all runs of a notebook together.
 
     Args:
         hours: of wall-clock time; None: no limit.
     """
 
     def __init__(self, hours: float | None = None) -> None:
-        self.hours, self._start = hours, time.monotonic()
+        self.hours = hours
 
-    def reached(self) -> bool:
-        """Whether the time is up, for any of the processes: all of them are to ask together."""
-        if self.hours is None:
-            return False
-        late = time.monotonic() - self._start >= 3600 * self.hours
-        return parallel.sum_numbers({"late": float(late)})["late"] > 0
+    def late(self) -> bool:
+        """Whether this process finds the time to be up."""
+        return self.hours is not None and time.monotonic() - STARTED >= 3600 * self.hours
 
     def check(self, where: str) -> None:
-        """Stops the run here if its time is up.
+        """Stops the run here if its time is up for any of the processes, all of which are to ask together.
 
         Raises:
             TimeUp: with `where` in the message.
         """
-        if self.reached():
+        if parallel.sum_numbers({"late": float(self.late())})["late"]:
             self.stop(where)
 
     def stop(self, where: str) -> NoReturn:
