@@ -284,6 +284,13 @@ def test_faults_cost_what_the_settings_say(tiny_models, monkeypatch):
     assert (metrics["contradiction"], metrics["recitation"], metrics["repetition"]) == (0.5, 1.0, 0.0)
 
 
+def test_each_fault_has_its_own_price(tiny_models):
+    prices = dict(zip(FAULTS, (1.0, 2.0, 4.0, 8.0, 16.0), strict=True))
+    names = {"repetition": "self_repetition_penalty"}
+    settings = {names.get(fault, f"{fault}_penalty"): price for fault, price in prices.items()}
+    assert ppo_trainer(tiny_models(), **settings).penalties.price == prices
+
+
 def test_called_traits_must_be_as_many_as_the_prompts(tiny_models):
     roles = ppo_trainer(tiny_models()).roles
     with pytest.raises(ValueError, match="zip"):

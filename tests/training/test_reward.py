@@ -85,6 +85,8 @@ def test_a_reply_with_a_fault_is_the_worse_one():
     assert missed_pairs(prompt, ["", worse, better], [0], matcher) == [PreferencePair(prompt, better, worse, "missed")]
     assert missed_pairs(prompt, [better, "My dogs bark."], [0], matcher) == []  # both keep to it
     assert missed_pairs(prompt, ["I sing.", worse, ""], [0], matcher) == []  # none does
+    told = prompt.followed_by("Dogs, I have dogs!", "Really?")
+    assert missed_pairs(told, ["Yes, dogs.", worse], [0], matcher) != []  # telling again is no matter of the persona
     others = [
         "I sing in a very big choir each week.",
         "Dogs, big ones, and they sing with me each week.",
