@@ -40,6 +40,29 @@ def test_the_last_stage_is_shown_against_the_one_it_began_with():
     assert headline(ROWS, []) == headline([], [record("consistency", "higher")]) == []
 
 
+def test_what_it_cost_stands_beside_it():
+    def of(name, perplexity, distinct, margin=0.1):
+        cells = {"consistency": Cell(0.5), "perplexity": Cell(perplexity, perplexity - margin, perplexity + margin)}
+        return Row(name, "system", cells=cells | {"distinct_2": Cell(distinct, distinct - margin, distinct + margin)})
+
+    def said(name, share):
+        return Row(name, "system", cells={"repetition": Cell(share, share - 0.1, share + 0.1)})
+
+    pair, talk = [record("consistency", "tie")], [said("sft", 0.2), said("ppo", 0.7)]
+    found = headline([of("sft", 4.0, 0.5), of("ppo", 5.0, 0.45)], pair, talk)[1:]
+    assert [(t["metric"], t["verdict"]) for t in found] == [
+        ("perplexity", "worse"), ("distinct-2", "tie"), ("self-play repetition", "worse"),
+    ]  # fmt: skip
+    assert found[0]["change"] == "[3.900, 4.100] → [4.900, 5.100]"
+    better = headline([of("sft", 4.0, 0.1), of("ppo", 3.0, 0.9)], pair, [talk[1], said("sft", 0.95)])[1:]
+    assert [t["verdict"] for t in better] == ["better", "better", "better"]
+    assert [t["metric"] for t in headline([of("sft", 4.0, 0.5), of("ppo", 5.0, 0.45)], pair)] == [
+        "consistency",
+        "perplexity",
+        "distinct-2",
+    ]
+
+
 @pytest.fixture
 def page(tmp_path):
     run = make_full(tmp_path / "run")

@@ -5,34 +5,66 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from selfsame.report.tables import Row, cell_of
+from selfsame.report.tables import Cell, Row, cell_of
 
 _PAIRS = (("ppo", "sft"), ("dpo", "sft"), ("sft", "base"))
 _BETTER = {"consistency": "higher", "expression": "higher", "contradiction": "lower", "recitation": "lower"}
 """The scores that are shown, and which verdict on the difference is good."""
+_COST = {"perplexity": "lower", "distinct_2": "higher", "repetition": "lower"}
+"""What a gain may have cost, and what is good of it."""
 
 
-def headline(rows: Sequence[Row], comparisons: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Tiles of the first pair of systems that was compared: `{metric, from, to, change, verdict, systems}` each, `verdict`
-    better, worse, tie or unknown."""
-    cells = {row.name: row.cells for row in rows if row.kind == "system"}
+def headline(
+    rows: Sequence[Row], comparisons: Sequence[Mapping[str, Any]], talking: Sequence[Row] = ()
+) -> list[dict[str, str]]:
+    """Tiles of the first pair of systems that was compared: what was measured in pairs, then what that may have cost.
+
+    Args:
+        rows: systems with their metrics.
+        comparisons: paired differences (`comparisons.json`).
+        talking: the same systems in self-play.
+
+    Returns:
+        `{metric, from, to, change, verdict, systems}` each, `verdict` better, worse, tie or unknown; without pairs, better or
+        worse where the intervals lie apart.
+    """
+    cells, talks = ({row.name: row.cells for row in some if row.kind == "system"} for some in (rows, talking))
     for system, than in _PAIRS:
         found = {r.get("metric"): r for r in comparisons if (r.get("system"), r.get("than")) == (system, than)}
-        if system in cells and than in cells and found:
-            tiles = [(name, found[name]) for name in _BETTER if name in found]
-            return [
-                {
-                    "metric": name,
-                    "from": cells[than][name].show_value(3),
-                    "to": cells[system][name].show_value(3),
-                    "change": _change(record),
-                    "verdict": _verdict(name, str(record.get("verdict"))),
-                    "systems": f"{than} → {system}",
-                }
-                for name, record in tiles
-                if name in cells[system] and name in cells[than]
-            ]
+        if not (system in cells and than in cells and found):
+            continue
+        after, before = cells[system], cells[than]
+        tiles = [
+            _tile(
+                name, before[name], after[name], _change(found[name]), _verdict(name, str(found[name].get("verdict")))
+            )
+            for name in _BETTER
+            if name in found and name in after and name in before
+        ]
+        for name, better in _COST.items():
+            of = talks if name == "repetition" else cells
+            old, new = of.get(than, {}).get(name), of.get(system, {}).get(name)
+            if old and new and old.value is not None and new.value is not None:
+                shown = "self-play repetition" if name == "repetition" else name.replace("_", "-")
+                tiles.append(_tile(shown, old, new, f"{_interval(old)} → {_interval(new)}", _apart(old, new, better)))
+        return [tile | {"systems": f"{than} → {system}"} for tile in tiles]
     return []
+
+
+def _tile(metric: str, old: Cell, new: Cell, change: str, verdict: str) -> dict[str, str]:
+    values = {"from": old.show_value(3), "to": new.show_value(3)}
+    return {"metric": metric, **values, "change": change, "verdict": verdict}
+
+
+def _interval(cell: Cell) -> str:
+    return cell.show(3).partition(" ")[2] or "no interval"
+
+
+def _apart(old: Cell, new: Cell, better: str) -> str:
+    if None in (old.low, old.high, new.low, new.high):
+        return "unknown"
+    higher, lower = (new.low or 0) > (old.high or 0), (new.high or 0) < (old.low or 0)
+    return "tie" if not (higher or lower) else "better" if higher == (better == "higher") else "worse"
 
 
 def _change(record: Mapping[str, Any]) -> str:

@@ -66,7 +66,7 @@ def _content(run: RunDirectory) -> dict[str, Any]:
         "name": run.path.resolve().name,
         "stages": _stages(run, config, records, rows),
         "rows": rows,
-        "headline": headline(rows, _read(run.path / "comparisons.json", problems, list) or ()),
+        "headline": headline(rows, _read(run.path / "comparisons.json", problems, list) or (), talking),
         "dialogues": [dialogue(found) for found in _read(run.path / "dialogues.json", problems, list) or ()],
         "grids": result_grids(rows) if rows else [],
         "level": interval_level(evaluations),
