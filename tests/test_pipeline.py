@@ -21,10 +21,11 @@ from selfsame.config import load_config
 from selfsame.data.faults import FAULTS
 from selfsame.data.loader import DatasetLoader, half, persona_key
 from selfsame.errors import ConfigError, RunError
-from selfsame.pipeline import _Pipeline, load_chatbot
+from selfsame.pipeline import _Pipeline
 from selfsame.run.checkpoint import finished
 from selfsame.run.directory import RunDirectory, read_json, read_jsonl, write_json
 from selfsame.serve.chat import Conversation
+from selfsame.serve.chatbot import load_chatbot
 from selfsame.training import loop
 from selfsame.types import clean_persona
 
