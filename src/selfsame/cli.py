@@ -193,11 +193,16 @@ def _report(arguments: list[str]) -> None:
         "--readme", metavar="FILE", help="put the table between the markers `<!-- results:NAME -->` of this file"
     )
     parser.add_argument("--marker", default="spc", metavar="NAME", help="which markers")
+    parser.add_argument(
+        "--than",
+        metavar="RUN",
+        help="another run, such as one with --model.tuning full: what this one saved against it",
+    )
     options = parser.parse_args(arguments)
     from selfsame.report.page import write_report
     from selfsame.report.tables import markdown_results, update_readme
 
-    write_report(Path(options.run))
+    write_report(Path(options.run), options.than)
     if options.readme:
         update_readme(Path(options.readme), options.marker, markdown_results(Path(options.run)))
     _print_results(Path(options.run))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 from test_report import HOSTILE, Reader, make_full, section
 
+from selfsame.errors import RunError
 from selfsame.report.headline import headline
 from selfsame.report.page import write_report
 from selfsame.report.plots import Plot, png, reward_plots, training_plots
 from selfsame.report.tables import Cell, Row
-from selfsame.run.directory import write_json
+from selfsame.run.directory import read_json, write_json
 
 
 def record(metric, verdict, value=0.1, system="ppo", than="sft"):
@@ -95,6 +96,18 @@ def test_a_damaged_file_of_them_is_told(tmp_path):
     write_report(run.path)
     page = run.report_path.read_text(encoding="utf-8")
     assert "dialogues.json is damaged" in section(page, "missing") and 'id="dialogues"' not in page
+
+
+def test_what_was_saved_against_another_run(tmp_path):
+    run, full = make_full(tmp_path / "run"), make_full(tmp_path / "full")
+    bill = read_json(full.cost_path)
+    write_json(full.cost_path, bill | {"total_seconds": 2 * bill["total_seconds"]})
+    write_report(run.path, full.path)
+    cost = section(run.report_path.read_text(encoding="utf-8"), "cost")
+    assert "<th>time saved percent against full</th><td>50</td>" in cost
+    write_json(full.cost_path, bill | {"seconds": {"sft": 1.0}})
+    with pytest.raises(RunError, match="other stages"):
+        write_report(run.path, full.path)
 
 
 def test_plots_of_the_reward_need_their_numbers():

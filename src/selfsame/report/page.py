@@ -27,20 +27,31 @@ from selfsame.report.tables import (
     summary_lines,
 )
 from selfsame.run.directory import RunDirectory, dotted, read_json, read_jsonl, write_text
+from selfsame.run.metrics import savings_between
 
 _STAGES = ("sft", "reward", "ppo", "dpo")
 _MOST_PROMPTS = 5
 _MOST_REPLIES = 7
 
 
-def write_report(run_dir: str | Path) -> Path:
+def write_report(run_dir: str | Path, than: str | Path | None = None) -> Path:
     """Write `report.html` into the run directory and return its path.
 
-    What is not there yet (a run that was interrupted, a stage not asked for) is said so in the page.
-    Raises RunError where `run_dir` is not a run or cannot be written to.
+    What is not there yet (a run that was interrupted, a stage not asked for) is said so in the page. `than`: another run, of
+    the same stages, against which the page says what was saved.
+    Raises RunError where `run_dir` is not a run or cannot be written to, or `than` is no run or of other stages.
     """
     run = RunDirectory.open(run_dir)
-    write_text(run.report_path, render("page.html.j2", _content(run)))
+    content = _content(run)
+    if than is not None:
+        mine, theirs = (read_json(each.cost_path) for each in (run, RunDirectory.open(than)))
+        if mine["seconds"].keys() != theirs["seconds"].keys():
+            raise RunError(f"{than} did other stages than {run_dir}: what they cost does not compare")
+        saved = savings_between(mine, theirs)
+        content["cost"] = mine | {
+            "savings": {f"{name} against {Path(than).name}": value for name, value in saved.items()}
+        }
+    write_text(run.report_path, render("page.html.j2", content))
     return run.report_path
 
 
