@@ -143,8 +143,7 @@ class PPOTrainer:
         return experience
 
     def prompts_of(self, step: int) -> list[Prompt]:
-        """What the policy answers in a step: prompts of the data, and with `settings.turns` what comes of some of them when
-        the policy goes on talking with the `sft` role as the partner."""
+        """What the policy answers in a step: prompts of the data, and what comes of some of them in `settings.turns` turns."""
         s = self.settings
         talks = math.ceil(s.talk_share * s.prompts_per_step / s.turns) if s.turns > 1 else 0
         count = talks + max(0, s.prompts_per_step - s.turns * talks)
