@@ -27,20 +27,33 @@ ROLLOUT = (
     "entropy",
     "explained_variance",
     "missed",
+    "unasked",
     "contradiction",
     "recitation",
     "repetition",
     "retelling",
 )
-WATCH = ("consistency", "expression", "contradiction", "recitation", "distinct_2", "reply_words")
+WATCH = (
+    "consistency",
+    "expression",
+    "contradiction",
+    "recitation",
+    "reply_words",
+    "telling",
+    "distinct_2",
+    "perplexity",
+)
 SHOWN = (
     "kl",
     "explained_variance",
     "missed",
+    "unasked",
     "recitation",
     "watch_consistency",
     "watch_expression",
+    "watch_telling",
     "watch_distinct_2",
+    "watch_perplexity",
 )
 _MEANS_NOTHING = (
     "run.",
@@ -103,7 +116,7 @@ def _looks(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
             continue
         before = rows[max(0, at + 1 - WINDOW) : at + 1]
         means = {name: _mean([r.get(name) for r in before]) for name in ROLLOUT}
-        found.append({"step": row["step"], **means, **{f"watch_{name}": row[f"watch_{name}"] for name in WATCH}})
+        found.append({"step": row["step"], **means, **{f"watch_{name}": row.get(f"watch_{name}") for name in WATCH}})
     return found
 
 
@@ -121,7 +134,7 @@ def table(content: Mapping[str, Any], at: Sequence[int] | None = None) -> str:
         other = {key: v for key, v in run["settings"].items() if v is not None and v != usual[key]}
         for k, look in enumerate(chosen):
             whose = [_said(other) or "as said", str(run["steps"]), f"{run['seconds_per_step']:.1f}"]
-            values = ["–" if look[key] is None else f"{look[key]:.2f}" for key in SHOWN]
+            values = ["–" if look.get(key) is None else f"{look[key]:.2f}" for key in SHOWN]
             lines.append([*(whose if not k else [""] * 3), str(look["step"]), *values])
     return f"Unless said otherwise: {_said(usual)}.\n\n{markdown_grid(lines)}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -136,7 +137,8 @@ class _Pipeline:
     def _ppo(self) -> None:
         config = self.config
         self._need("sft", "reward")
-        items = self.train_pairs.extract_items(config.training.ppo.steps * config.training.ppo.prompts_per_step)
+        ppo = config.training.ppo
+        items = self.train_pairs.extract_items(ppo.steps * ppo.prompts_per_step, ppo.called_share)
         PPOTrainer(
             self.roles,
             prompts=[item.prompt for item in items],
@@ -145,7 +147,7 @@ class _Pipeline:
             matcher=self.train_pairs.matcher,
             dialogues=self.data.train,
             sft=config.training.sft,
-            settings=config.training.ppo,
+            settings=ppo,
             seed=config.seed,
             record=self._record("ppo"),
             watch=self._watch(),
@@ -155,13 +157,13 @@ class _Pipeline:
         config = self.config
         which = "all" if config.evaluation.people == "all" else "choose"
         people = half(self.data.validation, which)
-        items = PreferenceGenerator(people, config.pairs, HELD_OUT + 1).create_test_sets(
-            config.evaluation.watch_size, 0
-        )
+        size = config.evaluation.watch_size
+        items = PreferenceGenerator(people, config.pairs, HELD_OUT + 1).create_test_sets(size, size)
         if not items.consistency:
             return None
         evaluator = PersonaEvaluator(TraitMatcher.of(people), judge=load_judge(config.evaluation.judge))
-        return PersonaWatch(items.consistency, evaluator, config.sampling, config.seed)
+        sides = random.Random(HELD_OUT + 1).sample(people, min(size, len(people)))
+        return PersonaWatch(items.consistency, items.engagement, sides, evaluator, config.sampling, config.seed)
 
     def _dpo(self) -> None:
         config = self.config

@@ -18,6 +18,7 @@ PERSONA = ("I have two dogs.", "I teach chemistry at a school.", "I am married."
         ("I have two dogs.", (1,), {"recitation"}),  # of another trait than was called for
         ("I sing.", (0, 1), {"missed"}),
         ("I sing.", (), set()),
+        ("A school? I teach chemistry.", (), {"unasked"}),
         ("I sing.", None, set()),
         ("I have two dogs.", None, set()),
         ("I have two dogs and I teach chemistry at a school.", None, {"recitation"}),

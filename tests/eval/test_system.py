@@ -31,6 +31,7 @@ SETTINGS = EvaluationSettings(resamples=100, judge="rules", selfplay_size=0)
 SAMPLING = SamplingSettings(max_new_tokens=6)
 PERSONA_METRICS = ["consistency", "expression", "same_trait", "contradiction", "recitation", "keywords"]
 TALK_METRICS = [
+    "telling",
     "engagement",
     "fitted_quality",
     "bleu",
@@ -165,7 +166,7 @@ def test_gold_is_measured_by_all_that_does_not_compare_with_it(roles, monkeypatc
     result = evaluate(roles)
     gold, metrics = result["references"]["gold"], result["metrics"]
     assert sorted(gold) == sorted(
-        [*PERSONA_METRICS, "engagement", "fitted_quality", "distinct_1", "distinct_2", "reply_words"]
+        [*PERSONA_METRICS, "telling", "engagement", "fitted_quality", "distinct_1", "distinct_2", "reply_words"]
     )
     assert gold["reply_words"]["value"] == pytest.approx((4 + 1) / 2)  # "I have two dogs." and "Bye."
     assert gold["distinct_1"]["value"] == pytest.approx((3 + 12 + 1) / (5 * 12))

@@ -12,6 +12,7 @@ from selfsame.data.keywords import TraitMatcher
 from selfsame.data.loader import half, persona_key
 from selfsame.data.rules import RuleJudge
 from selfsame.eval.persona import PersonaEvaluator
+from selfsame.eval.quality import QualityEvaluator
 from selfsame.eval.speaker import Speaker
 from selfsame.eval.watch import PersonaWatch
 from selfsame.model.heads import RewardModel
@@ -29,17 +30,29 @@ def test_it_scores_the_policy_and_gives_its_reward(tiny_models, monkeypatch):
         roles.add(role)
         scramble(roles, role, k)
     people = short_examples()
-    items = PreferenceGenerator(people, seed=1).create_test_sets(6, 0).consistency
-    watch = PersonaWatch(items, PersonaEvaluator(TraitMatcher.of(people), judge=RuleJudge()), SAMPLING, 3)
+    tests = PreferenceGenerator(people, seed=1).create_test_sets(6, 5)
+    items, talk, evaluator = (
+        tests.consistency,
+        tests.engagement,
+        PersonaEvaluator(TraitMatcher.of(people), judge=RuleJudge()),
+    )
+    watch = PersonaWatch(items, talk, people[:3], evaluator, SAMPLING, 3)
     found = watch(roles)
     assert found == watch(roles) and all(name.startswith("watch_") and math.isfinite(v) for name, v in found.items())
     scramble(roles, "sft", 7)
     assert watch(roles) == found  # the policy speaks, nobody else
-    monkeypatch.setattr(Speaker, "_batch", lambda self, prompts, first: [i.reply for i in items[first:]])
+    said = {item.prompt: item.reply for item in (*items, *talk)}
+    monkeypatch.setattr(Speaker, "_batch", lambda self, prompts, first: [said[prompt] for prompt in prompts])
     gold = watch(roles)
     assert gold["watch_consistency"] == gold["watch_expression"] == 1 and gold["watch_recitation"] == 0
     assert gold["watch_reply_words"] == sum(len(i.reply.split()) for i in items) / len(items)
     assert gold["watch_reward"] != found["watch_reward"]
+    told = [bool(evaluator.matcher.drawn(i.prompt.persona, i.reply)) for i in talk]
+    assert gold["watch_telling"] == sum(told) / len(talk) and 0 < sum(told) < len(talk)
+    assert gold["watch_distinct_2"] == QualityEvaluator().compute_distinct_n([i.reply for i in talk], 2).value
+    assert gold["watch_perplexity"] == found["watch_perplexity"]  # of what people said, whatever the policy says
+    scramble(roles, "policy", 8)
+    assert watch(roles)["watch_perplexity"] != found["watch_perplexity"]
 
 
 def test_every_persona_is_in_one_half():

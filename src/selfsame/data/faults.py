@@ -1,5 +1,5 @@
-"""What is wrong with a reply, as far as rules can tell: it draws on no trait where the persona is called for, recites, says or
-tells the same again, or denies what the person is.
+"""What is wrong with a reply, as far as rules can tell: it draws on no trait where the persona is called for or on one where
+it is not, recites, says or tells the same again, or denies what the person is.
 
 The evaluators count the same recitations and repetitions; their judge of contradictions knows more than these rules.
 """
@@ -15,7 +15,7 @@ from selfsame.data.keywords import TraitMatcher, content_stems, sentences, words
 from selfsame.data.rules import CONTRADICTION, Pair, RuleJudge
 from selfsame.types import Persona, Prompt
 
-FAULTS = ("missed", "contradiction", "recitation", "repetition", "retelling")
+FAULTS = ("missed", "unasked", "contradiction", "recitation", "repetition", "retelling")
 REMEMBERED = 8
 """Own earlier turns that a reply is held against, the last ones."""
 COPIED_SHARE = 0.8
@@ -33,10 +33,13 @@ def find_faults(
     matcher: TraitMatcher, prompt: Prompt, reply: str, called: Sequence[int] | None = None
 ) -> dict[str, bool]:
     """Which of `FAULTS` a reply has. `called`: indices of the traits that the prompt calls for: where there are some, a reply
-    that draws on no trait at all has missed the persona; None where they are not known."""
+    that draws on no trait at all has missed the persona; where there are none, one that draws on any does so unasked; None
+    where they are not known."""
+    draws = bool(called is not None and matcher.drawn(prompt.persona, reply))
     pairs = claims(prompt.persona, prompt.history, reply)
     return {
-        "missed": bool(called) and not matcher.drawn(prompt.persona, reply),
+        "missed": bool(called) and not draws,
+        "unasked": not called and draws,
         "contradiction": any(_RULES.label(*pair) == CONTRADICTION for pair in pairs),
         "recitation": recites(prompt.persona, reply, called),
         "repetition": stutters(reply) or repeats(prompt.history[1::2], reply),

@@ -130,16 +130,19 @@ class PreferenceGenerator:
         """The prompts of `extract_items`."""
         return [item.prompt for item in self.extract_items(count)]
 
-    def extract_items(self, count: int | None = None) -> list[TestItem]:
-        """Different prompts in random order with what was said to them, first those whose gold reply draws on the persona."""
+    def extract_items(self, count: int | None = None, called_share: float = 1.0) -> list[TestItem]:
+        """Different prompts in random order with what was said to them: first those whose gold reply draws on the persona, up
+        to `called_share` of the count, then others, then whatever is left of the first."""
         sites = self._shuffled("prompts")
-        ordered = [s for s in sites if s.traits] + [s for s in sites if not s.traits]
+        called, others = [s for s in sites if s.traits], [s for s in sites if not s.traits]
+        most = round(called_share * (len(sites) if count is None else count))
         items: dict[Prompt, TestItem] = {}
-        for site in ordered:
-            if count is not None and len(items) >= count:
-                break
-            (item,) = _items([site])
-            items.setdefault(item.prompt, item)
+        for part, limit in ((called, most), (others, count), (called, count)):
+            for site in part:
+                if limit is not None and len(items) >= limit:
+                    break
+                (item,) = _items([site])
+                items.setdefault(item.prompt, item)
         return list(items.values())
 
     def create_test_sets(self, consistency_size: int = 500, engagement_size: int = 300) -> TestSets:

@@ -79,6 +79,7 @@ def evaluate_system(
     scores = _persona_scores(persona, [i.prompt.persona for i in calls], replies, calls)
     metrics = {
         **_shares(bootstrap, scores, calls),
+        "telling": _telling(persona, talk, talk_replies),
         "engagement": _engagement(bootstrap, talk, talk_replies),
         "fitted_quality": _fitted(bootstrap, talk, talk_replies),
         **QualityEvaluator(bootstrap).compute_perplexity(roles, role, held_out),
@@ -142,7 +143,7 @@ def _references(
 ) -> dict[str, dict[str, Estimate]]:
     """What the metrics are to be read beside, by row."""
     found = _persona_references(evaluator, calls, replies, without, seed)
-    found["gold"] |= _gold_talk(evaluator.bootstrap, talk)
+    found["gold"] |= _gold_talk(evaluator, talk)
     return found | {"other_reply": _other_talk(evaluator.bootstrap, talk, seed)}
 
 
@@ -173,10 +174,11 @@ def others(personas: Sequence[Persona], seed: int) -> list[Persona]:
     return found
 
 
-def _gold_talk(bootstrap: Bootstrap, items: Sequence[TestItem]) -> dict[str, Estimate]:
+def _gold_talk(evaluator: PersonaEvaluator, items: Sequence[TestItem]) -> dict[str, Estimate]:
     """What people said, by the metrics that do not compare with it."""
-    gold = [i.reply for i in items]
+    gold, bootstrap = [i.reply for i in items], evaluator.bootstrap
     return {
+        "telling": _telling(evaluator, items, gold),
         "engagement": _engagement(bootstrap, items, gold),
         "fitted_quality": _fitted(bootstrap, items, gold),
         **_diversity(bootstrap, items, gold),
@@ -193,6 +195,12 @@ def _other_talk(bootstrap: Bootstrap, items: Sequence[TestItem], seed: int) -> d
         "fitted_quality": _fitted(bootstrap, items, replies),
         **_overlap(bootstrap, items, replies),
     }
+
+
+def _telling(evaluator: PersonaEvaluator, items: Sequence[TestItem], replies: Sequence[str]) -> Estimate:
+    """How many replies anywhere in mid-dialogue draw on a trait: no more than people's should."""
+    told = evaluator.evaluate_expression([i.prompt.persona for i in items], replies)
+    return evaluator.bootstrap.share(told, _dialogues(items))
 
 
 def _engagement(bootstrap: Bootstrap, items: Sequence[TestItem], replies: Sequence[str]) -> Estimate:

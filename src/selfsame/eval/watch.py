@@ -13,6 +13,7 @@ from selfsame.eval.speaker import Speaker
 from selfsame.model.heads import RewardModel
 from selfsame.model.roles import Roles
 from selfsame.rollout.settings import SamplingSettings
+from selfsame.types import Example
 
 SHOWN = ("consistency", "expression", "contradiction", "recitation")
 
@@ -23,29 +24,39 @@ class PersonaWatch:
 
     Args:
         items: prompts that call for the persona.
+        talk: prompts from anywhere in mid-dialogue.
+        sides: dialogues whose gold replies the perplexity is of.
         evaluator: scores the replies.
         sampling: how replies are sampled.
         seed: of the random numbers.
     """
 
     items: Sequence[TestItem]
+    talk: Sequence[TestItem]
+    sides: Sequence[Example]
     evaluator: PersonaEvaluator
     sampling: SamplingSettings
     seed: int = 0
 
     def __call__(self, roles: Roles) -> dict[str, float]:
         """`watch_*`: shares of consistent replies and so on, the reward of the same replies (without penalties, and as if each
-        had ended), distinct-2, words a reply."""
-        prompts = [item.prompt for item in self.items]
-        replies = Speaker(roles, "policy", self.sampling, self.seed)(prompts)
+        had ended), words a reply; of the replies in mid-dialogue how many draw on a trait (telling), and distinct-2; perplexity
+        of gold replies."""
+        prompts, speak = [item.prompt for item in self.items], Speaker(roles, "policy", self.sampling, self.seed)
+        replies, talk = speak(prompts), speak([item.prompt for item in self.talk])
         scores = self.evaluator.evaluate_each(
             [p.persona for p in prompts], replies, [p.history for p in prompts], [item.traits for item in self.items]
         )
         rewards = RewardModel(roles).score(prompts, [[reply] for reply in replies])
+        quality = QualityEvaluator(self.evaluator.bootstrap)
         found = {
             **{name: self.evaluator.bootstrap.share(scores[name]).value for name in SHOWN},
             "reward": sum(reward for (reward,) in rewards) / len(rewards),
-            "distinct_2": QualityEvaluator(self.evaluator.bootstrap).compute_distinct_n(replies, 2).value,
             "reply_words": sum(len(reply.split()) for reply in replies) / len(replies),
+            "telling": self.evaluator.bootstrap.share(
+                self.evaluator.evaluate_expression([item.prompt.persona for item in self.talk], talk)
+            ).value,
+            "distinct_2": quality.compute_distinct_n(talk, 2).value,
+            "perplexity": quality.compute_perplexity(roles, "policy", self.sides)["perplexity"].value,
         }
         return {f"watch_{name}": value for name, value in found.items()}

@@ -35,7 +35,11 @@ _GROUPS: tuple[tuple[str, str, str], ...] = (
     ("Ranking accuracy", "share of pairs", r"[^/]*accuracy"),
     ("Reward model's score", "score, without prices", r"(.*_)?(reward|score)(_mean|_raw|_shaped)?"),
     ("Held-out people", "share of replies", r"watch_(consistency|expression|contradiction|recitation)"),
-    ("Faults of the sampled replies", "share of replies", r"missed|contradiction|recitation|repetition|retelling"),
+    (
+        "Faults of the sampled replies",
+        "share of replies",
+        r"missed|unasked|contradiction|recitation|repetition|retelling",
+    ),
     ("KL to the SFT model", "nats", r"kl|kl_(mean|reference|ref|sft|per_token|per_reply)|(mean|reference|ref)_kl"),
     ("KL coefficient", "coefficient", r"kl_coef.*"),
     ("Entropy", "nats per token", r".*entropy.*"),

@@ -35,6 +35,7 @@ class Penalties:
         self.matcher = matcher or TraitMatcher(text for p in prompts for text in (*p.persona, *p.history))
         self.price = {
             "missed": settings.missed_penalty,
+            "unasked": settings.unasked_penalty,
             "contradiction": settings.contradiction_penalty,
             "recitation": settings.recitation_penalty,
             "repetition": settings.self_repetition_penalty,

@@ -102,6 +102,9 @@ class PPOSettings(OptimiserSettings):
     talk_share: float = Field(default=1.0, gt=0, le=1)
     """At least this share of the prompts are turns of such dialogues, where `turns` is more than one; the others are answered
     once."""
+    called_share: float = Field(default=1.0, gt=0, le=1)
+    """This share of the prompts of the data, as far as there are enough, call for the persona (the gold reply draws on a
+    trait); the others are any other own turns. With 1 nothing tells the policy when to speak of something else."""
     samples_per_prompt: int = Field(default=4, ge=1)
     """Replies sampled to each prompt."""
     epochs: int = Field(default=4, ge=1)
@@ -144,6 +147,8 @@ class PPOSettings(OptimiserSettings):
     """Taken off the score of a reply that did not end within `max_new_tokens`."""
     missed_penalty: float = Field(default=0.0, ge=0)
     """Taken off the score of a reply that draws on no trait where the gold reply draws on one."""
+    unasked_penalty: float = Field(default=0.0, ge=0)
+    """Taken off the score of a reply that draws on a trait where the gold reply draws on none (see `called_share`)."""
     contradiction_penalty: float = Field(default=0.0, ge=0)
     """Taken off the score of a reply that rules find at odds with a trait or an own earlier turn."""
     recitation_penalty: float = Field(default=0.0, ge=0)
