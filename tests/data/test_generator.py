@@ -264,6 +264,19 @@ def test_prompts_are_different_and_the_persona_comes_first() -> None:
     assert g.PreferenceGenerator(examples(), seed=1).extract_prompts(50) != everything[:50]
 
 
+def test_a_share_of_the_prompts_calls_for_nothing() -> None:
+    generator = g.PreferenceGenerator(examples())
+    items = generator.extract_items(40, called_share=0.75)
+    assert [bool(item.traits) for item in items] == [True] * 30 + [False] * 10
+    assert len({item.prompt for item in items}) == 40
+    calling = sum(bool(item.traits) for item in generator.extract_items())
+    few = generator.extract_items(calling + 10)  # not enough that call
+    assert sum(bool(item.traits) for item in few) == calling and len(few) == calling + 10
+    others = len(generator.extract_items()) - calling
+    most = generator.extract_items(others + 10, called_share=1e-6)  # not enough others
+    assert [bool(item.traits) for item in most] == [False] * others + [True] * 10
+
+
 def test_test_sets() -> None:
     sets = g.PreferenceGenerator(examples()).create_test_sets(40, 10**6)
     assert len(sets.consistency) == 40

@@ -18,7 +18,7 @@ from selfsame.eval.statistics import Bootstrap
 
 BOOTSTRAP = Bootstrap(200)
 PERSONA = ("I have two dogs.", "I teach chemistry.")
-PERSONA_METRICS = ["consistency", "expression", "same_trait", "contradiction", "recitation", "keywords"]
+PERSONA_METRICS = ["consistency", "expression", "same_trait", "contradiction", "recitation", "copying", "keywords"]
 
 
 def read(tmp_path, *rows):

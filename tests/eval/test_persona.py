@@ -93,6 +93,10 @@ def test_consistent_is_drawn_on_not_contradicted_not_recited():
         and math.isnan(evaluator.evaluate_each([persona], ["Hi."])["same_trait"][0])
     )
     assert found["contradiction"][:4] == [0.0, 1.0, 0.0, 0.0] and found["recitation"][:4] == [0.0, 0.0, 1.0, 0.0]
+    assert found["copying"][:4] == [0.0, 0.0, 1.0, 0.0] and math.isnan(found["copying"][4])
+    assert evaluator.evaluate_copying([persona], ["Yes, I teach chemistry at a small school."]) == [
+        1.0
+    ]  # called for or not
     assert found["consistency"] == [1.0, 0.0, 0.0, 0.0, 0.0]  # an empty reply is a reply
     total = evaluator.evaluate_consistency([persona] * 5, replies, None, [("Any pets?",)] * 5, [(0,)] * 5)
     assert total.value == 0.2

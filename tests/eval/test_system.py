@@ -29,7 +29,7 @@ from selfsame.types import Example
 
 SETTINGS = EvaluationSettings(resamples=100, judge="rules", selfplay_size=0)
 SAMPLING = SamplingSettings(max_new_tokens=6)
-PERSONA_METRICS = ["consistency", "expression", "same_trait", "contradiction", "recitation", "keywords"]
+PERSONA_METRICS = ["consistency", "expression", "same_trait", "contradiction", "recitation", "copying", "keywords"]
 TALK_METRICS = [
     "telling",
     "engagement",
@@ -156,7 +156,7 @@ def test_reference_rows_bound_a_model_that_recites(roles, monkeypatch):
     assert all(row["count"] == 12 and row["missing"] == 0 for row in rows.values())
     scores = [row["scores"] for row in result["replies"]]
     said = {"consistency": 1.0, "expression": 1.0, "same_trait": 1.0, "contradiction": 0.0, "recitation": 0.0}
-    said["keywords"] = 1.0
+    said |= {"copying": 1.0, "keywords": 1.0}
     assert scores == [said] * 12  # their one trait was called for
     assert result["judge"] == judge_summary(RuleJudge())
 

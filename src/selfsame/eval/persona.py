@@ -13,7 +13,7 @@ import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
-from selfsame.data.faults import claims, recites
+from selfsame.data.faults import claims, copied_traits, recites
 from selfsame.data.keywords import TraitMatcher, plain_match, trait_stems, words
 from selfsame.eval.judge import Judge, load_judge
 from selfsame.eval.statistics import Bootstrap, Estimate
@@ -92,6 +92,12 @@ class PersonaEvaluator:
             found.append(float(copied) if words(reply) else math.nan)
         return found
 
+    def evaluate_copying(self, personas: Sequence[Persona], responses: Sequence[str]) -> list[float]:
+        """1 where the reply has the wording of some trait, called for or not, else 0; NaN for a reply without a word. People do so
+        now and then: it is to be read beside what the gold replies have."""
+        pairs = zip(personas, responses, strict=True)
+        return [float(bool(copied_traits(p, r))) if words(r) else math.nan for p, r in pairs]
+
     def evaluate_each(
         self,
         personas: Sequence[Persona],
@@ -100,13 +106,14 @@ class PersonaEvaluator:
         called: Called = None,
     ) -> dict[str, list[float]]:
         """Of each reply `consistency`, `expression`, `same_trait` (draws on a trait in `called`; NaN without one),
-        `contradiction`, `recitation` and `keywords` (plain matching). A reply is consistent (1) where it draws on the persona,
+        `contradiction`, `recitation`, `copying` and `keywords` (plain matching). A reply is consistent (1) where it draws on the persona,
         contradicts nothing and recites nothing."""
         found = {
             "expression": self.evaluate_expression(personas, responses),
             "same_trait": self._same_trait(personas, responses, called),
             "contradiction": self.evaluate_contradiction(personas, responses, histories),
             "recitation": self.evaluate_recitation(personas, responses, called),
+            "copying": self.evaluate_copying(personas, responses),
             "keywords": self.evaluate_batch_responses(personas, responses),
         }
         rows = zip(found["expression"], found["contradiction"], found["recitation"], strict=True)

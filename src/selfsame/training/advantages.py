@@ -41,12 +41,15 @@ def gae(
     return advantages_NR, (advantages_NR + values_NR) * reply_mask_NR
 
 
-def group_advantages(score_N: Tensor, samples_per_prompt: int, reply_mask_NR: Tensor) -> Tensor:
+def group_advantages(score_N: Tensor, samples_per_prompt: int, reply_mask_NR: Tensor, scale: str = "prompt") -> Tensor:
     """(N, R) advantages without a critic: on every token of a reply its score, less the mean and divided by the standard
-    deviation of the scores of the replies to the same prompt (GRPO; Shao et al. 2024, arXiv:2402.03300, section 4.1.2)."""
+    deviation of the scores of the replies to the same prompt (GRPO; Shao et al. 2024, arXiv:2402.03300, section 4.1.2); with
+    `scale` "batch" by that of all centred scores: replies that are nearly alike then stay so (REINFORCE++ with a baseline; Hu
+    et al. 2025, arXiv:2501.03262)."""
     score_PS = score_N.view(-1, samples_per_prompt)
     centred_PS = score_PS - score_PS.mean(1, keepdim=True)
-    advantage_PS = centred_PS / (score_PS.std(1, keepdim=True) + 1e-4)
+    spread = score_PS.std(1, keepdim=True) if scale == "prompt" else centred_PS.std()
+    advantage_PS = centred_PS / (spread + 1e-4)
     return advantage_PS.reshape(-1, 1) * reply_mask_NR
 
 

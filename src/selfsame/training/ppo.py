@@ -201,7 +201,8 @@ class PPOTrainer:
         rewards_NR = self.compute_rewards(rollout)
         advantages_NR, returns_NR = gae(rewards_NR, rollout.values_NR, mask_NR, s.gamma, s.lam)
         if self.critic is None:
-            advantages_NR = group_advantages(self.scores(rollout), rollout.samples_per_prompt, mask_NR)
+            groups = rollout.samples_per_prompt, mask_NR, s.group_scale
+            advantages_NR = group_advantages(self.scores(rollout), *groups)
         else:
             advantages_NR = whiten(advantages_NR, mask_NR)
         kl_NR = (rollout.logprobs_NR - rollout.ref_logprobs_NR) * mask_NR

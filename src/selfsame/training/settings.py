@@ -131,6 +131,8 @@ class PPOSettings(OptimiserSettings):
     """What the value head reads: a role with an adapter of its own; the hidden states of the frozen reward role; those of
     the policy, which then serves both losses. `none`: GRPO, where the other replies to a prompt are the baseline and the KL
     penalty is part of the loss (a mean over all tokens, as in DAPO, Yu et al. 2025)."""
+    group_scale: Literal["prompt", "batch"] = "prompt"
+    """Without a critic: whether a score is divided by the spread of the replies to its prompt (GRPO), or of all of them."""
     value_clip: float = Field(default=0.2, gt=0)
     """Clip range of the value."""
     value_coef: float = Field(default=1.0, gt=0)
