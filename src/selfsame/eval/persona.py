@@ -93,8 +93,8 @@ class PersonaEvaluator:
         return found
 
     def evaluate_copying(self, personas: Sequence[Persona], responses: Sequence[str]) -> list[float]:
-        """1 where the reply has the wording of some trait, called for or not, else 0; NaN for a reply without a word. People do so
-        now and then: it is to be read beside what the gold replies have."""
+        """1 where the reply has the wording of some trait, called for or not, else 0; NaN for a reply without a word. People
+        do so now and then: it is to be read beside what the gold replies have."""
         pairs = zip(personas, responses, strict=True)
         return [float(bool(copied_traits(p, r))) if words(r) else math.nan for p, r in pairs]
 
@@ -106,8 +106,8 @@ class PersonaEvaluator:
         called: Called = None,
     ) -> dict[str, list[float]]:
         """Of each reply `consistency`, `expression`, `same_trait` (draws on a trait in `called`; NaN without one),
-        `contradiction`, `recitation`, `copying` and `keywords` (plain matching). A reply is consistent (1) where it draws on the persona,
-        contradicts nothing and recites nothing."""
+        `contradiction`, `recitation`, `copying` and `keywords` (plain matching). A reply is consistent (1) where it draws on
+        the persona, contradicts nothing and recites nothing."""
         found = {
             "expression": self.evaluate_expression(personas, responses),
             "same_trait": self._same_trait(personas, responses, called),
