@@ -41,6 +41,13 @@ def gae(
     return advantages_NR, (advantages_NR + values_NR) * reply_mask_NR
 
 
+def less_siblings(score_N: Tensor, samples_per_prompt: int) -> Tensor:
+    """(N,) each score less the mean score of the other replies to its prompt (Kool et al. 2019; RLOO, Ahmadian et al. 2024,
+    arXiv:2402.14740, equation 8)."""
+    score_PS, others = score_N.view(-1, samples_per_prompt), samples_per_prompt - 1
+    return (score_PS - (score_PS.sum(1, keepdim=True) - score_PS) / others).flatten()
+
+
 def group_advantages(score_N: Tensor, samples_per_prompt: int, reply_mask_NR: Tensor, scale: str = "prompt") -> Tensor:
     """(N, R) advantages without a critic: on every token of a reply its score, less the mean and divided by the standard
     deviation of the scores of the replies to the same prompt (GRPO; Shao et al. 2024, arXiv:2402.03300, section 4.1.2); with

@@ -31,6 +31,7 @@ from selfsame.training.advantages import (
     explained_variance,
     gae,
     group_advantages,
+    less_siblings,
     masked_mean,
     shaped_rewards,
     whiten,
@@ -191,9 +192,12 @@ class PPOTrainer:
         return scores_N - self.penalties.total(rollout.faults) if rollout.faults else scores_N
 
     def compute_rewards(self, rollout: Rollout) -> Tensor:
-        """(N, R) rewards: the KL penalty on every token, the score on the last, less the penalties (see `scores`)."""
-        tensors = (rollout.logprobs_NR, rollout.ref_logprobs_NR, rollout.reply_mask_NR)
-        return shaped_rewards(self.scores(rollout), *tensors, self.kl.coef)
+        """(N, R) rewards: the KL penalty on every token, the score on the last, less the penalties (see `scores`) and, where
+        that is wanted, less what the other replies to the prompt got."""
+        tensors, scores_N = (rollout.logprobs_NR, rollout.ref_logprobs_NR, rollout.reply_mask_NR), self.scores(rollout)
+        if self.settings.group_baseline:
+            scores_N = less_siblings(scores_N, rollout.samples_per_prompt)
+        return shaped_rewards(scores_N, *tensors, self.kl.coef)
 
     def evaluate_rollout(self, prompts: Sequence[Prompt], rollout: Rollout) -> Experience:
         """Rewards, normalised advantages and returns of a rollout."""

@@ -131,6 +131,9 @@ class PPOSettings(OptimiserSettings):
     """What the value head reads: a role with an adapter of its own; the hidden states of the frozen reward role; those of
     the policy, which then serves both losses. `none`: GRPO, where the other replies to a prompt are the baseline and the KL
     penalty is part of the loss (a mean over all tokens, as in DAPO, Yu et al. 2025)."""
+    group_baseline: bool = False
+    """With a critic: the mean score of the other replies to the prompt is taken off each score (RLOO's baseline), so that the
+    value only has to know what a reply adds to it."""
     group_scale: Literal["prompt", "batch"] = "prompt"
     """Without a critic: whether a score is divided by the spread of the replies to its prompt (GRPO), or of all of them."""
     value_clip: float = Field(default=0.2, gt=0)
@@ -164,8 +167,10 @@ class PPOSettings(OptimiserSettings):
 
     @model_validator(mode="after")
     def _has_a_baseline(self) -> PPOSettings:
-        if self.critic == "none" and self.samples_per_prompt < 2:
-            raise ValueError("critic none needs samples_per_prompt of 2 or more: the other replies are the baseline")
+        alone = self.samples_per_prompt < 2
+        if alone and (self.critic == "none" or self.group_baseline):
+            asks = "critic none" if self.critic == "none" else "group_baseline"
+            raise ValueError(f"{asks} needs samples_per_prompt of 2 or more: the other replies are the baseline")
         return self
 
 
