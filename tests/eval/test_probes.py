@@ -109,5 +109,5 @@ def test_a_model_is_asked_and_long_personas_are_not(roles):
     settings = SamplingSettings(max_new_tokens=4)
     result = ask_probes(roles, None, [*PROBES, long], settings, 3, FEW)
     assert result["missing"] == 1 and len(result["answers"]) == 6
-    assert result["decoding"] == {"max_new_tokens": 4, "temperature": 0.7, "top_p": 0.95, "seed": 3}
+    assert result["decoding"] == {"max_new_tokens": 4, "temperature": 0.7, "top_p": 0.95, "retries": 0, "seed": 3}
     assert ask_probes(roles, None, [*PROBES, long], settings, 3, FEW) == result

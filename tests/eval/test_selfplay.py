@@ -22,7 +22,6 @@ from selfsame.eval.selfplay import evaluate_selfplay, meetings, play
 from selfsame.eval.settings import EvaluationSettings
 from selfsame.eval.statistics import Bootstrap
 from selfsame.eval.system import evaluate_system
-from selfsame.rollout.engine import Reply
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.run.directory import read_json, write_json
 from selfsame.types import Example, Prompt
@@ -62,18 +61,11 @@ def speaking(monkeypatch, words):
     seen: list[list[Prompt]] = []
 
     class Engine:
-        def __init__(self, *_):
-            self.processor = self
+        def __init__(self, *_): ...
 
-        def encode_prompt(self, prompt, reserve=0):
-            return prompt
-
-        def sample(self, role, prompts, numbers_NR, temperature, top_p):
+        def reply(self, role, prompts, sampling, seed, step, places):
             seen.append(list(prompts))
-            return [[Reply(words(prompt), [], True)] for prompt in prompts]
-
-        def decode_reply(self, ids):
-            return ids
+            return [words(prompt) for prompt in prompts]
 
     monkeypatch.setattr(selfplay, "RolloutEngine", Engine)
     return seen

@@ -14,7 +14,7 @@ from selfsame.model.attention import MATMUL
 from selfsame.model.branches import PASS_PRICE, micro_batches
 from selfsame.model.heads import RewardModel
 from selfsame.rollout.collect import collect_rollout, token_logprobs
-from selfsame.rollout.engine import RolloutEngine
+from selfsame.rollout.engine import Reply, RolloutEngine
 from selfsame.rollout.sampler import uniforms
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.types import Prompt
@@ -134,3 +134,33 @@ def test_micro_batches_cost_least_of_all_ways_to_group_by_length():
             allowed = [way for way in ways if all(len(b) == 1 or max(b) * len(b) <= budget for b in way)]
             cost = [sum(max(b) * len(b) + price for b in way) for way in allowed]
             assert sum(max(lengths[i] for i in b) * len(b) + price for b in found) == min(cost)
+
+
+def test_what_is_said_again_is_sampled_anew(tiny_models, monkeypatch):
+    """Those replies alone, with other random numbers, so often as the settings say."""
+    engine, asked = RolloutEngine(load(tiny_models())), []
+    texts = iter(
+        [
+            ["I like tea a lot!", "So do I.", "go to the go to the"],
+            ["I like tea a lot, too.", "Is it far?"],
+            ["Coffee!"],
+        ]
+    )
+
+    def sample(self, role, ids, numbers_NR, temperature, top_p):
+        asked.append((ids, numbers_NR))
+        return [[Reply([k], [0.0], True)] for k in range(len(ids))]
+
+    said: list[str] = []
+    monkeypatch.setattr(RolloutEngine, "sample", lambda *a: said.__setitem__(slice(None), next(texts)) or sample(*a))
+    monkeypatch.setattr(engine.processor, "decode_reply", lambda ids: said[ids[0]])
+    prompts = [Prompt((), ("Hi", "I like tea a lot.", "And?")), Prompt((), ("Hi",)), Prompt((), ("Where?",))]
+    settings = SamplingSettings(max_new_tokens=4, retries=2)
+    assert engine.reply(None, prompts, settings, 5, 3, [7, 8, 9]) == ["Coffee!", "So do I.", "Is it far?"]
+    ids = [engine.processor.encode_prompt(prompt, 4) for prompt in prompts]
+    assert [call[0] for call in asked] == [ids, [ids[0], ids[2]], [ids[0]]]
+    numbers = [uniforms(5, step, places, 4) for step, places in ((3, [7, 8, 9]), (1_000_003, [7, 9]), (2_000_003, [7]))]
+    assert all(torch.equal(call[1], wanted) for call, wanted in zip(asked, numbers, strict=True))
+    for once in (settings.model_copy(update={"retries": 0}), settings.model_copy(update={"temperature": 0.0})):
+        texts = iter([["I like tea a lot!", "So do I.", "go to the go to the"]])
+        assert engine.reply(None, prompts, once)[0] == "I like tea a lot!"

@@ -13,6 +13,7 @@ from selfsame.training.advantages import (
     explained_variance,
     gae,
     group_advantages,
+    less_siblings,
     masked_mean,
     shaped_rewards,
     whiten,
@@ -62,6 +63,11 @@ def test_group_advantages_by_hand():
     all_four = 1 / ((2.02 / 3) ** 0.5 + 1e-4)
     expected = all_four * torch.tensor([[-1, -1, 0], [1, 0, 0], [-0.1, -0.1, -0.1], [0.1, 0.1, 0]])
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_less_siblings_by_hand():
+    found = less_siblings(torch.tensor([1.0, 2.0, 6.0, 5.0, 5.0, 5.0]), 3)
+    torch.testing.assert_close(found, torch.tensor([-3.0, -1.5, 4.5, 0.0, 0.0, 0.0]))
 
 
 def test_whitened_entries_have_mean_zero_and_deviation_one():

@@ -209,6 +209,20 @@ def test_a_reply_without_end_is_penalised(tiny_models):
     torch.testing.assert_close((free - rewards).sum(1), 2.5 * ~rollout.ended_N)
 
 
+def test_the_other_replies_are_a_baseline(tiny_models):
+    """What the siblings got is taken off the score, and nothing else changes."""
+    trainer = ppo_trainer(tiny_models(), group_baseline=True, samples_per_prompt=3)
+    rollout = trainer.collect(0).rollout
+    plain = ppo_trainer(tiny_models(), samples_per_prompt=3).compute_rewards(rollout)
+    scores = trainer.scores(rollout).tolist()
+    siblings = [(sum(scores[k // 3 * 3 : k // 3 * 3 + 3]) - scores[k]) / 2 for k in range(len(scores))]
+    taken_NR = plain - trainer.compute_rewards(rollout)
+    torch.testing.assert_close(taken_NR.sum(1), torch.tensor(siblings))
+    assert ((taken_NR != 0).sum(1) == 1).all()  # on the last token
+    with pytest.raises(ValueError, match="group_baseline needs samples_per_prompt of 2"):
+        PPOSettings(group_baseline=True, samples_per_prompt=1)
+
+
 def test_only_policy_and_value_move(tiny_models):
     trainer = ppo_trainer(tiny_models(), learning_rate=0.01)
     before = {role: trainer.roles.state(role) for role in trainer.roles.names}
@@ -285,7 +299,7 @@ def test_faults_cost_what_the_settings_say(tiny_models, monkeypatch):
 
 
 def test_each_fault_has_its_own_price(tiny_models):
-    prices = dict(zip(FAULTS, (1.0, 2.0, 4.0, 8.0, 16.0), strict=True))
+    prices = dict(zip(FAULTS, (1.0, 2.0, 4.0, 8.0, 16.0, 32.0), strict=True))
     names = {"repetition": "self_repetition_penalty"}
     settings = {names.get(fault, f"{fault}_penalty"): price for fault, price in prices.items()}
     assert ppo_trainer(tiny_models(), **settings).penalties.price == prices

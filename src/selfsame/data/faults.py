@@ -42,7 +42,7 @@ def find_faults(
         "unasked": not called and draws,
         "contradiction": any(_RULES.label(*pair) == CONTRADICTION for pair in pairs),
         "recitation": recites(prompt.persona, reply, called),
-        "repetition": stutters(reply) or repeats(prompt.history[1::2], reply),
+        "repetition": says_again(prompt.history[1::2], reply),
         "retelling": retells(prompt.history[1::2], reply),
     }
 
@@ -79,6 +79,11 @@ def recites(persona: Persona, reply: str, called: Collection[int] | None = None)
     copied = copied_traits(persona, reply)
     allowed = {min(copied, default=0)} if called is None else set(called)
     return bool(copied - allowed)
+
+
+def says_again(earlier: Sequence[str], reply: str) -> bool:
+    """Whether the reply says one of the turns `earlier`, or itself, again (see `repeats`, `stutters`)."""
+    return stutters(reply) or repeats(earlier, reply)
 
 
 def repeats(earlier: Sequence[str], reply: str) -> bool:

@@ -18,7 +18,6 @@ from selfsame.eval.quality import word_f1
 from selfsame.eval.statistics import Bootstrap, Estimate
 from selfsame.model.roles import Roles
 from selfsame.rollout.engine import RolloutEngine
-from selfsame.rollout.sampler import uniforms
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.run.logger import Progress
 from selfsame.run.partial import Partial
@@ -111,13 +110,10 @@ class ConvAI2Protocol:
 
     def reply(self, examples: Sequence[CandidateExample]) -> list[dict[str, Any]]:
         """One reply to each; its random numbers are a function of the seed and the example's line."""
-        settings, processor = self.sampling, self.roles.processor
-        engine = RolloutEngine(self.roles, settings.batch_size)
-        known = [e for e in examples if fits(self.roles, e.prompt, settings.max_new_tokens)]
-        ids = [processor.encode_prompt(e.prompt, settings.max_new_tokens) for e in known]
-        numbers_NR = uniforms(self.seed, 0, [e.line for e in known], settings.max_new_tokens)
-        groups = engine.sample(self.role, ids, numbers_NR, settings.temperature, settings.top_p)
-        texts = {e.line: processor.decode_reply(reply.ids) for e, (reply,) in zip(known, groups, strict=True)}
+        engine = RolloutEngine(self.roles, self.sampling.batch_size)
+        known = [e for e in examples if fits(self.roles, e.prompt, self.sampling.max_new_tokens)]
+        prompts, lines = [e.prompt for e in known], [e.line for e in known]
+        texts = dict(zip(lines, engine.reply(self.role, prompts, self.sampling, self.seed, 0, lines), strict=True))
         return [{"line": e.line, "reply": texts.get(e.line), "f1": _f1(texts.get(e.line), e.gold)} for e in examples]
 
 

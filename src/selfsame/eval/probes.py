@@ -18,7 +18,6 @@ from selfsame.eval.system import others
 from selfsame.model.heads import RewardModel
 from selfsame.model.roles import Roles
 from selfsame.rollout.engine import RolloutEngine
-from selfsame.rollout.sampler import uniforms
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.run.logger import Progress
 from selfsame.types import Persona, Prompt
@@ -126,12 +125,9 @@ def ask_probes(
     with Progress(len(both), "answers") as bar:
         for at in range(0, len(both), CHUNK):
             part = both[at : at + CHUNK]
-            ids = [roles.processor.encode_prompt(prompt, sampling.max_new_tokens) for prompt in part]
             # The same numbers with the persona and without it.
             places = [(at + k) % max(1, len(known)) for k in range(len(part))]
-            numbers_NR = uniforms(seed, 0, places, sampling.max_new_tokens)
-            groups = engine.sample(role, ids, numbers_NR, sampling.temperature, sampling.top_p)
-            answers += [roles.processor.decode_reply(reply.ids) for (reply,) in groups]
+            answers += engine.reply(role, part, sampling, seed, 0, places)
             bar.advance(len(part))
     replies, without = answers[: len(known)], answers[len(known) :]
     own, people = [p.persona for p in known], [p.person for p in known]

@@ -25,7 +25,6 @@ from selfsame.eval.questions import question_for
 from selfsame.model import parallel
 from selfsame.model.roles import Roles
 from selfsame.rollout.engine import RolloutEngine
-from selfsame.rollout.sampler import uniforms
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.run.logger import Progress
 from selfsame.types import Example, Persona, Prompt
@@ -136,10 +135,8 @@ def play(
             given = {k: p.question for k, p in enumerate(people) if not own and turn // 2 in asked and p.question}
             speaking = [k for k in range(len(people)) if k not in given]
             prompts = [_prompt(people[k], said[k], own) for k in speaking]
-            ids = [engine.processor.encode_prompt(prompt, sampling.max_new_tokens) for prompt in prompts]
-            numbers_NR = uniforms(seed, 1 + turn, speaking, sampling.max_new_tokens)  # step 0: single replies
-            replies = engine.sample(role, ids, numbers_NR, sampling.temperature, sampling.top_p)
-            given |= {k: engine.processor.decode_reply(r.ids) for k, (r,) in zip(speaking, replies, strict=True)}
+            replies = engine.reply(role, prompts, sampling, seed, 1 + turn, speaking)  # step 0: single replies
+            given |= dict(zip(speaking, replies, strict=True))
             for k, history in enumerate(said):
                 history.append(given[k].strip())
             progress.advance(len(people))

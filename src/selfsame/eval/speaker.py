@@ -52,9 +52,11 @@ class Speaker:
 
     def _batch(self, prompts: Sequence[Prompt], first: int) -> list[str]:
         processor, settings, n = self.engine.processor, self.sampling, self.best_of
+        if self.reward is None:
+            return self.engine.reply(self.role, prompts, settings, self.seed, 0, range(first, first + len(prompts)))
         ids = [processor.encode_prompt(p, settings.max_new_tokens) for p in prompts]
         numbers_NR = uniforms(self.seed, 0, range(first * n, (first + len(ids)) * n), settings.max_new_tokens)
         groups = self.engine.sample(self.role, ids, numbers_NR, settings.temperature, settings.top_p)
         replies = [[reply.ids for reply in group] for group in groups]
-        scores = self.reward.score_ids(ids, replies) if self.reward else [[0.0]] * len(ids)
+        scores = self.reward.score_ids(ids, replies)
         return [processor.decode_reply(group[int(np.argmax(s))]) for group, s in zip(replies, scores, strict=True)]

@@ -11,12 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from selfsame.data.faults import says_again
 from selfsame.model.roles import Roles
 from selfsame.rollout.decoding import DecodingState
 from selfsame.rollout.sampler import choose, uniforms
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.types import Prompt
 
+RETRY = 1_000_000
+"""Added to the step of the random numbers for each time that a reply is sampled anew."""
 Choose = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
@@ -78,13 +81,27 @@ class RolloutEngine:
         return replies
 
     def reply(
-        self, role: str | None, prompts: Sequence[Prompt], settings: SamplingSettings, seed: int = 0
+        self,
+        role: str | None,
+        prompts: Sequence[Prompt],
+        settings: SamplingSettings,
+        seed: int = 0,
+        step: int = 0,
+        places: Sequence[int] | None = None,
     ) -> list[str]:
-        """The text of one reply to each prompt. The same seed gives the same replies."""
-        ids = [self.processor.encode_prompt(p, settings.max_new_tokens) for p in prompts]
-        numbers_NR = uniforms(seed, 0, range(len(ids)), settings.max_new_tokens)
-        replies = self.sample(role, ids, numbers_NR, settings.temperature, settings.top_p)
-        return [self.processor.decode_reply(r.ids) for (r,) in replies]
+        """The text of one reply to each prompt, sampled anew where it says something again and `settings.retries` allow it. Its
+        random numbers are a function of seed, step and its place (by default 0, 1, 2, ...)."""
+        places = range(len(prompts)) if places is None else places
+        replies = [""] * len(prompts)
+        wrong = list(range(len(prompts)))
+        for attempt in range(1 + settings.retries * (settings.temperature > 0)):
+            numbers_NR = uniforms(seed, step + RETRY * attempt, [places[k] for k in wrong], settings.max_new_tokens)
+            ids = [self.processor.encode_prompt(prompts[k], settings.max_new_tokens) for k in wrong]
+            groups = self.sample(role, ids, numbers_NR, settings.temperature, settings.top_p)
+            for k, (reply,) in zip(wrong, groups, strict=True):
+                replies[k] = self.processor.decode_reply(reply.ids)
+            wrong = [k for k in wrong if says_again(prompts[k].history[1::2], replies[k])]
+        return replies
 
 
 def _decode(

@@ -16,5 +16,8 @@ class SamplingSettings(Settings):
     """0: the most likely token."""
     top_p: float = Field(default=0.95, gt=0, le=1)
     """Sample from the smallest set of tokens with this much probability (nucleus)."""
+    retries: int = Field(default=0, ge=0, le=16)
+    """A reply that says an own earlier turn, or itself, again nearly word for word is sampled anew, up to so many times; the
+    last one stands. (Not at temperature 0, nor where the best of several is taken.)"""
     batch_size: int = Field(default=64, ge=1)
     """Replies sampled together."""
