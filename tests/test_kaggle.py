@@ -1,5 +1,5 @@
-"""The preset for Kaggle's two T4, as far as it can be tried without them: float16 base, float32 adapters, loss scaling, gradient
-accumulation and two processes, on a CPU and a tiny model. What only a GPU can show is in `test_cuda.py`."""
+"""The preset for Kaggle's two T4, as far as it can be tried without them: float16 base, float32 adapters, loss scaling,
+gradient accumulation and two processes, on a CPU and a tiny model. What only a GPU can show is in `test_cuda.py`."""
 
 from __future__ import annotations
 
