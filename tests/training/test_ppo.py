@@ -296,6 +296,16 @@ def test_faults_cost_what_the_settings_say(tiny_models, monkeypatch):
     torch.testing.assert_close(last_N, cost_N)
     metrics = trainer.metrics(trainer.evaluate_rollout(trainer.prompts[:2], rollout))
     assert (metrics["contradiction"], metrics["recitation"], metrics["repetition"]) == (0.5, 1.0, 0.0)
+    assert metrics["missed"] == 0 and "unasked" not in metrics  # of the second prompt nothing is known
+
+
+def test_a_fault_is_counted_where_it_can_be(tiny_models):
+    trainer = ppo_trainer(tiny_models())
+    one, two, three = trainer.prompts[:3]
+    trainer.penalties.called = {one: (0,), two: (), three: None}
+    faults = {name: torch.tensor([True, False, True, True, True, True]) for name in ("missed", "unasked", "recitation")}
+    shares = trainer.penalties.shares([one, two, three], faults)
+    assert shares == {"missed": 0.5, "unasked": 1.0, "recitation": pytest.approx(5 / 6)}
 
 
 def test_each_fault_has_its_own_price(tiny_models):

@@ -48,6 +48,18 @@ class Penalties:
         rows = [find_faults(self.matcher, prompt, reply, self.called.get(prompt)) for prompt, reply in pairs]
         return {fault: torch.tensor([row[fault] for row in rows]) for fault in FAULTS}
 
+    def shares(self, prompts: Sequence[Prompt], faults: Mapping[str, Tensor]) -> dict[str, float]:
+        """How many replies have each fault, of those that could: of "missed" the replies to prompts that call for the persona,
+        of "unasked" to those that do not; nothing where there are none. `prompts`: each has as many replies."""
+        called = [self.called.get(prompt) for prompt in prompts]
+        could = {"missed": [bool(c) for c in called], "unasked": [c is not None and not c for c in called]}
+        found = {}
+        for fault, found_N in faults.items():
+            kept_P = torch.tensor(could.get(fault, [True] * len(prompts)))
+            replies = found_N.view(len(prompts), -1)[kept_P]
+            found |= {fault: float(replies.float().mean())} if len(replies) else {}
+        return found
+
     def total(self, faults: Mapping[str, Tensor]) -> Tensor:
         """(N,) what the faults of each reply cost."""
         return torch.stack([self.price[fault] * found_N for fault, found_N in faults.items()]).sum(0)

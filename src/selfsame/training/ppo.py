@@ -283,7 +283,7 @@ class PPOTrainer:
             "reply_length": float(mask_NR.sum(1).float().mean()),
             "ended": float(rollout.ended_N.float().mean()),
             "episodes": float(len(rollout.replies)),
-            **{fault: float(found_N.float().mean()) for fault, found_N in rollout.faults.items()},
+            **self.penalties.shares(batch.prompts, rollout.faults),
         }
 
     def evaluate(self) -> dict[str, float]:
