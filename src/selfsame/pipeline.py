@@ -111,6 +111,9 @@ class _Pipeline:
 
     # --- stages -----------------------------------------------------------------------------------------------------
 
+    def _data(self) -> None:
+        """Nothing: the data was loaded and recorded before the first stage."""
+
     def _sft(self) -> None:
         config = self.config
         SFTTrainer(

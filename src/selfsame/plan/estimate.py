@@ -101,7 +101,7 @@ def plan(
     """
     probe = probe or make_probe(config, hardware, work)
     planner = _Planner(config, hardware, probe)
-    stages = tuple(planner.stage(name) for name in sorted(config.run.stages, key=_ORDER.index))
+    stages = tuple(planner.stage(name) for name in sorted(set(config.run.stages) - {"data"}, key=_ORDER.index))
     return Plan(
         model=config.model.base,
         dtype="4-bit, " * config.model.four_bit + planner.dtype,

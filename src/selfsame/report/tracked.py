@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from selfsame.report.plots import png, training_plots
 from selfsame.report.tables import read_evaluations
-from selfsame.run.directory import RunDirectory, read_jsonl
+from selfsame.run.directory import RunDirectory, read_json, read_jsonl
 
 
 def tracked(run: RunDirectory) -> tuple[dict[str, float], dict[str, bytes]]:
-    """(results as `evaluate/<system>/<metric>`, a PNG of the main curves of each stage)."""
-    results = {
+    """(results as `evaluate/<system>/<metric>`, rows of the data that were left out as `data/<why>`, a PNG of the main curves
+    of each stage)."""
+    data = read_json(run.data_path) if run.data_path.exists() else {"rejected": 0, "removed": {}}
+    left_out = {"rejected": data["rejected"], **data["removed"]}
+    results = {f"data/{why}": float(count) for why, count in left_out.items()} | {
         f"evaluate/{system}/{metric}": cell["value"]
         for system, record in read_evaluations(run, problems=[]).items()
         for metric, cell in record["metrics"].items()

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from selfsame.settings import Settings
 
-Stage = Literal["sft", "reward", "ppo", "dpo", "evaluate"]
+Stage = Literal["data", "sft", "reward", "ppo", "dpo", "evaluate"]
 TrackerName = Literal["wandb", "tensorboard", "trackio"]
 
 
@@ -19,7 +19,8 @@ class RunSettings(Settings):
     """Folder of the run; without one it is `runs/<preset or name>-<hash of the configuration>`, so the same command
     goes on with the same run."""
     stages: tuple[Stage, ...] = Field(default=("sft", "reward", "ppo", "evaluate"), min_length=1)
-    """What to do, in this order. A stage that is finished already is not done again."""
+    """What to do, in this order. A stage that is finished already is not done again. `data` only loads the data and the base,
+    as every run does first, writes the run's records and tells the trackers."""
     start_from: str | None = None
     """Another run's directory: stages before PPO that would come out the same are copied from there, not trained again."""
     max_hours: float | None = Field(default=None, gt=0)
