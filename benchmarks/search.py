@@ -146,7 +146,17 @@ def _usual(settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _said(settings: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key.rpartition('.')[2].replace('_', ' ')} {value}" for key, value in settings.items())
+    return ", ".join(f"{_short(key)} {value}" for key, value in settings.items())
+
+
+def _short(key: str) -> str:
+    """The setting's own name; of a stage other than PPO the stage's, too."""
+    *_, stage, name = ("", *key.split("."))
+    return (
+        f"{stage} {name}".replace("_", " ")
+        if key.startswith("training.") and stage != "ppo"
+        else name.replace("_", " ")
+    )
 
 
 if __name__ == "__main__":
