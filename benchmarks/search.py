@@ -152,11 +152,8 @@ def _said(settings: Mapping[str, Any]) -> str:
 def _short(key: str) -> str:
     """The setting's own name; of a stage other than PPO the stage's, too."""
     *_, stage, name = ("", *key.split("."))
-    return (
-        f"{stage} {name}".replace("_", " ")
-        if key.startswith("training.") and stage != "ppo"
-        else name.replace("_", " ")
-    )
+    other = key.startswith("training.") and stage != "ppo"
+    return (f"{stage} {name}" if other else name).replace("_", " ")
 
 
 if __name__ == "__main__":

@@ -3,12 +3,12 @@
     python -m benchmarks.tilt run runs/spc --json benchmarks/results/tilt.json
     python -m benchmarks.tilt table benchmarks/results/tilt.json [--readme LOG.md --marker tilt]
 
-Of all policies that are consistent with a wanted probability, the one nearest to SFT (least KL) multiplies the probability of
-each consistent reply by the same factor e^t (its tilt) and changes nothing else (Csiszar 1975). From several samples to each
-held-out prompt, t and that least KL follow. The same tilt on prompts from anywhere in mid-dialogue, where nothing says whether
-the persona is called for, tells how often such a policy would speak of itself there, and by how much it would find people's
-replies less likely. A trained policy can do no better than that unless it knows better than SFT does when the persona is called
-for.
+Of all policies that are consistent with a wanted probability, the one nearest to SFT (least KL) multiplies the odds of its
+being consistent on each prompt by the same factor e^t (its tilt) and changes nothing else (Csiszar 1975). From several samples
+to each held-out prompt, t and that least KL follow. The same tilt on prompts from anywhere in mid-dialogue, where nothing says
+whether the persona is called for, tells how often such a policy would speak of itself there, and by how much it would find
+people's replies less likely: an illustration, no bound, for a policy may know better than SFT when the persona is called for.
+Where no sample is consistent the chance is taken as half a sample's, so the KL of high goals depends a little on `--samples`.
 """
 
 from __future__ import annotations
@@ -77,9 +77,10 @@ def measure(run: RunDirectory, prompts: int, samples: int) -> dict[str, Any]:
     evaluator = PersonaEvaluator(generator.matcher, judge=load_judge(config.evaluation.judge))
     found = {}
     for name, items in (("called", tests.consistency), ("talk", tests.engagement)):
-        fitting = [item for item in items if fits(roles, item.prompt, config.sampling.max_new_tokens)]
+        fitting = [item for item in items if fits(roles, item.prompt, config.training.ppo.max_new_tokens)]
         replies = _sample(roles, fitting, samples, config.training.ppo.max_new_tokens, config.training.ppo.temperature)
-        found[name] = [_row(evaluator, roles, item, said) for item, said in zip(fitting, replies, strict=True)]
+        rows = [_row(evaluator, roles, item, said) for item, said in zip(fitting, replies, strict=True)]
+        found[name] = [row for row in rows if not math.isnan(row["telling"])]  # a persona that cannot be drawn on
     return found | {
         "samples": samples,
         "temperature": config.training.ppo.temperature,

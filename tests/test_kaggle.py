@@ -17,8 +17,8 @@ STAGES = ("sft", "reward", "ppo")
 
 @pytest.mark.slow
 def test_the_preset_trains_in_float16_in_two_processes(tiny_models, tmp_path):
-    small = {"batch_size": 4, "token_budget": 1024, "max_steps": 3}
-    few = {"steps": 3, "prompts_per_step": 4, "max_new_tokens": 8, "token_budget": 1024}
+    small = {"batch_size": 4, "token_budget": 256, "max_steps": 3}
+    few = {"steps": 3, "prompts_per_step": 4, "max_new_tokens": 8, "token_budget": 256}
     values = {
         "model": {"base": str(tiny_models("gpt2")), "max_length": 256, "lora": {"rank": 4}},
         "data": {"path": "demo", "limit": 20, "max_turns": 6},
@@ -32,15 +32,17 @@ def test_the_preset_trains_in_float16_in_two_processes(tiny_models, tmp_path):
     rows = read_jsonl(run.metrics_path)[0]
     assert [(row["stage"], row["step"]) for row in rows] == [(stage, k) for stage in STAGES for k in (1, 2, 3)]
     assert all(math.isfinite(value) for row in rows for value in row.values() if isinstance(value, float))
-    assert all(row["skipped_steps"] <= 3 for row in rows)
-    moved = 0
+    assert all(row["skipped_steps"] < 3 for row in rows if row["stage"] != "ppo")
+    assert rows[-1]["skipped_steps"] < 12  # of three rollouts, four passes over each
+    made = {}
     for stage, roles in (("sft", ["sft"]), ("reward", ["reward"]), ("ppo", ["policy", "value"])):
         folder = finished(run, stage)
         assert folder is not None and len(list(folder.parent.glob("step-*"))) == 1  # `keep`: what disk it takes
         scaler = read_json(folder / "state.json")["optimiser"]["scaler"]
-        assert scaler["scale"] > 0
+        assert 1 <= scaler["scale"] <= 2.0**14  # halved where a gradient overflowed
         for role in roles:
             tensors = load_file(folder / role / "adapter_model.safetensors")
             assert all(t.dtype == torch.float32 and t.isfinite().all() for t in tensors.values())
-            moved += any(bool(t.any()) for name, t in tensors.items() if "lora_B" in name)
-    assert moved == 4  # no role stayed where it began
+            made[role] = torch.cat([t.flatten() for name, t in sorted(tensors.items()) if "lora_B" in name])
+    assert made["sft"].any() and made["reward"].any()  # adapters begin with zeros
+    assert not torch.equal(made["policy"], made["sft"]) and not torch.equal(made["value"], made["reward"])

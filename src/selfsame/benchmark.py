@@ -151,7 +151,7 @@ def convai2_text(result: dict[str, Any]) -> str:
         "hits_at_1": f"Hits@1 of {of} candidates, by mean log-probability per token",
         "hits_at_1_sum": f"Hits@1 of {of} candidates, by summed log-probability",
         "f1": f"F1 of sampled replies (temperature {d['temperature']:g}, top-p {d['top_p']:g}, at most {d['max_new_tokens']}"
-        f" tokens, seed {d['seed']})",
+        f" tokens{f', {retries} retries' if (retries := d.get('retries')) else ''}, seed {d['seed']})",
         "perplexity_word": "perplexity per word of the gold replies",
         "perplexity_word_end": "the same with end tokens counted",
         "bits_per_byte": "bits per byte of the gold replies",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from selfsame.config import Config, config_hash
-from selfsame.data.generator import HELD_OUT, PreferenceGenerator
+from selfsame.data.generator import HELD_OUT, PreferenceGenerator, TestItem
 from selfsame.data.keywords import TraitMatcher
 from selfsame.data.loader import Dataset, DatasetLoader, half, write_rejects
 from selfsame.errors import DataError, RunError
@@ -145,7 +145,7 @@ class _Pipeline:
         PPOTrainer(
             self.roles,
             prompts=[item.prompt for item in items],
-            called=[self.train_pairs.matcher.drawn(item.prompt.persona, item.reply) for item in items],
+            called=[self._called(item) for item in items],
             partners=[item.partner_persona for item in items],
             matcher=self.train_pairs.matcher,
             dialogues=self.data.train,
@@ -155,6 +155,11 @@ class _Pipeline:
             record=self._record("ppo"),
             watch=self._watch(),
         ).train()
+
+    def _called(self, item: TestItem) -> Sequence[int] | None:
+        """The traits that a prompt calls for, by the matcher that replies are held against; where it sees none and the data
+        says that there are some, they are not known."""
+        return self.train_pairs.matcher.drawn(item.prompt.persona, item.reply) or (None if item.traits else ())
 
     def _watch(self) -> PersonaWatch | None:
         config = self.config

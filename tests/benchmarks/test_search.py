@@ -45,6 +45,11 @@ def test_looks_are_told_by_what_differs(tmp_path, capsys):
     assert capsys.readouterr().out.count("| 20 |") == 4  # of c the number of steps too
 
 
+def test_a_setting_of_another_stage_is_told_with_the_stage():
+    said = search._said({"training.ppo.kl_coef": 1, "training.reward.epochs": 2, "model.lora.rank": 3, "seed": 4})
+    assert said == "kl coef 1, reward epochs 2, rank 3, seed 4"
+
+
 def test_a_run_without_ppo(tmp_path):
     with pytest.raises(RunError, match="no step of PPO"):
         search.collect([made(tmp_path / "a", 0)])

@@ -64,6 +64,7 @@ def speaking(monkeypatch, words):
         def __init__(self, *_): ...
 
         def reply(self, role, prompts, sampling, seed, step, places):
+            assert step == 1 + len(seen)
             seen.append(list(prompts))
             return [words(prompt) for prompt in prompts]
 

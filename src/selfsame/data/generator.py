@@ -131,18 +131,23 @@ class PreferenceGenerator:
         return [item.prompt for item in self.extract_items(count)]
 
     def extract_items(self, count: int | None = None, called_share: float = 1.0) -> list[TestItem]:
-        """Different prompts in random order with what was said to them: first those whose gold reply draws on the persona, up
-        to `called_share` of the count, then others, then whatever is left of the first."""
+        """Different prompts in random order with what was said to them: first those whose gold reply draws on the persona, then
+        others. With a `called_share` below 1 both are as many as that share of the count says, fewer in that proportion where
+        there are not enough of the first."""
         sites = self._shuffled("prompts")
-        called, others = [s for s in sites if s.traits], [s for s in sites if not s.traits]
-        most = round(called_share * (len(sites) if count is None else count))
+        count = len(sites) if count is None else count
         items: dict[Prompt, TestItem] = {}
-        for part, limit in ((called, most), (others, count), (called, count)):
-            for site in part:
-                if limit is not None and len(items) >= limit:
-                    break
-                (item,) = _items([site])
-                items.setdefault(item.prompt, item)
+
+        def take(called: bool, limit: int) -> None:
+            for site in sites:
+                if len(items) >= limit:
+                    return
+                if bool(site.traits) is called:
+                    (item,) = _items([site])
+                    items.setdefault(item.prompt, item)
+
+        take(True, round(called_share * count))
+        take(False, count if called_share == 1 else min(count, round(len(items) / called_share)))
         return list(items.values())
 
     def create_test_sets(self, consistency_size: int = 500, engagement_size: int = 300) -> TestSets:

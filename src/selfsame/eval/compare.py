@@ -24,6 +24,10 @@ Paired = tuple[str, str, Sequence[Scored], Sequence[Scored]]
 """(system, system it is compared with, and the replies of both to the same prompts in the same order)."""
 
 
+NOT_COMPARED = ("copying",)
+"""Scores that are to be read beside the gold replies' own rate: neither higher nor lower is better."""
+
+
 def compare_systems(
     records: Mapping[str, Mapping[str, Any]], bootstrap: Bootstrap, pairs: Sequence[tuple[str, str]] = PAIRS
 ) -> list[dict[str, Any]]:
@@ -56,7 +60,7 @@ def compare_replies(pairs: Sequence[Paired], bootstrap: Bootstrap) -> list[dict[
         {"system": system, "than": than, "metric": metric} | compare_scores(ours, theirs, metric, bootstrap)
         for system, than, ours, theirs in pairs
         for metric in (ours[0]["scores"] if ours else ())
-        if metric in theirs[0]["scores"]
+        if metric in theirs[0]["scores"] and metric not in NOT_COMPARED
     ]
     return with_verdicts(found, bootstrap)
 

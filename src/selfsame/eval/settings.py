@@ -29,8 +29,9 @@ class EvaluationSettings(Settings):
     """Which held-out people: all, or one half of them, which settings are chosen on, or the other half, which is reported. A
     persona is always in the same half."""
     watch_size: int = Field(default=0, ge=0)
-    """Prompts on which PPO's policy is looked at every `training.ppo.eval_every` steps (0: none); of the half that settings
-    are chosen on, unless all held-out people are evaluated."""
+    """Prompts that call for the persona, as many from mid-dialogue, and as many dialogues for the perplexity, on which PPO's
+    policy is looked at every `training.ppo.eval_every` steps (0: none); of the half that settings are chosen on, unless all
+    held-out people are evaluated."""
     resamples: int = Field(default=1000, ge=100)
     """Bootstrap resamples behind an interval."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)

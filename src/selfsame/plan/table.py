@@ -35,7 +35,7 @@ def verdict(plan: Plan) -> str:
         return f"does not fit into {size(plan.memory)}: {names}"
     if not plan.in_time:
         return f"fits into memory, but takes {duration(plan.seconds)}, more than {plan.hours:g} h"
-    most = max(stage.total for stage in plan.stages)
+    most = max((stage.total for stage in plan.stages), default=0)
     return f"fits: at most {size(most)} of {size(plan.memory)}, {duration(plan.seconds)} in all"
 
 

@@ -103,8 +103,8 @@ class PPOSettings(OptimiserSettings):
     """At least this share of the prompts are turns of such dialogues, where `turns` is more than one; the others are answered
     once."""
     called_share: float = Field(default=1.0, gt=0, le=1)
-    """This share of the prompts of the data, as far as there are enough, call for the persona (the gold reply draws on a
-    trait); the others are any other own turns. With 1 nothing tells the policy when to speak of something else."""
+    """This share of the prompts of the data call for the persona (the gold reply draws on a trait); the others are any other
+    own turns. With 1 others fill up only what the data lacks, and little tells the policy when to speak of something else."""
     samples_per_prompt: int = Field(default=4, ge=1)
     """Replies sampled to each prompt."""
     epochs: int = Field(default=4, ge=1)
@@ -132,8 +132,8 @@ class PPOSettings(OptimiserSettings):
     the policy, which then serves both losses. `none`: GRPO, where the other replies to a prompt are the baseline and the KL
     penalty is part of the loss (a mean over all tokens, as in DAPO, Yu et al. 2025)."""
     group_baseline: bool = False
-    """With a critic: the mean score of the other replies to the prompt is taken off each score (RLOO's baseline), so that the
-    value only has to know what a reply adds to it."""
+    """With a critic: the mean score (without the KL penalty) of the other replies to the prompt is taken off each score, which
+    is RLOO's baseline: the value only has to know what a reply adds to it."""
     group_scale: Literal["prompt", "batch"] = "prompt"
     """Without a critic: whether a score is divided by the spread of the replies to its prompt (GRPO), or of all of them."""
     value_clip: float = Field(default=0.2, gt=0)
@@ -171,6 +171,10 @@ class PPOSettings(OptimiserSettings):
         if alone and (self.critic == "none" or self.group_baseline):
             asks = "critic none" if self.critic == "none" else "group_baseline"
             raise ValueError(f"{asks} needs samples_per_prompt of 2 or more: the other replies are the baseline")
+        if self.critic == "none" and self.group_baseline:
+            raise ValueError(
+                "group_baseline is for a critic: with critic none the other replies are the baseline anyway"
+            )
         return self
 
 
