@@ -49,7 +49,10 @@ def tuned(tmp_path_factory: pytest.TempPathFactory, tiny_models: Any) -> Path:
         ),
         ("run sft", "unknown option 'sft'"),
         ("run --seed", "--seed needs a value"),
-        ("run --run.stages sft pop", "run.stages.1: Input should be 'sft', 'reward', 'ppo', 'dpo' or 'evaluate'"),
+        (
+            "run --run.stages sft pop",
+            "run.stages.1: Input should be 'data', 'sft', 'reward', 'ppo', 'dpo' or 'evaluate'",
+        ),
         ("run --run.stages", "run.stages: Tuple should have at least 1 item"),
         ("run --training.ppo.clip 7", "training.ppo.clip: Input should be less than 1 (got '7')"),
         ("ppo --training.ppo.steps -3", "training.ppo.steps: Input should be greater than or equal to 1 (got '-3')"),

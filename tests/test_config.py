@@ -154,7 +154,7 @@ def test_every_problem_of_the_command_line_at_once():
     told = str(caught.value)
     assert "unknown option '--training.pop.kl-coef' - did you mean --training.ppo.kl-coef?" in told
     assert "--seed needs a value" in told
-    assert "run.stages.1: Input should be 'sft', 'reward', 'ppo', 'dpo' or 'evaluate' (got 'sfft')" in told
+    assert "run.stages.1: Input should be 'data', 'sft', 'reward', 'ppo', 'dpo' or 'evaluate' (got 'sfft')" in told
     assert "data.limit: Input should be a valid integer" in told
 
 

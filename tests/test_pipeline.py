@@ -22,7 +22,6 @@ from selfsame.data.faults import FAULTS
 from selfsame.data.loader import DatasetLoader, half, persona_key
 from selfsame.errors import ConfigError, RunError
 from selfsame.pipeline import _Pipeline
-from selfsame.report.tracked import tracked
 from selfsame.run.checkpoint import finished
 from selfsame.run.directory import RunDirectory, read_json, read_jsonl, write_json
 from selfsame.serve.chat import Conversation
@@ -115,16 +114,6 @@ def test_a_run_holds_what_the_design_says(whole):
     seconds = json.loads((whole / "cost.json").read_text())["seconds"]
     assert all(seconds[name] > 0 for name in ("data", "base", *STAGES, "evaluate"))
     assert list(whole.rglob("*.pt")) == list(whole.rglob("*.bin")) == list(whole.rglob("*.pkl")) == []
-
-
-def test_the_stage_data_only_writes_records(tmp_path):
-    command = " ".join(arguments(tmp_path / "run")).replace("sft reward ppo dpo evaluate", "data").split()
-    assert main(command) == 0
-    run = RunDirectory.open(tmp_path / "run")
-    assert all(path.exists() for path in (run.data_path, run.environment_path, run.report_path))
-    assert not (run.path / "checkpoints").exists() and not (run.path / "eval").exists()
-    results, pictures = tracked(run)
-    assert results["data/rejected"] == 0 and results["data/over the limit"] > 0 and not pictures
 
 
 def test_the_half_that_is_reported_is_not_the_half_that_is_watched(whole):

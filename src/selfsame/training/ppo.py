@@ -327,13 +327,8 @@ class PPOTrainer:
             branches = rollout.branches(chosen, self.roles.processor.pad_id).to(device)
             episodes = torch.tensor([i for p in chosen for i in rollout.episodes(p)])
             width = branches.reply_mask_NR.shape[1]
-            tensors = (
-                rollout.logprobs_NR,
-                rollout.ref_logprobs_NR,
-                rollout.values_NR,
-                batch.advantages_NR,
-                batch.returns_NR,
-            )
+            measured = rollout.logprobs_NR, rollout.ref_logprobs_NR, rollout.values_NR
+            tensors = *measured, batch.advantages_NR, batch.returns_NR
             states_MH = None
             if role == "value" and rollout.states is not None:
                 states_MH = torch.cat([rollout.states[i] for i in episodes.tolist()]).to(device)
