@@ -28,6 +28,15 @@ def test_verdicts():
     assert tie["verdict"] == "tie" and tie["value"] == 0
 
 
+def test_copying_is_not_compared():
+    sides = [record([0.0, 1.0] * 4), record([1.0, 1.0] * 4)]
+    for side in sides:
+        for row in side["replies"]:
+            row["scores"]["copying"] = row["scores"]["consistency"]
+    found = compare_systems(dict(zip(("base", "sft"), sides, strict=True)), Bootstrap())
+    assert [row["metric"] for row in found] == ["consistency"] and found[0]["p"] == found[0]["p_corrected"]
+
+
 def test_pairing_sees_what_two_intervals_do_not():
     """One reply in eight gets better and none worse: the intervals of the two shares overlap, that of the difference is
     above zero."""
