@@ -85,6 +85,7 @@ def test_they_run_from_scratch(tmp_path, monkeypatch):
         lines = [line for output in outputs_of(path) if output["output_type"] == "stream" for line in output["text"]]
         assert len(lines) < 60, path  # a progress bar is one line that changes
     assert len(list((tmp_path / "runs" / "notebook" / "wandb").glob("offline-run-*"))) >= 5  # of the first five
+    assert list((tmp_path / "runs" / "notebook-adapters" / "wandb").glob("offline-run-*"))  # of the sixth
     run = RunDirectory.open(tmp_path / "runs" / "notebook")
     assert run.report_path.exists() and all(run.eval_path(system).exists() for system in ("base", "sft", "ppo"))
     assert read_json(run.eval_path("ppo"))["items"] > 40
