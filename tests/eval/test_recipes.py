@@ -68,6 +68,16 @@ def test_what_was_not_measured_alike_is_left_out():
     assert [record["metric"] for record in found["differences"]] == ["contradiction"]
 
 
+def test_copying_is_not_compared():
+    sides = [evaluation(ONE), evaluation(OTHER)]
+    plain = compare_recipes(*([side] for side in sides), Bootstrap())
+    rows = [r | {"scores": r["scores"] | {"copying": 1.0}} for r in sides[0]["replies"]]
+    found = compare_recipes(
+        [sides[0] | {"replies": rows}], [sides[1]], Bootstrap()
+    )  # nor named as missing from the other
+    assert found == plain and "copying" not in found["left_out"]
+
+
 def test_seeds_are_averaged_prompt_by_prompt():
     ours = [evaluation(ONE), evaluation(OTHER)]
     record = compare_recipes(ours, [evaluation([0.0] * 8)], Bootstrap())["differences"][0]

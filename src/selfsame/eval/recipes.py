@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from selfsame.eval.compare import compare_scores, scores_of
+from selfsame.eval.compare import NOT_COMPARED, compare_scores, scores_of
 from selfsame.eval.statistics import Bootstrap, Estimate
 
 Record = Mapping[str, Any]
@@ -46,6 +46,8 @@ def not_comparable(records: Sequence[Record]) -> dict[str, str]:
     same = {frozenset(_by_prompt(r["replies"])) for r in records}
     for name in dict.fromkeys(name for r in records for reply in r["replies"][:1] for name in reply["scores"]):
         values = [gold[name]["value"] for gold in golds if (gold.get(name) or {}).get("value") is not None]
+        if name in NOT_COMPARED:
+            continue
         if any(name not in there for there in scores):
             found[name] = "not measured in all of them"
         elif name in _JUDGED and any(r.get("judge") != records[0].get("judge") for r in records):
@@ -67,7 +69,8 @@ def compare_recipes(ours: Sequence[Record], theirs: Sequence[Record], bootstrap:
     records = [*ours, *theirs]
     rows = on_shared_prompts([record["replies"] for record in records])
     left_out = not_comparable(records)
-    names = [name for name in (rows[0][0]["scores"] if rows[0] else ()) if name not in left_out]
+    known = rows[0][0]["scores"] if rows[0] else ()
+    names = [name for name in known if name not in left_out and name not in NOT_COMPARED]
     one, other = rows[: len(ours)], rows[len(ours) :]
     return {
         "prompts": len(rows[0]),
