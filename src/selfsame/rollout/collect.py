@@ -36,6 +36,7 @@ class Rollout:
     states: list[Tensor] | None = None
     trunk: TrunkStates | None = None
     faults: Mapping[str, Tensor] = field(default_factory=dict)
+    told_NR: Tensor | None = None
 
     @property
     def samples_per_prompt(self) -> int:
