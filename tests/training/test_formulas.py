@@ -16,7 +16,6 @@ from selfsame.training.advantages import (
     less_siblings,
     masked_mean,
     shaped_rewards,
-    told_advantages,
     whiten,
 )
 from selfsame.training.losses import approximate_kl, clip_fraction, dpo_loss, policy_loss, ranking_loss, value_loss
@@ -69,51 +68,6 @@ def test_group_advantages_by_hand():
 def test_less_siblings_by_hand():
     found = less_siblings(torch.tensor([1.0, 2.0, 6.0, 5.0, 5.0, 5.0]), 3)
     torch.testing.assert_close(found, torch.tensor([-3.0, -1.5, 4.5, 0.0, 0.0, 0.0]))
-
-
-def test_told_advantages_by_hand():
-    """Three replies: one tells with its second token, one with its third, one never."""
-    told = torch.tensor([[0, 1, 1, 0], [0, 0, 1, 1], [0, 0, 0, 0]], dtype=torch.bool)
-    mask = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1], [1, 1, 0, 0]], dtype=torch.bool)
-    # First two tokens: none of the three has told before. Of the other two replies, of a reply that tells one tells as well;
-    # of the one that does not, both do. Third: one has told, one has not; neither has another to be held against.
-    expected = torch.tensor([[0.5, 0.5, 0, 0], [0.5, 0.5, 1, 0], [-1, -1, 0, 0]])
-    found = told_advantages(told, mask, torch.tensor([1.0, 1.0, 1.0]), 3)
-    torch.testing.assert_close(found, expected)
-    twice = told_advantages(told.repeat(2, 1), mask.repeat(2, 1), torch.tensor([2.0] * 3 + [-1.0] * 3), 3)
-    torch.testing.assert_close(twice, torch.cat([2 * expected, -expected]))
-    # a telling that is taken back (the sentence becomes a question) costs those that had told
-    told = torch.tensor([[1, 0], [1, 1]], dtype=torch.bool)
-    found = told_advantages(told, torch.ones(2, 2, dtype=torch.bool), torch.ones(2), 2)
-    torch.testing.assert_close(found, torch.tensor([[-1.0, -1.0], [1.0, 1.0]]))
-
-
-def test_told_advantages_are_unbiased():
-    """Replies of two tokens by a policy of four probabilities: the mean over many groups of advantage times score is the
-    gradient of the chance to tell."""
-    theta = torch.tensor([0.3, -0.5, 0.4, 0.9], requires_grad=True)  # first token tells; second tells after it, or not; ends
-    generator = torch.Generator().manual_seed(0)
-    p = theta.sigmoid()
-    chance = p[0] + (1 - p[0]) * (1 - p[3]) * p[1]
-    (exact,) = torch.autograd.grad(chance, theta)
-    groups, n = 40_000, 3
-    u = torch.rand(groups * n, 3, generator=generator)
-    first, ends, second = u[:, 0] < p[0], u[:, 1] < p[3], u[:, 2] < p[1]
-    mask = torch.stack([torch.ones_like(first), first | ~ends], 1)  # a reply that did not tell may end after one token
-    told = torch.stack([first, first | second], 1) & mask
-    advantages = told_advantages(told, mask, torch.ones(groups * n), n)
-    d = p.detach()
-    early, late = advantages.T
-    found = torch.stack(
-        [
-            (early * (first.float() - d[0])).mean(),
-            (late * (~first & ~ends) * (second.float() - d[1])).mean(),
-            torch.tensor(0.0),
-            (early * ~first * (ends.float() - d[3])).mean(),
-        ]
-    )
-    torch.testing.assert_close(found, exact, atol=0.004, rtol=0)
-    assert float(exact.abs().max()) > 0.1 and float(exact.abs()[exact != 0].min()) > 0.02
 
 
 def test_whitened_entries_have_mean_zero_and_deviation_one():

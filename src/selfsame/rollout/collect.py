@@ -36,7 +36,6 @@ class Rollout:
     states: list[Tensor] | None = None
     trunk: TrunkStates | None = None
     faults: Mapping[str, Tensor] = field(default_factory=dict)
-    told_NR: Tensor | None = None
 
     @property
     def samples_per_prompt(self) -> int:

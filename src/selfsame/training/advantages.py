@@ -48,26 +48,6 @@ def less_siblings(score_N: Tensor, samples_per_prompt: int) -> Tensor:
     return (score_PS - (score_PS.sum(1, keepdim=True) - score_PS) / others).flatten()
 
 
-def told_advantages(told_NR: Tensor, reply_mask_NR: Tensor, worth_N: Tensor, samples_per_prompt: int) -> Tensor:
-    """(N, R) advantages of telling, which is worth `worth_N` to the whole reply. `told_NR`: whether a reply has told, with
-    this token or before. A token is held against those other replies to the prompt that are as long and had told, or had
-    not, just as its own had: what its reply has told in the end less what they have; where there is none, less what it had
-    told before. So the credit falls on the tokens up to the telling, none on those after it. What is taken off knows
-    nothing of the token itself, so the gradient stays that of the whole score (Greensmith et al. 2004, section 4)."""
-    shape = (-1, samples_per_prompt, told_NR.shape[1])
-    before_PSR = torch.nn.functional.pad(told_NR[:, :-1], (1, 0)).view(shape)
-    mask_PSR = reply_mask_NR.view(shape)
-    end_PS1 = told_NR.gather(1, reply_mask_NR.sum(1, keepdim=True) - 1).float().view(-1, samples_per_prompt, 1)
-    advantages_PSR = torch.zeros(mask_PSR.shape)
-    for state in (False, True):
-        alike_PSR = mask_PSR & (before_PSR == state)
-        others_PSR = alike_PSR.sum(1, keepdim=True) - alike_PSR.float()
-        mean_PSR = ((alike_PSR * end_PS1).sum(1, keepdim=True) - end_PS1) / others_PSR.clamp(min=1)
-        baseline_PSR = torch.where(others_PSR > 0, mean_PSR, float(state))
-        advantages_PSR += (end_PS1 - baseline_PSR) * alike_PSR
-    return advantages_PSR.view(told_NR.shape) * worth_N[:, None]
-
-
 def group_advantages(score_N: Tensor, samples_per_prompt: int, reply_mask_NR: Tensor, scale: str = "prompt") -> Tensor:
     """(N, R) advantages without a critic: on every token of a reply its score, less the mean and divided by the standard
     deviation of the scores of the replies to the same prompt (GRPO; Shao et al. 2024, arXiv:2402.03300, section 4.1.2); with

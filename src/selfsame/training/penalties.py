@@ -33,12 +33,9 @@ class Penalties:
     ) -> None:
         self.called = dict(zip(prompts, called or [None] * len(prompts), strict=True))
         self.matcher = matcher or TraitMatcher(text for p in prompts for text in (*p.persona, *p.history))
-        missed, unasked = settings.missed_penalty, settings.unasked_penalty
-        self.by_token = settings.token_credit
-        self.tell = {True: missed, False: -unasked}
         self.price = {
-            "missed": 0.0 if self.by_token else missed,
-            "unasked": 0.0 if self.by_token else unasked,
+            "missed": settings.missed_penalty,
+            "unasked": settings.unasked_penalty,
             "contradiction": settings.contradiction_penalty,
             "recitation": settings.recitation_penalty,
             "repetition": settings.self_repetition_penalty,
@@ -50,19 +47,6 @@ class Penalties:
         pairs = zip(prompts, replies, strict=True)
         rows = [find_faults(self.matcher, prompt, reply, self.called.get(prompt)) for prompt, reply in pairs]
         return {fault: torch.tensor([row[fault] for row in rows]) for fault in FAULTS}
-
-    def find_told(self, prompts: Sequence[Prompt], prefixes: Sequence[Sequence[str]]) -> Tensor:
-        """(N, R) True where a reply draws on a trait so far. `prefixes`: of each reply the text up to each token."""
-        told_NR = torch.zeros(len(prefixes), max(len(texts) for texts in prefixes), dtype=torch.bool)
-        for told_R, prompt, texts in zip(told_NR, prompts, prefixes, strict=True):
-            told_R[: len(texts)] = torch.tensor([bool(self.matcher.drawn(prompt.persona, text)) for text in texts])
-        return told_NR
-
-    def worth(self, prompts: Sequence[Prompt]) -> Tensor:
-        """(N,) what telling is worth to a reply: the price on missing where the persona is called for, less that on telling
-        unasked where it is not; 0 where that is not known. `prompts`: of each reply."""
-        called = [self.called.get(prompt) for prompt in prompts]
-        return torch.tensor([0.0 if c is None else self.tell[bool(c)] for c in called])
 
     def shares(self, prompts: Sequence[Prompt], faults: Mapping[str, Tensor]) -> dict[str, float]:
         """How many replies have each fault, of those that could: of "missed" the replies to prompts that call for the persona,

@@ -34,7 +34,6 @@ from selfsame.training.advantages import (
     less_siblings,
     masked_mean,
     shaped_rewards,
-    told_advantages,
     whiten,
 )
 from selfsame.training.loop import MINIBATCH_ORDER, Record, batch_indices, fit
@@ -172,11 +171,7 @@ class PPOTrainer:
         )
         asked = [prompt for prompt in prompts for _ in range(s.samples_per_prompt)]
         texts = [processor.decode_reply(reply.ids) for reply in rollout.replies]
-        rollout = replace(rollout, faults=self.penalties.find(asked, texts))
-        if not s.token_credit:
-            return rollout
-        prefixes = [[processor.decode_reply(r.ids[: t + 1]) for t in range(len(r.ids))] for r in rollout.replies]
-        return replace(rollout, told_NR=self.penalties.find_told(asked, prefixes))
+        return replace(rollout, faults=self.penalties.find(asked, texts))
 
     def _add_critic(self, kind: str) -> None:
         """`trained`: roles with parameters of their own; `passes`: roles that take forward passes in an update; `critic`: the
@@ -213,10 +208,6 @@ class PPOTrainer:
             groups = rollout.samples_per_prompt, mask_NR, s.group_scale
             advantages_NR = group_advantages(self.scores(rollout), *groups)
         else:
-            if rollout.told_NR is not None:
-                n = rollout.samples_per_prompt
-                worth_N = self.penalties.worth([prompt for prompt in prompts for _ in range(n)])
-                advantages_NR = advantages_NR + told_advantages(rollout.told_NR, mask_NR, worth_N, n)
             advantages_NR = whiten(advantages_NR, mask_NR)
         kl_NR = (rollout.logprobs_NR - rollout.ref_logprobs_NR) * mask_NR
         kl = float(kl_NR.sum(1).mean())

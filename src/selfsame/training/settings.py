@@ -134,9 +134,6 @@ class PPOSettings(OptimiserSettings):
     group_baseline: bool = False
     """With a critic: the mean score (without the KL penalty) of the other replies to the prompt is taken off each score, which
     is RLOO's baseline: the value only has to know what a reply adds to it."""
-    token_credit: bool = False
-    """With a critic: what telling is worth (`missed_penalty`, `unasked_penalty`) is no part of the reply's score, but an
-    advantage of the tokens up to the telling, against the other replies to the prompt that stand where this one does."""
     group_scale: Literal["prompt", "batch"] = "prompt"
     """Without a critic: whether a score is divided by the spread of the replies to its prompt (GRPO), or of all of them."""
     value_clip: float = Field(default=0.2, gt=0)
