@@ -1,6 +1,7 @@
 """Does the preset for two T4 keep within their memory? A stand-in on a CPU: gpt2-medium's shape with random weights, float16
 base, float32 adapters, loss scaling, the preset's batches and token budgets on the bundled dialogues, two processes, and none
-of them may hold more than 15 GiB of its own (RLIMIT_DATA). A step of each stage is enough, since memory is the same in each.
+of them may hold more than 15 GiB of its own (RLIMIT_DATA). One step of each stage: later ones split their batches at the same
+token budget.
 
     python -m benchmarks.kaggle --json benchmarks/results/kaggle-cpu.json [--gib 15] [--shape gpt2-medium]
 
