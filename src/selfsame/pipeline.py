@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from selfsame.config import Config, config_hash
+from selfsame.config import Config, config_hash, get_default_config
 from selfsame.data.generator import HELD_OUT, PreferenceGenerator, TestItem
 from selfsame.data.keywords import TraitMatcher
 from selfsame.data.loader import Dataset, DatasetLoader, half, write_rejects
@@ -62,9 +62,10 @@ def run(config: Config, name: str = "run") -> RunDirectory:
     parallel.start()
     path = run_directory(config, name)
     if parallel.is_main():
-        made = RunDirectory.create(path, config.model_dump(mode="json"), FREE)
+        now, usual = (c.model_dump(mode="json") for c in (config, get_default_config()))
+        made = RunDirectory.create(path, now, FREE, usual)
         if config.run.start_from is not None:
-            inherit(made, config.run.start_from, config.model_dump(mode="json"), config.run.stages)
+            inherit(made, config.run.start_from, now, config.run.stages, usual)
     parallel.barrier()
     directory = RunDirectory.open(path)
     if not parallel.is_main():
@@ -89,9 +90,8 @@ class _Pipeline:
     def go(self) -> None:
         """Data, base, then the stages of the configuration; records and trackers are closed whatever happens."""
         config = self.config
-        main = parallel.is_main()
         told = config.model_dump(mode="json") | {"environment": describe_environment() if config.run.trackers else {}}
-        self.logger = RunLogger(self.directory, config.run.trackers, told, enabled=main)
+        self.logger = RunLogger(self.directory, config.run.trackers, told, enabled=parallel.is_main())
         try:
             with self._timed("data"):
                 self.data = self._load_data()

@@ -157,10 +157,13 @@ class RunDirectory:
         self.path = Path(path)
 
     @classmethod
-    def create(cls, path: str | Path, config: Mapping[str, Any], free: Sequence[str] = ()) -> RunDirectory:
+    def create(
+        cls, path: str | Path, config: Mapping[str, Any], free: Sequence[str] = (), defaults: Mapping[str, Any] = {}
+    ) -> RunDirectory:
         """Make the directory and store `config`, or come back to one that holds the same `config`.
 
         free: dotted keys, or beginnings of them (`run.trackers`), that may differ when a run is resumed.
+        defaults: what settings were that the stored `config` does not know, since an earlier version wrote it.
         Raises ConfigError where `path` cannot be a run directory, RunError where it holds a run with another
         configuration or cannot be written.
         """
@@ -171,7 +174,7 @@ class RunDirectory:
             run.path.mkdir(parents=True, exist_ok=True)
             others = [entry.name for entry in run.path.iterdir() if not entry.name.startswith(".")]
         if run.config_path.exists() and run._has_results():
-            run._check_same(now, free)
+            run._check_same(now, free, plain(defaults))
         elif run.config_path.exists():  # nothing was made yet: a mistyped setting may be put right
             run.data_path.unlink(missing_ok=True)
         elif others:
@@ -263,8 +266,8 @@ class RunDirectory:
     def _has_results(self) -> bool:
         return any((self.path / name).exists() for name in ("checkpoints", "eval"))
 
-    def _check_same(self, now: Mapping[str, Any], free: Sequence[str]) -> None:
-        stored, current = dotted(self.config()), dotted(now)
+    def _check_same(self, now: Mapping[str, Any], free: Sequence[str], defaults: Mapping[str, Any]) -> None:
+        stored, current = dotted(defaults) | dotted(self.config()), dotted(now)
         differences = [
             f"{key}: stored {stored.get(key)!r}, now {current.get(key)!r}"
             for key in {**stored, **current}

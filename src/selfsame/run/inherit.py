@@ -25,7 +25,13 @@ _EVALUATED = {"base": (), "sft": ("sft",), "best_of": ("sft", "reward")}
 _CHANGES_NOTHING = ("evaluation.watch_size", "model.device")
 
 
-def inherit(run: RunDirectory, source: str | Path, config: Mapping[str, Any], stages: Sequence[str]) -> None:
+def inherit(
+    run: RunDirectory,
+    source: str | Path,
+    config: Mapping[str, Any],
+    stages: Sequence[str],
+    defaults: Mapping[str, Any] = {},
+) -> None:
     """Copies into a new run the stages of `source` that its settings would train again: their last checkpoint, curves, samples
     and seconds, and the evaluations of what they made. A run that has trained something is left as it is.
 
@@ -34,6 +40,7 @@ def inherit(run: RunDirectory, source: str | Path, config: Mapping[str, Any], st
         source: directory of the other run, which is only read.
         config: the new run's settings, nested.
         stages: those that the new run may train itself, where its settings are others.
+        defaults: what settings were that `source` does not know, since an earlier version made it.
 
     Raises:
         RunError: there is no such run, it shares nothing, it was made by another version's rules, or a stage that is needed
@@ -51,7 +58,7 @@ def inherit(run: RunDirectory, source: str | Path, config: Mapping[str, Any], st
                 f"{source} was made by a version of Selfsame whose pairs or scores mean something else: train those stages"
                 " anew, without --run.start-from"
             )
-        now, then = dotted(plain(config)), dotted(other.config())
+        now, then = dotted(plain(config)), dotted(plain(defaults)) | dotted(other.config())
         taken = dict(_same_stages(other, now, then, stages))
         if not taken:
             raise RunError(f"{source} has nothing that this run could start from: leave out --run.start-from")
