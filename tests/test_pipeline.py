@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file
 
 from selfsame.cli import main
@@ -276,23 +275,6 @@ def test_a_run_starts_from_another_one(whole, tmp_path, capsys):
     assert "has nothing that this run could start from" in capsys.readouterr().err
     again = [*arguments(whole), "--run.start-from", str(copy), "--run.stages", "sft"]
     assert main(again) == 0 and "has stages of its own" in capsys.readouterr().err
-
-
-def test_a_run_of_an_earlier_version_goes_on_and_is_started_from(whole, tmp_path, capsys):
-    """It knew fewer settings: those have their defaults, and any other value is refused."""
-    copy = shutil.copytree(whole, tmp_path / "earlier")
-    config = yaml.safe_load((copy / "config.yaml").read_text())
-    del config["training"]["sft"]["weight_decay"], config["sampling"]["retries"]
-    (copy / "config.yaml").write_text(yaml.safe_dump(config))
-    start = ["--run.start-from", str(copy), "--run.stages", "ppo", "--training.sft.weight-decay"]
-    assert main([*arguments(tmp_path / "other"), *start, "0.5"]) == 2
-    assert "training.sft.weight_decay: there 0.0, here 0.5" in capsys.readouterr().err
-    assert main([*arguments(tmp_path / "same"), *start, "0"]) == 0
-    assert ": sft, reward\n" in capsys.readouterr().err
-    assert main([*arguments(copy), "--sampling.retries", "3"]) == 2
-    assert "sampling.retries: stored 0, now 3" in capsys.readouterr().err
-    assert main(arguments(copy)) == 0
-    assert yaml.safe_load((copy / "config.yaml").read_text())["sampling"]["retries"] == 0
 
 
 def test_what_a_run_does_not_take_over(whole, tmp_path, capsys):

@@ -1,0 +1,31 @@
+"""Runs of an earlier version, which knew fewer settings: those have their defaults, and any other value is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from selfsame.cli import main
+
+RUN = ["run", "--run.stages", "sft", "--model.dtype", "float32", "--model.max-length", "160", "--model.lora.rank", "4", "--data.limit", "20", "--data.max-turns", "6", "--data.validation-share", "0.5", "--training.sft.max-steps", "2", "--training.sft.batch-size", "4", "--evaluation.judge", "rules"]
+
+
+def test_a_run_of_an_earlier_version_goes_on_and_is_started_from(tmp_path: Path, capsys) -> None:
+    earlier = tmp_path / "earlier"
+    arguments = [*RUN, "--run.directory", str(earlier)]
+    assert main(arguments) == 0
+    path = earlier / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    del config["training"]["sft"]["weight_decay"], config["sampling"]["retries"]
+    path.write_text(yaml.safe_dump(config))
+    start = [*RUN, "--run.start-from", str(earlier), "--run.directory"]
+    capsys.readouterr()
+    assert main([*start, str(tmp_path / "same")]) == 0
+    assert f"from {earlier}: sft\n" in capsys.readouterr().err
+    assert main([*start, str(tmp_path / "other"), "--training.sft.weight-decay", "0.5"]) == 2
+    assert "has nothing that this run could start from" in capsys.readouterr().err
+    assert main([*arguments, "--sampling.retries", "3"]) == 2
+    assert "sampling.retries: stored 0, now 3" in capsys.readouterr().err
+    assert main(arguments) == 0
+    assert yaml.safe_load(path.read_text())["sampling"]["retries"] == 0
