@@ -8,18 +8,20 @@ import yaml
 
 from selfsame.cli import main
 
-RUN = ["run", "--run.stages", "sft", "--model.dtype", "float32", "--model.max-length", "160", "--model.lora.rank", "4", "--data.limit", "20", "--data.max-turns", "6", "--data.validation-share", "0.5", "--training.sft.max-steps", "2", "--training.sft.batch-size", "4", "--evaluation.judge", "rules"]
+COMMAND = """run --run.stages sft --model.dtype float32 --model.max-length 160 --model.lora.rank 4 --data.limit 20
+    --data.max-turns 6 --data.validation-share 0.5 --training.sft.max-steps 2 --training.sft.batch-size 4
+    --evaluation.judge rules"""
 
 
 def test_a_run_of_an_earlier_version_goes_on_and_is_started_from(tmp_path: Path, capsys) -> None:
     earlier = tmp_path / "earlier"
-    arguments = [*RUN, "--run.directory", str(earlier)]
+    arguments = [*COMMAND.split(), "--run.directory", str(earlier)]
     assert main(arguments) == 0
     path = earlier / "config.yaml"
     config = yaml.safe_load(path.read_text())
     del config["training"]["sft"]["weight_decay"], config["sampling"]["retries"]
     path.write_text(yaml.safe_dump(config))
-    start = [*RUN, "--run.start-from", str(earlier), "--run.directory"]
+    start = [*COMMAND.split(), "--run.start-from", str(earlier), "--run.directory"]
     capsys.readouterr()
     assert main([*start, str(tmp_path / "same")]) == 0
     assert f"from {earlier}: sft\n" in capsys.readouterr().err
