@@ -136,7 +136,8 @@ def table(content: Mapping[str, Any], at: Sequence[int] | None = None) -> str:
             whose = [_said(other) or "as said", str(run["steps"]), f"{run['seconds_per_step']:.1f}"]
             values = ["–" if look.get(key) is None else f"{look[key]:.2f}" for key in SHOWN]
             lines.append([*(whose if not k else [""] * 3), str(look["step"]), *values])
-    return f"Unless said otherwise: {_said(usual)}.\n\n{markdown_grid(lines)}"
+    head = f"Unless said otherwise: {_said(usual)}.\n\n" if _said(usual) else ""  # nothing differs in a single run
+    return f"{head}{markdown_grid(lines)}"
 
 
 def _usual(settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -45,6 +45,13 @@ def test_looks_are_told_by_what_differs(tmp_path, capsys):
     assert capsys.readouterr().out.count("| 20 |") == 4  # of c the number of steps too
 
 
+def test_one_run_differs_from_nothing(tmp_path, capsys):
+    file = tmp_path / "search.json"
+    search.main(["collect", str(made(tmp_path / "a", 20, kl_coef=0.2)), "--json", str(file)])
+    search.main(["table", str(file)])
+    assert capsys.readouterr().out.startswith("| otherwise | steps |")
+
+
 def test_a_setting_of_another_stage_is_told_with_the_stage():
     said = search._said({"training.ppo.kl_coef": 1, "training.reward.epochs": 2, "model.lora.rank": 3, "seed": 4})
     assert said == "kl coef 1, reward epochs 2, rank 3, seed 4"
