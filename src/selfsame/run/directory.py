@@ -267,7 +267,8 @@ class RunDirectory:
         return any((self.path / name).exists() for name in ("checkpoints", "eval"))
 
     def _check_same(self, now: Mapping[str, Any], free: Sequence[str], defaults: Mapping[str, Any]) -> None:
-        stored, current = dotted(defaults) | dotted(self.config()), dotted(now)
+        known, current = dotted(self.config()), dotted(now)
+        stored = known | {key: value for key, value in dotted(defaults).items() if key not in known}
         differences = [
             f"{key}: stored {stored.get(key)!r}, now {current.get(key)!r}"
             for key in {**stored, **current}
