@@ -63,8 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def measure(run: RunDirectory, prompts: int, samples: int) -> dict[str, Any]:
-    """`{called: [row], talk: [row], samples, temperature, environment}`, a row for each prompt: the share of samples that are
-    consistent (`p`) or draw on a trait (`telling`); the gold reply's `tokens`, and whether it draws on a trait (`drawn`)."""
+    """`{base, parameters, called: [row], talk: [row], samples, temperature, environment}`, a row for each prompt: the share of
+    samples that are consistent (`p`) or draw on a trait (`telling`); the gold reply's `tokens`, and whether it draws on a trait
+    (`drawn`)."""
     config = load_config(run.config_path)
     checkpoint = finished(run, "sft")
     if checkpoint is None:
@@ -82,6 +83,8 @@ def measure(run: RunDirectory, prompts: int, samples: int) -> dict[str, Any]:
         rows = [_row(evaluator, roles, item, said) for item, said in zip(fitting, replies, strict=True)]
         found[name] = [row for row in rows if not math.isnan(row["telling"])]  # a persona that cannot be drawn on
     return found | {
+        "base": Path(config.model.base).name,
+        "parameters": sum(p.numel() for p in roles.base.parameters()),
         "samples": samples,
         "temperature": config.training.ppo.temperature,
         "environment": describe_environment(),
