@@ -141,9 +141,27 @@ def test_files(selfsame, runs):
     assert "| one:sft | 1 min 00 s |  |  | 1 min 00 s | 2.1 GB |" in readme.read_text()
 
 
+def test_a_short_table_of_some_metrics(selfsame, runs):
+    readme = runs / "README.md"
+    readme.write_text("<!-- results:compare -->\n<!-- /results:compare -->\n")
+    done = selfsame(
+        "compare", f"{runs}/one:sft", f"{runs}/one", "--metrics", "consistency", "perplexity", "--readme", readme
+    )
+    assert done.code == 0 and "Reward model" not in done.out and "(gold)" in done.out
+    _, header, _, sft, ppo, gold, *_, notes, _ = readme.read_text().splitlines()
+    assert header == "| system | consistency | perplexity | training time |"
+    assert sft.startswith("| one:sft | 0.250 [0.150, 0.350] | ") and sft.endswith(" | 1 min 00 s |")
+    assert ppo.startswith("| one:ppo | 0.750 [0.650, 0.850], higher | ") and ppo.endswith(" | 6 min 00 s |")
+    assert gold == "| *gold* | 0.900 [0.800, 1.000] | – |  |"
+    assert notes.startswith(
+        "In brackets: 95% confidence interval; prompts behind the first table: one:sft 40, one:ppo 40."
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
+        (["one", "two", "--metrics", "joy"], "nothing is called joy; measured were consistency"),
         (["one"], "nothing to compare"),
         (["one", "one:ppo"], "named twice"),
         (["one", "nowhere"], "is not a run directory"),

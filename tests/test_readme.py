@@ -13,7 +13,8 @@ from selfsame import compare
 from selfsame.benchmark import DESCRIPTIONS, options_parser
 from selfsame.config import preset_names, read_config, setting_names
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
 TEXT = README.read_text()
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
 COMMANDS = [line for language, block in BLOCKS if not language for line in block.splitlines() if line]
@@ -70,5 +71,10 @@ def test_named_settings_and_presets_exist():
 
 
 def test_results_come_from_a_record_by_a_command():
-    for name in re.findall(r"<!-- results:(\w+) -->", TEXT):
-        assert f"<!-- /results:{name} -->" in TEXT and f"--marker {name}" in TEXT
+    for path in (README, ROOT / "docs" / "results.md"):
+        text = path.read_text()
+        names = re.findall(r"<!-- results:(\w+) -->", text)
+        assert names
+        for name in names:
+            command = rf"--readme {re.escape(str(path.relative_to(ROOT)))} --marker {name}\b"
+            assert f"<!-- /results:{name} -->" in text and re.search(command, text), name

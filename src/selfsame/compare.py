@@ -46,8 +46,8 @@ def run(arguments: Sequence[str]) -> None:
     if options.html:
         write_comparison(Path(options.html), comparison)
     if options.readme:
-        update_readme(Path(options.readme), options.marker, markdown_comparison(comparison))
-    print(text_comparison(comparison) + (f"\n\npage: {options.html}" if options.html else ""))
+        update_readme(Path(options.readme), options.marker, markdown_comparison(comparison, options.metrics))
+    print(text_comparison(comparison, options.metrics) + (f"\n\npage: {options.html}" if options.html else ""))
 
 
 def options_parser() -> argparse.ArgumentParser:
@@ -63,6 +63,10 @@ def options_parser() -> argparse.ArgumentParser:
         "--prefer", action="append", default=[], metavar="RUN_OR_MODEL",
         help="which replies are preferred by the reward model of this run (of another seed: a policy pleases its own), or by"
         " this language model, asked in both orders (again for another judge)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--metrics", nargs="+", default=[], metavar="NAME",
+        help="one short table of these metrics, such as consistency perplexity, instead of all",
     )  # fmt: skip
     parser.add_argument("--json", metavar="FILE", help="write everything to this file")
     parser.add_argument("--html", metavar="FILE", help="write a page with the dialogues side by side")

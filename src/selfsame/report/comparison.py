@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from selfsame.errors import ConfigError
 from selfsame.report.dialogues import dialogue, turns_of
 from selfsame.report.page import duration, missing_values, number, render, safe_plots, size
 from selfsame.report.plots import Plot, difference_plot
 from selfsame.report.tables import (
+    Cell,
     cell_of,
     comparison_line,
+    decimals_of,
     interval_level,
     judge_line,
     markdown_grid,
     markdown_table,
+    metric_names,
     result_grids,
     reward_line,
     rows_of,
@@ -27,24 +31,56 @@ from selfsame.report.tables import (
 from selfsame.run.directory import write_text
 
 _WIDTH = 110
+_BRIEF = (
+    "Higher, lower, tie: than the first system on the same prompts, p corrected for all tests (Holm). Training time: of the"
+    " stages that the system needs."
+)
 _COST = "Time of the stages that each system needs, and peak memory of its whole run."
 
 
-def text_comparison(comparison: Mapping[str, Any]) -> str:
-    """For a terminal."""
+def text_comparison(comparison: Mapping[str, Any], metrics: Sequence[str] = ()) -> str:
+    """For a terminal: everything, or the `brief_grid` of some metrics."""
+    if metrics:
+        return "\n\n".join([text_grid(brief_grid(comparison, metrics, "({})"), _WIDTH), brackets(comparison), _BRIEF])
     lines = [*difference_lines(comparison), *other_lines(comparison)]
     cost = text_grid(cost_grid(comparison), _WIDTH)
     return "\n\n".join([text_results(_evaluations(comparison)), _COST, cost, "\n".join(lines)])
 
 
-def markdown_comparison(comparison: Mapping[str, Any]) -> str:
-    """For a README."""
+def markdown_comparison(comparison: Mapping[str, Any], metrics: Sequence[str] = ()) -> str:
+    """For a README: everything, or the `brief_grid` of some metrics."""
+    if metrics:
+        return "\n\n".join([markdown_grid(brief_grid(comparison, metrics, "*{}*")), f"{brackets(comparison)} {_BRIEF}"])
     evaluations = _evaluations(comparison)
     talking = selfplay_rows(evaluations)
     more = [selfplay_title(talking), markdown_table(talking)] if talking else []
     lines = "\n".join(f"- {line}" for line in [*difference_lines(comparison), *other_lines(comparison)])
     tables = [markdown_table(rows_of(evaluations)), *more, _COST, markdown_grid(cost_grid(comparison))]
     return "\n\n".join([*tables, lines, f"{brackets(comparison)} In *italics*: references."])
+
+
+def brief_grid(comparison: Mapping[str, Any], metrics: Sequence[str], reference: str) -> list[list[str]]:
+    """Header, and a line for each system: these metrics, with `higher`, `lower` or `tie` where they were tested against the
+    first system's, and the time of its stages; last the gold replies, their name in the pattern `reference`.
+
+    Raises ConfigError for a metric that was not measured."""
+    rows = rows_of(_evaluations(comparison))
+    known = metric_names(row for row in rows if row.kind == "system")
+    if unknown := [name for name in metrics if name not in known]:
+        raise ConfigError(f"--metrics: nothing is called {', '.join(unknown)}; measured were {', '.join(known)}")
+    verdicts = {(r["system"], r["metric"]): f", {r['verdict']}" for r in comparison["comparisons"]}
+    grid = [["system", *(name.replace("_", " ") for name in metrics), "training time"]]
+    for row in rows:
+        if row.kind == "reference" and not row.name.startswith("gold"):
+            continue
+        shown = [
+            row.cells.get(name, Cell(None)).show(decimals_of(rows, name)) + verdicts.get((row.name, name), "")
+            for name in metrics
+        ]
+        system = comparison["systems"].get(row.name) if row.kind == "system" else None
+        time = duration(system["cost"]["total_seconds"]) if system else ""
+        grid.append([row.name if system else reference.format(row.name), *shown, time])
+    return grid
 
 
 def write_comparison(path: Path, comparison: Mapping[str, Any]) -> None:
