@@ -1,4 +1,4 @@
-"""Every command and every setting that the README names exists."""
+"""Every command and every setting that the README and docs/results.md name exists."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from selfsame.benchmark import DESCRIPTIONS, options_parser
 from selfsame.config import preset_names, read_config, setting_names
 
 ROOT = Path(__file__).resolve().parents[1]
-README = ROOT / "README.md"
-TEXT = README.read_text()
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md")
+TEXT = PAGES[0].read_text()
+BLOCKS = [b for page in PAGES for b in re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)]
 COMMANDS = [line for language, block in BLOCKS if not language for line in block.splitlines() if line]
 TRAINING = [
     c for c in COMMANDS if re.search(r"(?:^|/|-m )(?:selfsame|selfsame\.cli) (?:run|sft|reward|ppo|dpo|demo)\b", c)
@@ -64,14 +64,14 @@ def test_comparing_commands_work(command, tmp_path, monkeypatch):
 
 def test_named_settings_and_presets_exist():
     known = {name.replace("_", "-") for name in setting_names()} | set(setting_names())
-    for flag in re.findall(r"--([a-z_]+\.[a-z._-]+)", TEXT):
+    for flag in re.findall(r"--([a-z_]+\.[a-z._-]+)", "".join(page.read_text() for page in PAGES)):
         assert flag in known or flag == "a.b.c", flag
     listed = re.search(r"presets/\*\.yaml`: ([^)]*)\)", TEXT)
     assert listed and sorted(re.findall(r"`([\w-]+)`", listed[1])) == preset_names()
 
 
 def test_results_come_from_a_record_by_a_command():
-    for path in (README, ROOT / "docs" / "results.md"):
+    for path in PAGES:
         text = path.read_text()
         names = re.findall(r"<!-- results:(\w+) -->", text)
         assert names
