@@ -75,7 +75,7 @@ def test_saved_roles_come_back_whole(tiny_models, tmp_path, family):
         roles.save(role, tmp_path / role)
     again = load(folder)
     for role in ("reward", "sft"):
-        again.load(role, tmp_path / role)
+        again.load(role, str(tmp_path / role))
         assert torch.equal(output(again, role), output(roles, role))
         for name, tensor in roles.state(role).items():
             assert torch.equal(tensor, again.state(role)[name]), name

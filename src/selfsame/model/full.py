@@ -82,12 +82,8 @@ class FullRoles(Roles):
         with torch.autocast(self._device.type, self._dtype) if mixed else nullcontext():
             yield model
 
-    def load(self, role: str, folder: Path) -> None:
-        """Makes a role from what `save` wrote. The one of that name is let go first: no moment holds both.
-
-        Raises:
-            RunError: the folder is incomplete or of another model.
-        """
+    def _load_role(self, role: str, folder: Path) -> None:
+        """The role of that name is let go first: no moment holds both."""
         alone = role == "value" and (folder / HEAD_FILE).exists() and not (folder / "config.json").exists()
         self.remove(role)
         self._base = None

@@ -71,14 +71,6 @@ class Roles(ABC):
         """The causal language model with this role's weights in force (None: the base alone)."""
 
     @abstractmethod
-    def load(self, role: str, folder: Path) -> None:
-        """Makes a role from what `save` wrote.
-
-        Raises:
-            RunError: the folder is incomplete or of another model.
-        """
-
-    @abstractmethod
     def _add_weights(self, role: str, like: str | None) -> None: ...
     @abstractmethod
     def _remove_weights(self, role: str) -> None: ...
@@ -90,6 +82,8 @@ class Roles(ABC):
     def _load_weights(self, role: str, tensors: Mapping[str, Tensor]) -> None: ...
     @abstractmethod
     def _save_weights(self, role: str, folder: Path) -> None: ...
+    @abstractmethod
+    def _load_role(self, role: str, folder: Path) -> None: ...
 
     # --- what they have in common -----------------------------------------------------------------------------------
 
@@ -153,8 +147,17 @@ class Roles(ABC):
                 {n.removeprefix("head."): t for n, t in tensors.items() if n.startswith("head.")}
             )
 
-    def save(self, role: str, folder: Path) -> None:
+    def load(self, role: str, folder: str | Path) -> None:
+        """Makes a role from what `save` wrote.
+
+        Raises:
+            RunError: the folder is incomplete or of another model.
+        """
+        self._load_role(role, Path(folder))
+
+    def save(self, role: str, folder: str | Path) -> None:
         """Writes the role in the format of the library that its weights are of, its head beside it."""
+        folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         if role in self.weighted:
             self._save_weights(role, folder)

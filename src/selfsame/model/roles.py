@@ -162,12 +162,7 @@ class LoraRoles(Roles):
         tensors = {n: t for n, t in self.state(role).items() if not n.startswith("head.")}
         save_file(tensors, folder / "adapter_model.safetensors")
 
-    def load(self, role: str, folder: Path) -> None:
-        """Makes a role from what `save` wrote.
-
-        Raises:
-            RunError: the folder is incomplete or of another model.
-        """
+    def _load_role(self, role: str, folder: Path) -> None:
         alone = role == "value" and (folder / HEAD_FILE).exists() and not (folder / "adapter_config.json").exists()
         try:
             tensors = {} if alone else load_file(folder / "adapter_model.safetensors")
