@@ -144,23 +144,29 @@ def test_files(selfsame, runs):
 def test_a_short_table_of_some_metrics(selfsame, runs):
     readme = runs / "README.md"
     readme.write_text("<!-- results:compare -->\n<!-- /results:compare -->\n")
-    done = selfsame(
-        "compare", f"{runs}/one:sft", f"{runs}/one", "--metrics", "consistency", "perplexity", "--readme", readme
-    )
+    arguments = ["compare", f"{runs}/one:sft", f"{runs}/one", "--metrics", "consistency", "perplexity"]
+    done = selfsame(*arguments, "--readme", readme)
     assert done.code == 0 and "Reward model" not in done.out and "(gold)" in done.out
-    _, header, _, sft, ppo, gold, *_, notes, _ = readme.read_text().splitlines()
+    _, header, _, sft, ppo, gold, _, brackets, _, judge, _ = readme.read_text().splitlines()
     assert header == "| system | consistency | perplexity | training time |"
     assert sft.startswith("| one:sft | 0.250 [0.150, 0.350] | ") and sft.endswith(" | 1 min 00 s |")
     assert ppo.startswith("| one:ppo | 0.750 [0.650, 0.850], higher | ") and ppo.endswith(" | 6 min 00 s |")
     assert gold == "| *gold* | 0.900 [0.800, 1.000] | – |  |"
-    assert notes.startswith(
-        "In brackets: 95% confidence interval; prompts behind the first table: one:sft 40, one:ppo 40."
-    )
+    assert brackets.startswith("In brackets: 95% confidence interval;") and "not tested" in brackets
+    assert judge.startswith("- Contradictions are told by rules")
+
+
+def test_a_short_table_says_what_does_not_compare(selfsame, runs):
+    evaluated_run(runs / "other", {"sft": evaluation(HIGH, judge={"name": "another", "balanced_accuracy": {}})})
+    done = selfsame("compare", f"{runs}/one:sft", f"{runs}/other:sft", "--metrics", "consistency")
+    assert done.code == 0 and "not compared" in done.out and "told by another" in done.out
+    assert " higher" not in done.out.partition("In brackets")[0]
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
+        (["--metrics", "consistency", "one", "two"], "before other options"),
         (["one", "two", "--metrics", "joy"], "nothing is called joy; measured were consistency"),
         (["one"], "nothing to compare"),
         (["one", "one:ppo"], "named twice"),

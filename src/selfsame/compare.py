@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsame.arguments import check_writable, make_parser
+from selfsame.errors import ConfigError
 from selfsame.run.directory import RunDirectory, dotted, read_json, write_json
 from selfsame.run.systems import Recipes, System, read_recipes
 
@@ -40,7 +41,7 @@ def run(arguments: Sequence[str]) -> None:
     from selfsame.report.comparison import markdown_comparison, text_comparison, write_comparison
     from selfsame.report.tables import update_readme
 
-    comparison = compare(options.runs, options.group, options.prefer)
+    comparison = compare(options.runs, options.group, options.prefer, options.metrics)
     if options.json:  # files first: whoever reads the table may close the pipe
         write_json(Path(options.json), comparison)
     if options.html:
@@ -66,7 +67,7 @@ def options_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument(
         "--metrics", nargs="+", default=[], metavar="NAME",
-        help="one short table of these metrics, such as consistency perplexity, instead of all",
+        help="after the runs: one short table of these metrics, such as consistency perplexity, instead of all tables",
     )  # fmt: skip
     parser.add_argument("--json", metavar="FILE", help="write everything to this file")
     parser.add_argument("--html", metavar="FILE", help="write a page with the dialogues side by side")
@@ -77,13 +78,16 @@ def options_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def compare(runs: Sequence[str], groups: Sequence[str] = (), judges: Sequence[str] = ()) -> dict[str, Any]:
+def compare(
+    runs: Sequence[str], groups: Sequence[str] = (), judges: Sequence[str] = (), metrics: Sequence[str] = ()
+) -> dict[str, Any]:
     """All that is known of these systems.
 
     Args:
         runs: `RUN` or `RUN:SYSTEM` each.
         groups: `NAME=RUN[:SYSTEM],...` each.
         judges: runs or models that say which replies are preferred (see `eval/preference.py`).
+        metrics: names that have to be among what was measured.
 
     Returns:
         `{systems: {name: {runs, evaluation, cost}}, paired, comparisons, preference, preferred, reward, settings, notes,
@@ -91,12 +95,13 @@ def compare(runs: Sequence[str], groups: Sequence[str] = (), judges: Sequence[st
         are.
 
     Raises:
-        SelfsameError: what cannot be read, fewer than two systems, one named twice.
+        SelfsameError: what cannot be read, fewer than two systems, one named twice, a metric that no system has.
     """
     from selfsame.eval.sidebyside import side_by_side
 
     recipes = read_recipes(runs, groups)
     systems = {system.name: system for members in recipes.values() for system in members}
+    _check_metrics(metrics, [system.evaluation["metrics"] for system in systems.values()])
     _share_references([system.evaluation for system in systems.values()])
     comparison = {
         "systems": {
@@ -117,6 +122,12 @@ def compare(runs: Sequence[str], groups: Sequence[str] = (), judges: Sequence[st
     }  # fmt: skip
     notes = [*_pair_notes(comparison), *_notes(recipes, systems), *_judge_notes(judges, systems)]
     return comparison | {"notes": notes}
+
+
+def _check_metrics(names: Sequence[str], measured: Sequence[Mapping[str, Any]]) -> None:
+    known = list(dict.fromkeys(name for metrics in measured for name in metrics))
+    if unknown := [name for name in names if name not in known]:
+        raise ConfigError(f"--metrics: nothing is called {', '.join(unknown)}; measured were {', '.join(known)}")
 
 
 # --- one row each -------------------------------------------------------------------------------------------------------

@@ -72,7 +72,7 @@ def test_saved_roles_come_back_whole(tiny_models, tmp_path, family):
     for role in ("sft", "reward"):
         roles.add(role)
         scramble(roles, role)
-        roles.save(role, tmp_path / role)
+        roles.save(role, str(tmp_path / role))
     again = load(folder)
     for role in ("reward", "sft"):
         again.load(role, str(tmp_path / role))

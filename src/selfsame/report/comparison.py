@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from selfsame.errors import ConfigError
 from selfsame.report.dialogues import dialogue, turns_of
 from selfsame.report.page import duration, missing_values, number, render, safe_plots, size
 from selfsame.report.plots import Plot, difference_plot
@@ -19,7 +18,6 @@ from selfsame.report.tables import (
     judge_line,
     markdown_grid,
     markdown_table,
-    metric_names,
     result_grids,
     reward_line,
     rows_of,
@@ -32,7 +30,8 @@ from selfsame.run.directory import write_text
 
 _WIDTH = 110
 _BRIEF = (
-    "Higher, lower, tie: than the first system on the same prompts, p corrected for all tests (Holm). Training time: of the"
+    "Higher, lower, tie: than the first system on the prompts that both answered, p corrected for all tests of the"
+    " comparison (Holm), those not shown too; unknown: could not be compared; no word: not tested. Training time: of the"
     " stages that the system needs."
 )
 _COST = "Time of the stages that each system needs, and peak memory of its whole run."
@@ -41,7 +40,8 @@ _COST = "Time of the stages that each system needs, and peak memory of its whole
 def text_comparison(comparison: Mapping[str, Any], metrics: Sequence[str] = ()) -> str:
     """For a terminal: everything, or the `brief_grid` of some metrics."""
     if metrics:
-        return "\n\n".join([text_grid(brief_grid(comparison, metrics, "({})"), _WIDTH), brackets(comparison), _BRIEF])
+        grid = text_grid(brief_grid(comparison, metrics, "({})"), _WIDTH)
+        return "\n\n".join([grid, f"{brackets(comparison)} {_BRIEF}", "\n".join(_brief_lines(comparison))])
     lines = [*difference_lines(comparison), *other_lines(comparison)]
     cost = text_grid(cost_grid(comparison), _WIDTH)
     return "\n\n".join([text_results(_evaluations(comparison)), _COST, cost, "\n".join(lines)])
@@ -50,7 +50,9 @@ def text_comparison(comparison: Mapping[str, Any], metrics: Sequence[str] = ()) 
 def markdown_comparison(comparison: Mapping[str, Any], metrics: Sequence[str] = ()) -> str:
     """For a README: everything, or the `brief_grid` of some metrics."""
     if metrics:
-        return "\n\n".join([markdown_grid(brief_grid(comparison, metrics, "*{}*")), f"{brackets(comparison)} {_BRIEF}"])
+        lines = "\n".join(f"- {line}" for line in _brief_lines(comparison))
+        grid = markdown_grid(brief_grid(comparison, metrics, "*{}*"))
+        return "\n\n".join([grid, f"{brackets(comparison)} {_BRIEF} In *italics*: reference.", lines])
     evaluations = _evaluations(comparison)
     talking = selfplay_rows(evaluations)
     more = [selfplay_title(talking), markdown_table(talking)] if talking else []
@@ -60,27 +62,28 @@ def markdown_comparison(comparison: Mapping[str, Any], metrics: Sequence[str] = 
 
 
 def brief_grid(comparison: Mapping[str, Any], metrics: Sequence[str], reference: str) -> list[list[str]]:
-    """Header, and a line for each system: these metrics, with `higher`, `lower` or `tie` where they were tested against the
-    first system's, and the time of its stages; last the gold replies, their name in the pattern `reference`.
-
-    Raises ConfigError for a metric that was not measured."""
-    rows = rows_of(_evaluations(comparison))
-    known = metric_names(row for row in rows if row.kind == "system")
-    if unknown := [name for name in metrics if name not in known]:
-        raise ConfigError(f"--metrics: nothing is called {', '.join(unknown)}; measured were {', '.join(known)}")
+    """Header, and a line for each system: these metrics, with the verdict where they were tested against the first system's,
+    and the time of its stages; last the gold replies, their name in the pattern `reference`."""
+    rows = [row for row in rows_of(_evaluations(comparison)) if row.kind == "system" or row.name.startswith("gold")]
     verdicts = {(r["system"], r["metric"]): f", {r['verdict']}" for r in comparison["comparisons"]}
     grid = [["system", *(name.replace("_", " ") for name in metrics), "training time"]]
     for row in rows:
-        if row.kind == "reference" and not row.name.startswith("gold"):
-            continue
         shown = [
             row.cells.get(name, Cell(None)).show(decimals_of(rows, name)) + verdicts.get((row.name, name), "")
             for name in metrics
         ]
-        system = comparison["systems"].get(row.name) if row.kind == "system" else None
-        time = duration(system["cost"]["total_seconds"]) if system else ""
-        grid.append([row.name if system else reference.format(row.name), *shown, time])
+        if row.kind == "system":
+            grid.append([row.name, *shown, duration(comparison["systems"][row.name]["cost"]["total_seconds"])])
+        else:
+            grid.append([reference.format(row.name), *shown, ""])
     return grid
+
+
+def _brief_lines(comparison: Mapping[str, Any]) -> list[str]:
+    """What has to be known with a short table, too: what judges prefer, what is not the same, who told contradictions."""
+    judges = [content["judge"] for content in _evaluations(comparison).values() if "judge" in content]
+    preferred = map(_preferred_line, comparison["preferred"])
+    return [*preferred, *comparison["notes"], *dict.fromkeys(map(judge_line, judges))]
 
 
 def write_comparison(path: Path, comparison: Mapping[str, Any]) -> None:

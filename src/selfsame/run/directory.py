@@ -268,7 +268,7 @@ class RunDirectory:
 
     def _check_same(self, now: Mapping[str, Any], free: Sequence[str], defaults: Mapping[str, Any]) -> None:
         known, current = dotted(self.config()), dotted(now)
-        stored = known | {key: value for key, value in dotted(defaults).items() if key not in known}
+        stored = known | dotted(defaults) | known  # what it knows first, in the message too
         differences = [
             f"{key}: stored {stored.get(key)!r}, now {current.get(key)!r}"
             for key in {**stored, **current}

@@ -42,7 +42,7 @@ def read_recipes(runs: Sequence[str], groups: Sequence[str]) -> dict[str, list[S
         if not name.strip() or len(named[-1][1]) < 2:
             raise ConfigError(f"--group {group}: give a name and two or more runs, NAME=RUN[:SYSTEM],RUN[:SYSTEM]")
     if len(named) < 2:
-        raise ConfigError("there is nothing to compare: give two or more RUN[:SYSTEM], or groups of them")
+        raise ConfigError("there is nothing to compare: give two or more RUN[:SYSTEM] before other options, or groups")
     systems = iter(_with_names([_read(text) for _, members in named for text in members]))
     found: dict[str, list[System]] = {}
     for group, members in named:
