@@ -12,18 +12,16 @@ have to move for a persona that is kept.
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from benchmarks import tilt
 from selfsame.arguments import check_writable
 from selfsame.eval.statistics import jackknife
-from selfsame.report.tables import Cell, cell_of, markdown_grid, read_evaluations, update_readme
+from selfsame.report.tables import Cell, cell_of, markdown_grid, read_evaluations
 from selfsame.run.checkpoint import finished
-from selfsame.run.directory import RunDirectory, read_json, write_json
+from selfsame.run.directory import RunDirectory, write_json
 
 GOAL = 0.85
 METRICS = {"consistency": 3, "expression": 2, "bits_per_byte": 3, "perplexity": 2}
@@ -31,32 +29,18 @@ METRICS = {"consistency": 3, "expression": 2, "bits_per_byte": 3, "perplexity": 
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.sizes", description=__doc__.split("\n\n")[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser("run")
-    command.add_argument("runs", type=Path, nargs="+", help="directories of runs whose base and SFT were evaluated")
-    command.add_argument("--prompts", type=int, default=150)
-    command.add_argument("--samples", type=int, default=32, help="replies to each prompt")
-    command.add_argument("--json", type=Path, required=True)
-    command = commands.add_parser("table")
-    command.add_argument("json", type=Path)
-    command.add_argument("--readme", type=Path)
-    command.add_argument("--marker", default="sizes")
-    options = parser.parse_args(arguments)
-    if options.command == "run":
-        check_writable(str(options.json))
-        runs = [RunDirectory.open(path) for path in options.runs]
-        evaluations = [evaluated(run) for run in runs]  # all of them, before the first is sampled
-        records = [
-            {"evaluations": found, **tilt.measure(run, options.prompts, options.samples)}
-            for run, found in zip(runs, evaluations, strict=True)
-        ]
-        write_json(options.json, {"sizes": records})
-        return
-    text = table(read_json(options.json))
-    if options.readme:
-        update_readme(options.readme, options.marker, text)
-    print(text)
+    several = {"nargs": "+", "help": "directories of runs whose base and SFT were evaluated"}
+    options = tilt.parser_of("sizes", __doc__, **several).parse_args(arguments)
+    if options.command == "table":
+        return tilt.put(options, table)
+    check_writable(str(options.json))
+    runs = [RunDirectory.open(path) for path in options.runs]
+    evaluations = [evaluated(run) for run in runs]  # all of them, before the first is sampled
+    records = [
+        {"evaluations": found, **tilt.measure(run, options.prompts, options.samples)}
+        for run, found in zip(runs, evaluations, strict=True)
+    ]
+    write_json(options.json, {"sizes": records})
 
 
 def evaluated(run: RunDirectory) -> dict[str, Any]:

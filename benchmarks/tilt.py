@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,21 +43,31 @@ AT_ONCE = 64
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.tilt", description=__doc__.split("\n")[0])
+    options = parser_of("tilt", __doc__, help="directory of a run with a finished SFT").parse_args(arguments)
+    if options.command == "run":
+        write_json(options.json, measure(RunDirectory.open(options.runs), options.prompts, options.samples))
+    else:
+        put(options, table)
+
+
+def parser_of(name: str, about: str | None, **runs: Any) -> argparse.ArgumentParser:
+    """The commands `run RUNS --prompts --samples --json` and `table JSON --readme --marker`. `runs`: how RUNS are read."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=(about or "").split("\n\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("run")
-    command.add_argument("run", type=Path, help="directory of a run with a finished SFT")
+    command.add_argument("runs", metavar="RUN", type=Path, **runs)
     command.add_argument("--prompts", type=int, default=150)
     command.add_argument("--samples", type=int, default=32, help="replies to each prompt")
     command.add_argument("--json", type=Path, required=True)
     command = commands.add_parser("table")
     command.add_argument("json", type=Path)
     command.add_argument("--readme", type=Path)
-    command.add_argument("--marker", default="tilt")
-    options = parser.parse_args(arguments)
-    if options.command == "run":
-        write_json(options.json, measure(RunDirectory.open(options.run), options.prompts, options.samples))
-        return
+    command.add_argument("--marker", default=name)
+    return parser
+
+
+def put(options: argparse.Namespace, table: Callable[[dict[str, Any]], str]) -> None:
+    """Prints the table of a record and, where one is named, puts it into a file."""
     text = table(read_json(options.json))
     if options.readme:
         update_readme(options.readme, options.marker, text)
