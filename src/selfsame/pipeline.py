@@ -138,9 +138,8 @@ class _Pipeline:
             )
 
     def _ppo(self) -> None:
-        config = self.config
         self._need("sft", "reward")
-        ppo = config.training.ppo
+        config, ppo = self.config, self.config.training.ppo
         items = self.train_pairs.extract_items(ppo.steps * ppo.prompts_per_step, ppo.called_share)
         PPOTrainer(
             self.roles,
