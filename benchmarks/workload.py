@@ -74,7 +74,7 @@ def batch_as_json(name: str, batch: Any) -> list[Any]:
     """A batch of SFT (ids, spans of own turns) or of the reward model (prompt, chosen, rejected)."""
     if name == "sft":
         return [{"ids": list(row.ids), "spans": [list(span) for span in row.spans]} for row in batch]
-    return [list(map(list, pair)) for pair in batch]
+    return [[list(prompt), *map(list, replies)] for prompt, replies, _ in batch]
 
 
 def targets(shape: str) -> list[str]:
@@ -100,7 +100,7 @@ def stage(name: str, roles: Roles, data: str, amount: Amount, **changes: Any) ->
         return SFTTrainer(roles, train=dialogues.train, settings=SFTSettings(**supervised, **changes))
     roles.add("sft")
     if name == "reward":
-        settings = RewardSettings(sampled_share=0, **supervised, **changes)
+        settings = RewardSettings(sampled_share=0, missed_share=0, **supervised, **changes)
         return RewardTrainer(roles, pairs=pairs.generate_pairs(64), settings=settings)
     roles.add("reward")
     settings = PPOSettings(

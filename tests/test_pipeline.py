@@ -21,13 +21,15 @@ from selfsame.config import load_config
 from selfsame.data.faults import FAULTS
 from selfsame.data.loader import DatasetLoader, half, persona_key
 from selfsame.errors import ConfigError, RunError
+from selfsame.model.heads import RewardModel
 from selfsame.pipeline import _Pipeline
+from selfsame.rollout.engine import RolloutEngine
 from selfsame.run.checkpoint import finished
 from selfsame.run.directory import RunDirectory, read_json, read_jsonl, write_json
 from selfsame.serve.chat import Conversation
 from selfsame.serve.chatbot import load_chatbot
 from selfsame.training import loop
-from selfsame.types import clean_persona
+from selfsame.types import Prompt, clean_persona
 
 STAGES = ("sft", "reward", "ppo", "dpo")
 
@@ -97,14 +99,13 @@ def test_killed_again_and_again_it_ends_the_same(whole, tmp_path):
 def test_a_run_holds_what_the_design_says(whole):
     for name in ("config.yaml", "environment.json", "metrics.jsonl", "samples.jsonl", "cost.json", "report.html"):
         assert (whole / name).stat().st_size > 0, name
-    systems = ("base", "best_of", "dpo", "ppo", "sft")
+    systems = ("base", "best_of", "dpo", "ppo", "ppo_best_of", "sft")
     assert sorted(p.name for p in (whole / "eval").glob("*.json")) == [f"{name}.json" for name in systems]
     for name in systems:
         record = json.loads((whole / "eval" / f"{name}.json").read_text())
         assert set(record["references"]) == {"gold", "no_persona", "recitation", "random_persona", "other_reply"}
         assert record["metrics"]["consistency"]["count"] == record["items"] == 8
-        if name != "best_of":
-            assert record["selfplay"]["items"] == len(record["selfplay"]["samples"]) == 3
+        assert record["selfplay"]["items"] == len(record["selfplay"]["samples"]) == 3
     logged = [r for r in read_jsonl(whole / "metrics.jsonl")[0] if r["stage"] == "ppo"]
     wanted = "kl kl_coef reward advantage clip_fraction explained_variance reply_length skipped_steps entropy"
     assert all(name in row for row in logged for name in wanted.split())
@@ -170,9 +171,22 @@ def test_an_adapter_folder_is_a_model_too(whole):
     assert ours.keys() == theirs.keys() and all((ours[n] == theirs[n]).all() for n in ours)
 
 
-def test_dpo_learns_from_the_pairs_of_the_reward_model(whole):
-    states = [json.loads((finished(RunDirectory.open(whole), s) / "state.json").read_text()) for s in ("reward", "dpo")]
-    assert states[0]["stage"]["pairs"] == states[1]["stage"]["pairs"]
+def test_the_best_of_several_replies_can_be_had_in_a_chat(whole):
+    bot = load_chatbot(str(whole), reward=True)
+    persona = clean_persona(["I have two dogs."])
+    (one, best), engine = (
+        (Conversation(bot.roles, bot.role, persona, bot.config.sampling, best_of=n).say("Any pets?") for n in (1, 6)),
+        RolloutEngine(bot.roles),
+    )
+    prompt, sampling = Prompt(persona, ("Any pets?",)), bot.config.sampling
+    assert best == engine.reply("policy", [prompt], sampling, 0, best_of=6)[0]
+    assert one == engine.reply("policy", [prompt], sampling, 0)[0]
+    assert (
+        RewardModel(bot.roles).score([prompt], [[best, one]])[0][0]
+        >= RewardModel(bot.roles).score([prompt], [[one]])[0][0]
+    )
+    with pytest.raises(ConfigError, match="is not a run: there is no reward model"):
+        load_chatbot("selfsame-9m", reward=True)
 
 
 def test_ppo_and_dpo_start_from_sft_and_differ(whole):

@@ -220,19 +220,24 @@ def _chat(arguments: list[str]) -> None:
         "--system", help="which system of a run: ppo, dpo, sft or base (default: the best finished one)"
     )
     parser.add_argument("--temperature", type=float, help="of sampling; 0 is greedy")
+    parser.add_argument(
+        "--best-of", type=natural, default=1, help="of so many replies say the reward model's best (runs)"
+    )
     parser.add_argument("--seed", type=natural, default=0, help="of sampling")
     options = parser.parse_args(arguments)
     persona, opening = _who(options)
+    if options.best_of < 1:
+        raise ConfigError("--best-of is 0: give 1 or more")
     if options.temperature is not None and not 0 <= options.temperature <= 10:
         raise ConfigError(f"--temperature is {options.temperature}: give a number from 0 to 10")
     from selfsame.serve.chat import Conversation, chat
     from selfsame.serve.chatbot import load_chatbot
 
-    bot = load_chatbot(options.model, options.system)
+    bot = load_chatbot(options.model, options.system, reward=options.best_of > 1)
     sampling = bot.config.sampling
     if options.temperature is not None:
         sampling = sampling.model_copy(update={"temperature": options.temperature})
-    conversation = Conversation(bot.roles, bot.role, persona, sampling, options.seed, opening)
+    conversation = Conversation(bot.roles, bot.role, persona, sampling, options.seed, opening, options.best_of)
     print(f"{bot.name}: {' | '.join(persona)}  (/quit ends)")
     chat(conversation, _lines(), lambda reply: print(f"bot> {reply}", flush=True))
 

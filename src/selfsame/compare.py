@@ -23,6 +23,7 @@ NEEDED = {
     "ppo": ("sft", "reward", "ppo"),
     "dpo": ("sft", "dpo"),
     "best_of": ("sft", "reward"),
+    "ppo_best_of": ("sft", "reward", "ppo"),
 }
 """The stages that a system needs."""
 _SAME_FOR_ALL = ("gold", "recitation", "other_reply")  # references that no system takes part in

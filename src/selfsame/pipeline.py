@@ -31,7 +31,7 @@ from selfsame.run.environment import describe_environment
 from selfsame.run.inherit import inherit
 from selfsame.run.logger import RunLogger, say
 from selfsame.run.metrics import MetricsTracker
-from selfsame.serve.chatbot import ROLE_OF
+from selfsame.serve.chatbot import BEST_OF, ROLE_OF
 from selfsame.training.dpo import DPOTrainer
 from selfsame.training.loop import Record
 from selfsame.training.ppo import PPOTrainer
@@ -179,11 +179,11 @@ class _Pipeline:
         self._need("sft")
         length = config.training.ppo.max_new_tokens
         sampler = PairSampler(self.roles, config.training.reward, config.seed, length, self.train_pairs.matcher)
-        pairs, held_out = sampler.extend(*self.pairs)
+        pairs, held_out = self.pairs
         DPOTrainer(
             self.roles,
-            pairs=pairs,
-            validation=held_out,
+            pairs=sampler.pairs(pairs),
+            validation=sampler.pairs(held_out, held_out=True),
             settings=config.training.dpo,
             seed=config.seed,
             record=self._record("dpo"),
@@ -192,24 +192,24 @@ class _Pipeline:
     def _evaluate(self) -> None:
         """Evaluates the base and every stage that is finished, each once for a state of its weights."""
         config = self.config
-        for system, role in ROLE_OF.items():
-            self._evaluate_one(system, role)
+        for system in ROLE_OF:
+            self._evaluate_one(system, system)
         if config.evaluation.best_of > 1 and finished(self.directory, "reward"):
             self._need("reward")
-            self._evaluate_one("best_of", "sft", config.evaluation.best_of)
+            for system, stage in BEST_OF.items():
+                self._evaluate_one(system, stage, config.evaluation.best_of)
         if parallel.is_main():
-            paths = {system: self.directory.eval_path(system) for system in (*ROLE_OF, "best_of")}
+            paths = {system: self.directory.eval_path(system) for system in (*ROLE_OF, *BEST_OF)}
             records = {system: read_json(path) for system, path in paths.items() if path.exists()}
             bootstrap = Bootstrap(config.evaluation.resamples, config.evaluation.confidence, config.seed)
             write_json(self.directory.path / "comparisons.json", compare_systems(records, bootstrap))
             replies = {system: record["replies"] for system, record in records.items()}
             write_json(self.directory.path / "dialogues.json", side_by_side(replies) if replies else [])
 
-    def _evaluate_one(self, system: str, role: str | None, best_of: int = 1) -> None:
+    def _evaluate_one(self, system: str, stage: str, best_of: int = 1) -> None:
         """Writes the record of a system, unless its stage is not finished or there is one of these weights."""
-        config, mark = self.config, None
+        config, mark, role = self.config, None, ROLE_OF[stage]
         if role is not None:
-            stage = "sft" if role == "sft" else system
             checkpoint = finished(self.directory, stage)
             if checkpoint is None:
                 return

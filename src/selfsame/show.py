@@ -233,15 +233,16 @@ def published(
     return Table([rows], notes)
 
 
-def chat(run: str | Path | RunDirectory, persona: Sequence[str], system: str | None = None) -> Any:
-    """A chat with a run's bot: the persona can be edited, which starts a new conversation.
+def chat(run: str | Path | RunDirectory, persona: Sequence[str], system: str | None = None, best_of: int = 1) -> Any:
+    """A chat with a run's bot: the persona can be edited, which starts a new conversation. `best_of`: of so many
+    replies the one with the highest reward is said.
 
     Raises:
         ConfigError: ipywidgets is not installed.
     """
     from selfsame.serve.widget import chat_widget
 
-    return chat_widget(str(_open(run).path), tuple(persona), system)
+    return chat_widget(str(_open(run).path), tuple(persona), system, best_of)
 
 
 def _open(run: str | Path | RunDirectory) -> RunDirectory:

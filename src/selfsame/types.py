@@ -127,6 +127,16 @@ class PreferencePair:
 
 
 @dataclass(frozen=True, slots=True)
+class Comparison:
+    """Replies to one prompt of which each in `better` is preferred to each in `worse`; a pair is the smallest one."""
+
+    prompt: Prompt
+    better: tuple[str, ...]
+    worse: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class RejectedRow:
     """A row that could not be used; prints as `file:line: reason`."""
 

@@ -63,7 +63,7 @@ def speaking(monkeypatch, words):
     class Engine:
         def __init__(self, *_): ...
 
-        def reply(self, role, prompts, sampling, seed, step, places):
+        def reply(self, role, prompts, sampling, seed, step, places, best_of):
             assert step == 1 + len(seen)
             seen.append(list(prompts))
             return [words(prompt) for prompt in prompts]

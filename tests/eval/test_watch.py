@@ -17,9 +17,10 @@ from selfsame.eval.speaker import Speaker
 from selfsame.eval.watch import PersonaWatch
 from selfsame.model.heads import RewardModel
 from selfsame.model.settings import LoraSettings
-from selfsame.rollout.engine import RolloutEngine
+from selfsame.rollout.engine import Reply, RolloutEngine
 from selfsame.rollout.sampler import uniforms
 from selfsame.rollout.settings import SamplingSettings
+from selfsame.types import Prompt
 
 SAMPLING = SamplingSettings(max_new_tokens=8)
 
@@ -42,7 +43,7 @@ def test_it_scores_the_policy_and_gives_its_reward(tiny_models, monkeypatch):
     scramble(roles, "sft", 7)
     assert watch(roles) == found  # the policy speaks, nobody else
     said = {item.prompt: item.reply for item in (*items, *talk)}
-    monkeypatch.setattr(Speaker, "_batch", lambda self, prompts, first: [said[prompt] for prompt in prompts])
+    monkeypatch.setattr(RolloutEngine, "reply", lambda self, role, prompts, *rest: [said[prompt] for prompt in prompts])
     gold = watch(roles)
     assert gold["watch_consistency"] == gold["watch_expression"] == 1 and gold["watch_recitation"] == 0
     assert gold["watch_reply_words"] == sum(len(i.reply.split()) for i in items) / len(items)
@@ -75,3 +76,19 @@ def test_the_best_of_several_replies_has_the_highest_reward(tiny_models):
     scores = RewardModel(roles).score_ids(ids, [[reply.ids for reply in group] for group in groups])
     assert best == [max(zip(s, t, strict=True))[1] for s, t in zip(scores, texts, strict=True)]
     assert best != [group[0] for group in texts]
+
+
+def test_of_several_replies_one_that_says_something_again_is_the_last_choice(tiny_models, monkeypatch):
+    roles = load(tiny_models(), lora=LoraSettings(rank=4))
+    roles.add("reward")
+    said = [["I sing.", "Yes, two dogs.", "No."], ["I sing.", "I sing.", "I sing."]]
+    monkeypatch.setattr(
+        RolloutEngine, "sample", lambda *a: [[Reply([p, k], [], True) for k in range(3)] for p in range(2)]
+    )
+    monkeypatch.setattr(type(roles.processor), "decode_reply", lambda self, ids: said[ids[0]][ids[1]])
+    monkeypatch.setattr(RewardModel, "score_ids", lambda *a: [[3.0, 2.0, 1.0], [1.0, 2.0, 3.0]])
+    prompts = [Prompt(("I sing.",), ("Hi!", "I sing.", "And?"))] * 2
+    engine = RolloutEngine(roles)
+    once = SamplingSettings(max_new_tokens=8, retries=1)
+    assert engine.reply("sft", prompts, once, best_of=3) == ["Yes, two dogs.", "I sing."]
+    assert engine.reply("sft", prompts, SAMPLING, best_of=3) == ["I sing.", "I sing."]

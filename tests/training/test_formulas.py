@@ -130,8 +130,8 @@ def test_approximate_kl_is_zero_at_equality_and_right_in_the_mean():
 
 
 def test_ranking_loss_by_hand():
-    loss = ranking_loss(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 2.0]))
-    assert float(loss) == pytest.approx(math.log(1 + math.exp(-1)) + math.log(1 + math.exp(2)), abs=1e-6)
+    loss = ranking_loss(torch.tensor([1.0, -2.0]), torch.tensor([0.5, 2.0]))
+    assert float(loss) == pytest.approx(0.5 * math.log(1 + math.exp(-1)) + 2 * math.log(1 + math.exp(2)), abs=1e-6)
 
 
 def test_dpo_loss_by_hand():

@@ -15,9 +15,17 @@ from typing import Any
 
 from selfsame.eval.statistics import Bootstrap, Estimate, holm, mcnemar
 
-PAIRS = (("sft", "base"), ("ppo", "sft"), ("dpo", "sft"), ("best_of", "sft"), ("ppo", "best_of"))
+PAIRS = (
+    ("sft", "base"),
+    ("ppo", "sft"),
+    ("dpo", "sft"),
+    ("best_of", "sft"),
+    ("ppo", "best_of"),
+    ("ppo_best_of", "sft"),
+    ("ppo_best_of", "best_of"),
+)
 """Which system is compared with which: each stage with the one that it started from, and PPO with what its reward model does
-without it."""
+without it; likewise the best of several."""
 Scored = Mapping[str, Any]
 """A reply's `dialogue` and its `scores`; None is a score that could not be given."""
 Paired = tuple[str, str, Sequence[Scored], Sequence[Scored]]

@@ -55,6 +55,7 @@ def evaluate_selfplay(
     sampling: SamplingSettings,
     seed: int = 0,
     system: str = "model",
+    best_of: int = 1,
 ) -> dict[str, Any]:
     """The measures of `score_talks` on dialogues of the system with itself, and what to read them beside.
 
@@ -68,6 +69,7 @@ def evaluate_selfplay(
         sampling: how turns are sampled.
         seed: of who meets whom and of sampling.
         system: its name in the progress bar.
+        best_of: of so many turns the one with the highest reward is said (the `reward` role).
 
     Returns:
         `{items, turns, left_out, metrics, references, dialogues, samples}`: `references` are the same measures of what the
@@ -76,7 +78,7 @@ def evaluate_selfplay(
     """
     fitting = [e for e in examples if fits(roles, Prompt(e.persona), sampling.max_new_tokens)]
     people = meetings(fitting, size, seed)
-    talks = play(roles, role, people, turns, sampling, seed, system)
+    talks = play(roles, role, people, turns, sampling, seed, system, best_of)
     scores = score_talks(evaluator, talks)
     references = {
         "gold": score_talks(evaluator, [_gold(meeting, turns) for meeting in people]),
@@ -124,6 +126,7 @@ def play(
     sampling: SamplingSettings,
     seed: int,
     system: str = "model",
+    best_of: int = 1,
 ) -> list[Talk]:
     """The dialogues, turn by turn, all together; the partner speaks first. What no longer fits into the model's context is
     cut as in every prompt, oldest exchanges first."""
@@ -135,7 +138,7 @@ def play(
             given = {k: p.question for k, p in enumerate(people) if not own and turn // 2 in asked and p.question}
             speaking = [k for k in range(len(people)) if k not in given]
             prompts = [_prompt(people[k], said[k], own) for k in speaking]
-            replies = engine.reply(role, prompts, sampling, seed, 1 + turn, speaking)  # step 0: single replies
+            replies = engine.reply(role, prompts, sampling, seed, 1 + turn, speaking, best_of)  # step 0: single replies
             given |= dict(zip(speaking, replies, strict=True))
             for k, history in enumerate(said):
                 history.append(given[k].strip())

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from selfsame.model.heads import RewardModel
 from selfsame.model.roles import Roles
 from selfsame.rollout.engine import RolloutEngine
-from selfsame.rollout.sampler import uniforms
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.run.logger import Progress
 from selfsame.types import Prompt
@@ -39,24 +35,15 @@ class Speaker:
     ) -> None:
         self.engine = RolloutEngine(roles, sampling.batch_size)
         self.role, self.sampling, self.seed, self.progress = role, sampling, seed, progress
-        self.best_of, self.reward = best_of, RewardModel(roles) if best_of > 1 else None
+        self.best_of = best_of
 
     def __call__(self, prompts: Sequence[Prompt]) -> list[str]:
         replies: list[str] = []
         size = 4 * self.sampling.batch_size  # several batches at once, so that prompts of similar length meet
         for at in range(0, len(prompts), size):
-            replies += self._batch(prompts[at : at + size], at)
+            some = prompts[at : at + size]
+            places = range(at, at + len(some))
+            replies += self.engine.reply(self.role, some, self.sampling, self.seed, 0, places, self.best_of)
             if self.progress:
                 self.progress.advance(len(replies) - at)
         return replies
-
-    def _batch(self, prompts: Sequence[Prompt], first: int) -> list[str]:
-        processor, settings, n = self.engine.processor, self.sampling, self.best_of
-        if self.reward is None:
-            return self.engine.reply(self.role, prompts, settings, self.seed, 0, range(first, first + len(prompts)))
-        ids = [processor.encode_prompt(p, settings.max_new_tokens) for p in prompts]
-        numbers_NR = uniforms(self.seed, 0, range(first * n, (first + len(ids)) * n), settings.max_new_tokens)
-        groups = self.engine.sample(self.role, ids, numbers_NR, settings.temperature, settings.top_p)
-        replies = [[reply.ids for reply in group] for group in groups]
-        scores = self.reward.score_ids(ids, replies)
-        return [processor.decode_reply(group[int(np.argmax(s))]) for group, s in zip(replies, scores, strict=True)]

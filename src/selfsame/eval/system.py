@@ -56,7 +56,7 @@ def evaluate_system(
         seed: of sampling and resampling.
         system: its name in tables.
         best_of: of so many replies the one with the highest reward counts (the `reward` role); what is no reply, such as
-            perplexity, is the role's, and there is no self-play.
+            perplexity, is the role's.
 
     Returns:
         `{system, items, left_out, metrics: {name: estimate}, references: {row: {name: estimate}}, settings, judge, replies,
@@ -103,9 +103,11 @@ def evaluate_system(
         "judge": judge_summary(judge),
         "replies": _reply_rows(persona, scores, calls, replies),
     }
-    if settings.selfplay_size and best_of == 1:
+    if settings.selfplay_size:
         size, turns = settings.selfplay_size, settings.selfplay_turns
-        result["selfplay"] = evaluate_selfplay(roles, role, examples, persona, size, turns, sampling, seed, system)
+        result["selfplay"] = evaluate_selfplay(
+            roles, role, examples, persona, size, turns, sampling, seed, system, best_of
+        )
     return result
 
 

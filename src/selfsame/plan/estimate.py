@@ -205,17 +205,18 @@ class _Planner:
         """Every process does all of it."""
         s, sampling = self.config.evaluation, self.config.sampling
         stages = set(self.config.run.stages)
-        best_of = s.best_of if s.best_of > 1 and "reward" in stages else 0
-        systems = 1 + len({"sft", "ppo", "dpo"} & stages) + (best_of > 0)
+        best_of = s.best_of if "reward" in stages else 0
+        several = len({"sft", "ppo"} & stages) if best_of > 1 else 0  # systems that give the best of several replies
+        systems = 1 + len({"sft", "ppo", "dpo"} & stages) + several
         length = sampling.max_new_tokens
         decoding = self.probe.decoding(None, sampling.batch_size, 1, length)
         ranking = self.probe.ranking()
         seconds = self.sampling(decoding, length) * (2 * s.consistency_size + s.engagement_size) / sampling.batch_size
-        best = max(0, best_of - 1) * seconds
         if s.selfplay_size:  # turn by turn, all dialogues together
             together = min(s.selfplay_size, sampling.batch_size)
             talking = self.sampling(self.probe.decoding(None, together, 1, length), length)
             seconds += 2 * s.selfplay_turns * talking * s.selfplay_size / together
+        best = several * max(0, best_of - 1) * seconds
         prompt, replies = self.probe.candidates()
         tokens = s.engagement_size * (len(prompt) + sum(map(len, replies))) + s.perplexity_size * len(
             self.work.dialogues[-1].ids

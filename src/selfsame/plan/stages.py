@@ -20,18 +20,19 @@ from selfsame.plan.skeleton import META, add_role, compute_as_peft
 from selfsame.plan.workload import Workload, spread
 from selfsame.rollout.collect import Rollout
 from selfsame.rollout.engine import Reply
-from selfsame.training.dpo import DPOTrainer
+from selfsame.training.dpo import DPOTrainer, pair_branches
 from selfsame.training.dpo import Part as DPOPart
 from selfsame.training.ppo import Experience, PPOTrainer
-from selfsame.training.reward import RewardTrainer, pair_branches
+from selfsame.training.reward import RewardTrainer
 from selfsame.training.sft import SFTTrainer
-from selfsame.types import Prompt
+from selfsame.types import PreferencePair, Prompt
 
 ENGINE_BATCH = 64
 """Replies that a training stage samples at once (`RolloutEngine`)."""
 CANDIDATES = 20
 """Replies that evaluation ranks for a prompt, in passes of `EVALUATION_TOKENS`."""
 EVALUATION_TOKENS = 4096
+_PAIR = PreferencePair(Prompt(()), "", "", "")
 NEEDS = {"sft": (), "reward": ("sft",), "ppo": ("sft", "reward"), "dpo": ("sft",), "evaluate": ()}
 """Roles that are there when a stage begins."""
 
@@ -67,6 +68,8 @@ class Probe:
         rows = spread(self._items(stage), max(1, math.ceil(size / self.hardware.count)))
         if stage == "ppo":
             rows = [self._row_of(prompt, settings) for prompt in rows]
+        if stage == "reward":
+            rows = self._comparisons(rows, settings)
         kind = torch.device("cpu" if self.hardware.is_cpu else "cuda")
         groups = micro_batches([_length(row) for row in rows], settings.token_budget, kind)
         widths = [(len(group), max(_length(rows[i]) for i in group)) for group in groups]
@@ -91,6 +94,13 @@ class Probe:
 
     def _row_of(self, prompt: list[int], settings: Any) -> tuple[list[int], list[list[int]]]:
         return prompt, [[0] * settings.max_new_tokens] * settings.samples_per_prompt
+
+    def _comparisons(self, pairs: list[Any], settings: Any) -> list[tuple[list[int], list[list[int]], int]]:
+        """Rows of the reward model: as many of the longest as the settings say have the samples to a prompt as replies."""
+        share, n = settings.missed_share / (1 + settings.sampled_share + settings.missed_share), settings.missed_samples
+        first = len(pairs) - round(share * len(pairs))
+        rows = [(prompt, [chosen, rejected], 1) for prompt, chosen, rejected in pairs[:first]]
+        return rows + [(prompt, [rejected] * n, n // 2) for prompt, _, rejected in pairs[first:]]
 
     def _pass(self, stage: str, settings: Any, rows: list[Any], shape: tuple[int, int]) -> Pass:
         key = (stage, shape, _selected(rows), getattr(settings, "critic", None))
@@ -124,7 +134,7 @@ class Probe:
     def _reward(self, settings: Any) -> Any:
         plain: Any = settings.model_copy(update={"sampled_share": 0.0, "missed_share": 0.0, "token_budget": 2**30})
         with META:
-            trainer = RewardTrainer(self.roles, pairs=[None], settings=plain, matcher=TraitMatcher())  # pyright: ignore
+            trainer = RewardTrainer(self.roles, pairs=[_PAIR], settings=plain, matcher=TraitMatcher())
         return trainer, lambda rows: next(iter(trainer.minibatches(rows, 0)))
 
     def _dpo(self, settings: Any) -> Any:

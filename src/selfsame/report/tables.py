@@ -12,7 +12,7 @@ from typing import Any, Literal
 from selfsame.errors import ConfigError, RunError
 from selfsame.run.directory import RunDirectory, read_json, write_text
 
-SYSTEMS = ("base", "sft", "best_of", "ppo", "dpo")
+SYSTEMS = ("base", "sft", "best_of", "ppo", "ppo_best_of", "dpo")
 """The order in which systems are listed; others follow by name."""
 UNKNOWN = "–"
 _NO_RESULTS = "There are no results yet: run the evaluation first."

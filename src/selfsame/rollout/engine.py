@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from selfsame.data.faults import says_again
+from selfsame.model.heads import RewardModel
 from selfsame.model.roles import Roles
 from selfsame.rollout.decoding import DecodingState
 from selfsame.rollout.sampler import choose, uniforms
@@ -88,10 +89,13 @@ class RolloutEngine:
         seed: int = 0,
         step: int = 0,
         places: Sequence[int] | None = None,
+        best_of: int = 1,
     ) -> list[str]:
         """The text of one reply to each prompt, sampled anew where it says something again and `settings.retries` allow it. Its
-        random numbers are a function of seed, step and its place (by default 0, 1, 2, ...)."""
+        random numbers are a function of seed, step and its place (by default 0, 1, 2, ...). `best_of`: see `_best`."""
         places = range(len(prompts)) if places is None else places
+        if best_of > 1:
+            return self._best(role, prompts, settings, seed, step, places, best_of)
         replies = [""] * len(prompts)
         wrong = list(range(len(prompts)))
         for attempt in range(1 + settings.retries * (settings.temperature > 0)):
@@ -102,6 +106,32 @@ class RolloutEngine:
                 replies[k] = self.processor.decode_reply(reply.ids)
             wrong = [k for k in wrong if says_again(prompts[k].history[1::2], replies[k])]
         return replies
+
+    def _best(
+        self,
+        role: str | None,
+        prompts: Sequence[Prompt],
+        settings: SamplingSettings,
+        seed: int,
+        step: int,
+        places: Sequence[int],
+        n: int,
+    ) -> list[str]:
+        """Of n replies to each prompt the one to which the `reward` role gives most (best-of-n; Stiennon et al. 2020,
+        arXiv:2009.01325). With `settings.retries` one that says something again is taken only where all do."""
+        ids = [self.processor.encode_prompt(prompt, settings.max_new_tokens) for prompt in prompts]
+        numbers_NR = uniforms(
+            seed, step, [place * n + k for place in places for k in range(n)], settings.max_new_tokens
+        )
+        groups = self.sample(role, ids, numbers_NR, settings.temperature, settings.top_p)
+        scores = RewardModel(self.roles).score_ids(ids, [[reply.ids for reply in group] for group in groups])
+        best = []
+        for prompt, group, score_K in zip(prompts, groups, scores, strict=True):
+            texts = [self.processor.decode_reply(reply.ids) for reply in group]
+            again = [settings.retries > 0 and says_again(prompt.history[1::2], text) for text in texts]
+            new = [k for k in range(n) if not again[k]] or range(n)
+            best.append(texts[max(new, key=lambda k: score_K[k])])
+        return best
 
 
 def _decode(

@@ -20,6 +20,7 @@ class Conversation:
         sampling: how replies are sampled.
         seed: of sampling; turn k uses seed + k.
         opening: what the bot says first, if it opens.
+        best_of: of so many replies the one with the highest reward is said (the `reward` role).
     """
 
     def __init__(
@@ -30,9 +31,10 @@ class Conversation:
         sampling: SamplingSettings,
         seed: int = 0,
         opening: str = "",
+        best_of: int = 1,
     ) -> None:
         self.engine, self.role, self.sampling, self.seed = RolloutEngine(roles), role, sampling, seed
-        self.persona = persona
+        self.persona, self.best_of = persona, best_of
         self.turns: list[str] = ["", opening.strip()] if opening.strip() else []
         roles.processor.encode_prompt(
             Prompt(persona), sampling.max_new_tokens
@@ -41,7 +43,8 @@ class Conversation:
     def say(self, text: str) -> str:
         """The bot's reply to what the user says."""
         prompt = Prompt(self.persona, (*self.turns, text))
-        (reply,) = self.engine.reply(self.role, [prompt], self.sampling, self.seed + len(self.turns))
+        seed = self.seed + len(self.turns)
+        (reply,) = self.engine.reply(self.role, [prompt], self.sampling, seed, best_of=self.best_of)
         self.turns += [text.strip(), reply]
         return reply
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +17,8 @@ from selfsame.run.directory import RunDirectory, read_json
 
 ROLE_OF = {"base": None, "sft": "sft", "ppo": "policy", "dpo": "policy"}
 """Which role speaks for each evaluated system."""
+BEST_OF = {"best_of": "sft", "ppo_best_of": "ppo"}
+"""Systems that give the reward model's best of several replies, and whose replies those are."""
 
 
 @dataclass
@@ -30,15 +31,22 @@ class Chatbot:
     name: str
 
 
-def load_chatbot(name: str, system: str | None = None) -> Chatbot:
+def load_chatbot(name: str, system: str | None = None, reward: bool = False) -> Chatbot:
     """The best finished system of a run (ppo, dpo, sft, in this order, or the one named), a saved adapter, or any model.
+    `reward`: with the run's reward role, which the best of several replies is chosen by.
 
     Raises:
         SelfsameError: there is no such run, stage or model.
     """
     path = Path(locate_model(name))
     if (path / "config.yaml").is_file():
-        return _from_run(RunDirectory.open(path), system)
+        directory = RunDirectory.open(path)
+        bot = _from_run(directory, system)
+        if reward:
+            bot.roles.load("reward", _finished(directory, "reward") / "reward")
+        return bot
+    if reward:
+        raise ConfigError(f"{name} is not a run: there is no reward model to choose the best of several replies")
     if system is not None:
         raise ConfigError(f"{name} is not a run: leave out the system {system!r}")
     if (path / HEAD_FILE).exists():
@@ -51,18 +59,23 @@ def load_chatbot(name: str, system: str | None = None) -> Chatbot:
 
 def _from_run(directory: RunDirectory, system: str | None) -> Chatbot:
     config = load_config(directory.config_path)
-    wanted: Sequence[str] = ("ppo", "dpo", "sft", "base") if system is None else (system,)
-    for stage in wanted:
-        if stage not in ROLE_OF:
-            raise ConfigError(f"unknown system {stage!r}: choose {', '.join(ROLE_OF)}")
-        role = ROLE_OF[stage]
-        checkpoint = finished(directory, stage) if role is not None else None
-        if checkpoint is not None or role is None:
-            roles = load_roles(config.model)
-            if checkpoint is not None and role is not None:
-                roles.load(role, checkpoint / role)
-            return Chatbot(roles, role, config, f"{directory.path.name} ({stage})")
-    raise RunError(f"{directory.path} has no finished stage {system}: run it first")
+    if system is None:
+        system = next((stage for stage in ("ppo", "dpo", "sft") if finished(directory, stage)), "base")
+    if system not in ROLE_OF:
+        raise ConfigError(f"unknown system {system!r}: choose {', '.join(ROLE_OF)}")
+    role = ROLE_OF[system]
+    checkpoint = None if role is None else _finished(directory, system)
+    roles = load_roles(config.model)
+    if role is not None and checkpoint is not None:
+        roles.load(role, checkpoint / role)
+    return Chatbot(roles, role, config, f"{directory.path.name} ({system})")
+
+
+def _finished(directory: RunDirectory, stage: str) -> Path:
+    checkpoint = finished(directory, stage)
+    if checkpoint is None:
+        raise RunError(f"{directory.path} has no finished stage {stage}: run it first")
+    return checkpoint
 
 
 def _from_adapter(path: Path) -> Chatbot:

@@ -12,7 +12,7 @@ from selfsame.serve.chatbot import load_chatbot
 from selfsame.types import Persona, clean_persona
 
 
-def chat_widget(name: str, persona: Persona, system: str | None = None) -> Any:
+def chat_widget(name: str, persona: Persona, system: str | None = None, best_of: int = 1) -> Any:
     """An ipywidgets box: a trait a line, what was said, a line to type in. Another persona starts a new conversation.
 
     Raises:
@@ -24,7 +24,7 @@ def chat_widget(name: str, persona: Persona, system: str | None = None) -> Any:
     except ImportError as error:
         raise ConfigError("a chat in a notebook needs ipywidgets: pip install 'selfsame[notebooks]'") from error
 
-    bot = load_chatbot(name, system)
+    bot = load_chatbot(name, system, reward=best_of > 1)
     wide = widgets.Layout(width="100%")
     traits = widgets.Textarea(
         value="\n".join(persona), description="persona", layout=widgets.Layout(width="100%", height="6em")
@@ -40,7 +40,8 @@ def chat_widget(name: str, persona: Persona, system: str | None = None) -> Any:
         line.value = ""
         try:
             if now != state["persona"]:
-                state.update(persona=now, conversation=Conversation(bot.roles, bot.role, now, bot.config.sampling))
+                begun = Conversation(bot.roles, bot.role, now, bot.config.sampling, best_of=best_of)
+                state.update(persona=now, conversation=begun)
             state["conversation"].say(text)
         except SelfsameError as error:
             said.value = escape(str(error))

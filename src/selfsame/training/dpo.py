@@ -11,14 +11,14 @@ from torch import Tensor
 
 from selfsame.errors import DataError, RunError
 from selfsame.model import parallel
-from selfsame.model.branches import Branches, micro_batches, reply_logprobs
+from selfsame.model.branches import Branches, branch, micro_batches, reply_logprobs
 from selfsame.model.roles import Roles
 from selfsame.rollout.collect import token_logprobs
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.training.loop import Record, batch_indices, fit, step_count
 from selfsame.training.losses import dpo_loss
-from selfsame.training.reward import EncodedPair, encode_pair, pair_branches, pair_statistics
+from selfsame.training.reward import EncodedPair, encode_pair, pair_statistics
 from selfsame.training.sampled import check_pairs, digest
 from selfsame.training.settings import DPOSettings
 from selfsame.types import PreferencePair
@@ -31,6 +31,11 @@ class Part:
     batch: Branches
     reference_N2: Tensor
     pairs: int
+
+
+def pair_branches(pairs: Sequence[EncodedPair], pad_id: int, device: torch.device) -> Branches:
+    """Rows of a prompt with its chosen (even n) and rejected (odd n) reply."""
+    return branch([p for p, _, _ in pairs], [[chosen, rejected] for _, chosen, rejected in pairs], pad_id).to(device)
 
 
 class DPOTrainer:
@@ -89,7 +94,7 @@ class DPOTrainer:
             total_N[0::2], total_N[1::2], part.reference_N2[:, 0], part.reference_N2[:, 1], self.settings.beta
         )
         loss = loss / part.pairs
-        return loss, {"loss": loss.item(), **pair_statistics(margin_N, part.pairs)}
+        return loss, {"loss": loss.item(), **pair_statistics(margin_N, torch.full_like(margin_N, 1 / part.pairs))}
 
     def metrics(self, batch: list[EncodedPair]) -> dict[str, float]:
         return {"tokens": float(sum(len(part) for pair in batch for part in pair))}

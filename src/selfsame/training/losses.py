@@ -40,9 +40,10 @@ def approximate_kl(logprobs_NR: Tensor, old_logprobs_NR: Tensor, mask_NR: Tensor
     return (torch.expm1(log_ratio_NR) - log_ratio_NR).sum()
 
 
-def ranking_loss(chosen_N: Tensor, rejected_N: Tensor) -> Tensor:
-    """Sum over pairs of `-log sigmoid(r(chosen) - r(rejected))` (Bradley-Terry; Ouyang et al. 2022, equation 1)."""
-    return -F.logsigmoid(chosen_N - rejected_N).sum()
+def ranking_loss(margin_C: Tensor, weight_C: Tensor) -> Tensor:
+    """Sum over pairs of `-w log sigmoid(m)` with the margin `m = r(chosen) - r(rejected)` (Bradley-Terry). With a weight of one
+    over the pairs of the same prompt this is equation 1 of Ouyang et al. 2022 (arXiv:2203.02155)."""
+    return -(weight_C * F.logsigmoid(margin_C)).sum()
 
 
 def dpo_loss(

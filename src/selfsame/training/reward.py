@@ -1,8 +1,9 @@
-"""The reward model: the `reward` role and its head learn which of two replies is better."""
+"""The reward model: the `reward` role and its head learn which replies to a prompt are better."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import Any
 
 import torch
@@ -18,10 +19,14 @@ from selfsame.training.loop import Record, batch_indices, fit, step_count
 from selfsame.training.losses import ranking_loss
 from selfsame.training.sampled import PairSampler, check_pairs, digest
 from selfsame.training.settings import RewardSettings
-from selfsame.types import PreferencePair
+from selfsame.types import Comparison, PreferencePair
 
 EncodedPair = tuple[list[int], list[int], list[int]]
 """Token ids of prompt, chosen and rejected."""
+EncodedComparison = tuple[list[int], list[list[int]], int]
+"""Token ids of a prompt and of its replies, the better ones first, and how many of them are better."""
+Part = tuple[Branches, Tensor, Tensor, Tensor]
+"""Comparisons as a batch of their replies, and the pairs within them (see `pairs_within`)."""
 
 
 def encode_pair(processor: Any, pair: PreferencePair) -> EncodedPair:
@@ -31,15 +36,30 @@ def encode_pair(processor: Any, pair: PreferencePair) -> EncodedPair:
     return processor.encode_prompt(pair.prompt, max(len(chosen), len(rejected))), chosen, rejected
 
 
-def pair_branches(pairs: Sequence[EncodedPair], pad_id: int, device: torch.device) -> Branches:
-    """Rows of a prompt with its chosen (even n) and rejected (odd n) reply."""
-    return branch([p for p, _, _ in pairs], [[chosen, rejected] for _, chosen, rejected in pairs], pad_id).to(device)
+def pair_statistics(margin_N: Tensor, weight_N: Tensor) -> dict[str, float]:
+    """Their share of the accuracy (a tie counts half) and the mean margin of a batch whose pairs weigh 1 all together."""
+    right_N = (margin_N > 0).float() + 0.5 * (margin_N == 0).float()
+    return {"accuracy": float((weight_N * right_N).sum()), "margin": float((weight_N * margin_N).sum())}
 
 
-def pair_statistics(margin_N: Tensor, pairs: int) -> dict[str, float]:
-    """Their share of the accuracy (a tie counts half) and the mean margin of a batch of so many pairs."""
-    right = (margin_N > 0).float() + 0.5 * (margin_N == 0).float()
-    return {"accuracy": float(right.sum()) / pairs, "margin": float(margin_N.sum()) / pairs}
+def encode_comparison(processor: Any, comparison: Comparison) -> EncodedComparison:
+    """A comparison as token ids; replies longer than half the context are cut."""
+    limit, texts = processor.max_length // 2, (*comparison.better, *comparison.worse)
+    replies = [processor.encode_reply(text)[-limit:] for text in texts]
+    return processor.encode_prompt(comparison.prompt, max(map(len, replies))), replies, len(comparison.better)
+
+
+def pairs_within(batch: Sequence[EncodedComparison]) -> tuple[Tensor, Tensor, Tensor]:
+    """All pairs of a batch's comparisons: (C,) indices of the better and of the worse reply, counted over the batch, and (C,)
+    weights, which add up to 1 for each comparison (Ouyang et al. 2022, section 3.5)."""
+    better, worse, weights, start = [], [], [], 0
+    for _, replies, good in batch:
+        made = list(product(range(start, start + good), range(start + good, start + len(replies))))
+        better += [b for b, _ in made]
+        worse += [w for _, w in made]
+        weights += [1 / len(made)] * len(made)
+        start += len(replies)
+    return torch.tensor(better), torch.tensor(worse), torch.tensor(weights)
 
 
 class RewardTrainer:
@@ -48,9 +68,9 @@ class RewardTrainer:
     Args:
         model: a `Roles` (with the `sft` role, or the base itself is the start), or a Hugging Face causal language model.
         tokenizer: the tokenizer, where `model` is not a `Roles`.
-        pairs: preference pairs to learn from; `settings.sampled_share` and `missed_share` add pairs of samples of `sft`.
+        pairs: preference pairs to learn from; `settings` adds comparisons with samples of `sft`.
         validation: held-out pairs, for the ranking accuracy.
-        settings: optimiser, batch size, epochs.
+        settings: optimiser, comparisons a step, epochs.
         seed: of the data order.
         record: where checkpoints and metrics go; None: nowhere.
         max_new_tokens: longest reply that is sampled, as a rejected one and to normalise on; PPO's.
@@ -78,8 +98,9 @@ class RewardTrainer:
         self.settings, self.seed, self.record = settings, seed, record
         texts = (text for pair in (pairs if matcher is None else ()) for text in (*pair.prompt.persona, pair.chosen))
         self.sampler = PairSampler(self.roles, settings, seed, max_new_tokens, matcher or TraitMatcher(texts))
-        self.pairs, self.validation = self.sampler.extend(pairs, validation)
-        self.steps = step_count(len(self.pairs), settings.batch_size, settings.epochs, settings.max_steps)
+        self.comparisons = self.sampler.comparisons(pairs)
+        self.validation = self.sampler.pairs(validation, held_out=True)
+        self.steps = step_count(len(self.comparisons), settings.batch_size, settings.epochs, settings.max_steps)
         self.roles.add("reward", like="sft" if "sft" in self.roles.names else None)
         self.reward_model = RewardModel(self.roles, settings.token_budget)
 
@@ -87,28 +108,28 @@ class RewardTrainer:
         """Trains to the end, or goes on from the newest checkpoint."""
         fit(self, self.record)
 
-    def collect(self, step: int) -> list[EncodedPair]:
-        chosen = batch_indices(len(self.pairs), self.settings.batch_size, step, self.seed)
-        return [encode_pair(self.roles.processor, self.pairs[i]) for i in chosen]
+    def collect(self, step: int) -> list[EncodedComparison]:
+        chosen = batch_indices(len(self.comparisons), self.settings.batch_size, step, self.seed)
+        return [encode_comparison(self.roles.processor, self.comparisons[i]) for i in chosen]
 
-    def minibatches(self, batch: list[EncodedPair], step: int) -> Iterator[list[tuple[Branches, int]]]:
+    def minibatches(self, batch: list[EncodedComparison], step: int) -> Iterator[list[Part]]:
         del step
-        mine = parallel.share(batch)
-        parts = micro_batches([sum(map(len, pair)) for pair in mine], self.settings.token_budget, self.roles.device)
-        yield [(self._branches([mine[i] for i in part]), len(batch)) for part in parts]
+        mine, device = parallel.share(batch), self.roles.device
+        lengths = [len(prompt) + sum(map(len, replies)) for prompt, replies, _ in mine]
+        parts = [[mine[i] for i in part] for part in micro_batches(lengths, self.settings.token_budget, device)]
+        yield [self._part(part, len(batch)) for part in parts]
 
-    def loss(self, part: tuple[Branches, int]) -> tuple[Tensor, dict[str, float]]:
-        """Bradley-Terry loss per pair."""
-        batch, pairs = part
+    def loss(self, part: Part) -> tuple[Tensor, dict[str, float]]:
+        """Bradley-Terry loss per comparison."""
+        batch, better_C, worse_C, weight_C = part
         with self.roles.training("reward") as model:
             reward_N = self.roles.heads["reward"](final_states(batch, hidden_states(model, batch)))
-        chosen_N, rejected_N = reward_N[0::2], reward_N[1::2]
-        loss = ranking_loss(chosen_N, rejected_N) / pairs
-        margin_N = (chosen_N - rejected_N).detach()
-        return loss, {"loss": loss.item(), **pair_statistics(margin_N, pairs)}
+        margin_C = reward_N[better_C] - reward_N[worse_C]
+        loss = ranking_loss(margin_C, weight_C)
+        return loss, {"loss": loss.item(), **pair_statistics(margin_C.detach(), weight_C)}
 
-    def metrics(self, batch: list[EncodedPair]) -> dict[str, float]:
-        return {"tokens": float(sum(len(part) for pair in batch for part in pair))}
+    def metrics(self, batch: list[EncodedComparison]) -> dict[str, float]:
+        return {"tokens": float(sum(len(prompt) + sum(map(len, replies)) for prompt, replies, _ in batch))}
 
     def evaluate(self) -> dict[str, float]:
         """Ranking accuracy on the held-out pairs, none if there are none."""
@@ -132,15 +153,18 @@ class RewardTrainer:
 
     def finish(self) -> None:
         """Normalises the reward to mean 0 and standard deviation 1 on replies that the `sft` role samples."""
-        count = min(self.settings.normalise_samples, len(self.pairs))
-        prompts, groups = self.sampler.sample([pair.prompt for pair in self.pairs[:count]], range(count), 0, show=False)
+        count = min(self.settings.normalise_samples, len(self.comparisons))
+        some = [comparison.prompt for comparison in self.comparisons[:count]]
+        prompts, groups = self.sampler.sample(some, range(count), 0, show=False)
         scores = self.reward_model.score_ids(prompts, [[reply.ids for reply in group] for group in groups])
         head: Any = self.roles.heads["reward"]
         head.normalise(torch.tensor([s for group in scores for s in group]))
 
     def samples(self, batch: Any) -> list[dict[str, Any]]:
         del batch
-        pairs = list(self.validation or self.pairs)[:3]
+        pairs = self.validation[:3] or [
+            PreferencePair(c.prompt, c.better[0], c.worse[0], c.reason) for c in self.comparisons[:3]
+        ]
         return [
             {
                 "persona": list(p.prompt.persona),
@@ -156,10 +180,16 @@ class RewardTrainer:
         ]
 
     def state(self) -> dict[str, Any]:
-        return {"pairs": digest(self.pairs)}
+        return {"pairs": digest(self.comparisons)}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        check_pairs(self.pairs, state)
+        check_pairs(self.comparisons, state)
 
-    def _branches(self, pairs: Sequence[EncodedPair]) -> Branches:
-        return pair_branches(pairs, self.roles.processor.pad_id, self.roles.device)
+    def _part(self, rows: Sequence[EncodedComparison], total: int) -> Part:
+        """Some of a batch of so many comparisons."""
+        device = self.roles.device
+        batch = branch(
+            [prompt for prompt, _, _ in rows], [replies for _, replies, _ in rows], self.roles.processor.pad_id
+        )
+        better_C, worse_C, weight_C = pairs_within(rows)
+        return batch.to(device), better_C.to(device), worse_C.to(device), weight_C.to(device) / total

@@ -1,4 +1,4 @@
-"""Preference pairs made of samples of the `sft` role: the replies that a policy begins with."""
+"""Comparisons with samples of the `sft` role: the replies that a policy begins with."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from selfsame.rollout.engine import Reply, RolloutEngine
 from selfsame.rollout.sampler import uniforms
 from selfsame.run.logger import Progress
 from selfsame.training.settings import RewardSettings
-from selfsame.types import PreferencePair, Prompt
+from selfsame.types import Comparison, PreferencePair, Prompt
 
 AT_ONCE = 256
 """Prompts that are answered between two looks at the progress bar."""
+_TRAIN, _HELD_OUT = (1, 3), (2, 4)
+"""Streams of random numbers: of samples against the chosen reply, and of samples against each other."""
 
 
 class PairSampler:
-    """Adds pairs of samples to preference pairs. Without an `sft` role it adds none.
+    """Adds samples to preference pairs. Without an `sft` role it adds none.
 
     Args:
         roles: the model.
@@ -39,14 +41,20 @@ class PairSampler:
         self.roles, self.settings, self.seed, self.matcher = roles, settings, seed, matcher
         self.max_new_tokens = min(max_new_tokens, roles.processor.max_length // 2)
 
-    def extend(
-        self, train: Sequence[PreferencePair], validation: Sequence[PreferencePair]
-    ) -> list[list[PreferencePair]]:
-        """Both, each with pairs of samples after it."""
-        return [
-            [*part, *self._sampled(part, stream), *self._missed(part, stream + 2)]
-            for stream, part in enumerate((train, validation), 1)
-        ]
+    def comparisons(self, pairs: Sequence[PreferencePair]) -> list[Comparison]:
+        """What the reward model learns from: the pairs; some again with a sample in the place of the rejected reply; and of the
+        samples to a prompt those that keep to the persona against those that do not."""
+        whole = [*pairs, *self._sampled(pairs, _TRAIN[0])]
+        single = [Comparison(p.prompt, (p.chosen,), (p.rejected,), p.reason) for p in whole]
+        return [*single, *self._missed(pairs, _TRAIN[1])]
+
+    def pairs(self, pairs: Sequence[PreferencePair], held_out: bool = False) -> list[PreferencePair]:
+        """The same as pairs, in which no sample comes twice; `held_out` pairs get other samples."""
+        streams = _HELD_OUT if held_out else _TRAIN
+        found = [matched_pairs(comparison) for comparison in self._missed(pairs, streams[1])]
+        turn_about = itertools.chain.from_iterable(itertools.zip_longest(*found))  # the first pair of each prompt first
+        missed = [pair for pair in turn_about if pair][: round(self.settings.missed_share * len(pairs))]
+        return [*pairs, *self._sampled(pairs, streams[0]), *missed]
 
     def _sampled(self, pairs: Sequence[PreferencePair], stream: int) -> list[PreferencePair]:
         """Some of the pairs with a reply that the `sft` role samples in the place of the rejected one. Replies that were not
@@ -61,9 +69,9 @@ class PairSampler:
             if text.strip() and text != pair.chosen
         ]
 
-    def _missed(self, pairs: Sequence[PreferencePair], stream: int) -> list[PreferencePair]:
-        """Pairs of samples of the `sft` role to the prompts that call for the persona: one without a fault, and one that draws
-        on no trait or has another fault. At most `missed_share` of the pairs."""
+    def _missed(self, pairs: Sequence[PreferencePair], stream: int) -> list[Comparison]:
+        """Samples of the `sft` role to the prompts that call for the persona: those without a fault, and those that draw on no
+        trait or have another fault. At most as many prompts as `missed_share` of the pairs."""
         s = self.settings
         if not s.missed_share or "sft" not in self.roles.names:
             return []
@@ -72,9 +80,8 @@ class PairSampler:
         mine, n = parallel.share(range(len(prompts))), s.missed_samples
         _, groups = self.sample([prompts[i] for i in mine], [i * n + k for i in mine for k in range(n)], stream)
         texts = parallel.gather([[self._text(reply) for reply in group] for group in groups])
-        found = [missed_pairs(p, group, called[p], self.matcher) for p, group in zip(prompts, texts, strict=True)]
-        turn_about = itertools.chain.from_iterable(itertools.zip_longest(*found))  # the first pair of each prompt first
-        return [pair for pair in turn_about if pair][: round(s.missed_share * len(pairs))]
+        found = [contrast(p, group, called[p], self.matcher) for p, group in zip(prompts, texts, strict=True)]
+        return [comparison for comparison in found if comparison][: round(s.missed_share * len(pairs))]
 
     def sample(
         self, prompts: Sequence[Prompt], numbers: Sequence[int], stream: int, show: bool = True
@@ -99,26 +106,30 @@ class PairSampler:
         return self.roles.processor.decode_reply(reply.ids) if reply.ended else ""
 
 
-def missed_pairs(
-    prompt: Prompt, replies: Sequence[str], called: Sequence[int], matcher: TraitMatcher
-) -> list[PreferencePair]:
-    """Of the replies with a word those that keep to the persona, each with one that does not, as alike in length as can be and
-    no reply twice; none where all keep to it, or none does."""
+def contrast(prompt: Prompt, replies: Sequence[str], called: Sequence[int], matcher: TraitMatcher) -> Comparison | None:
+    """Of the replies with a word, each once, those that keep to the persona against those that do not; None where all keep to
+    it, or none does."""
     kept: dict[str, bool] = {}
     for reply in filter(str.strip, replies):
         found = find_faults(matcher, prompt, reply, called)
         kept[reply] = not any(there for fault, there in found.items() if fault != "retelling")  # no matter of persona
-    sides = [[r for r, keeps in kept.items() if keeps is wanted] for wanted in (True, False)]
-    made = []
-    while all(sides):
-        options = itertools.product(sides[0], sides[1])
+    better, worse = (tuple(r for r, keeps in kept.items() if keeps is wanted) for wanted in (True, False))
+    return Comparison(prompt, better, worse, "missed") if better and worse else None
+
+
+def matched_pairs(comparison: Comparison) -> list[PreferencePair]:
+    """Each better reply with a worse one, as alike in length as can be and no reply twice."""
+    better, worse, made = list(comparison.better), list(comparison.worse), []
+    while better and worse:
+        options = itertools.product(better, worse)
         chosen, rejected = min(options, key=lambda two: abs(len(two[0].split()) - len(two[1].split())))
-        made.append(PreferencePair(prompt, chosen, rejected, "missed"))
-        sides = [[r for r in side if r not in (chosen, rejected)] for side in sides]
+        made.append(PreferencePair(comparison.prompt, chosen, rejected, comparison.reason))
+        better.remove(chosen)
+        worse.remove(rejected)
     return made
 
 
-def check_pairs(pairs: Sequence[PreferencePair], state: Mapping[str, Any]) -> None:
+def check_pairs(pairs: Sequence[PreferencePair | Comparison], state: Mapping[str, Any]) -> None:
     """Raises RunError where `state`, of a training that is resumed, was made with other pairs than these (see `digest`)."""
     if state.get("pairs") != digest(pairs):
         raise RunError(
@@ -127,6 +138,6 @@ def check_pairs(pairs: Sequence[PreferencePair], state: Mapping[str, Any]) -> No
         )
 
 
-def digest(pairs: Sequence[PreferencePair]) -> str:
+def digest(pairs: Sequence[PreferencePair | Comparison]) -> str:
     """Tells these pairs from any others."""
     return hashlib.sha256(repr(pairs).encode("utf-8", "backslashreplace")).hexdigest()

@@ -57,15 +57,15 @@ class RewardSettings(OptimiserSettings):
     max_steps: int | None = Field(default=None, ge=1)
     """At most so many steps."""
     batch_size: int = Field(default=16, ge=1)
-    """Pairs a step."""
+    """Pairs a step, or prompts whose samples are compared."""
     sampled_share: float = Field(default=0.5, ge=0, le=1)
     """Pairs added whose rejected reply is a sample of the SFT role, as a share of the other pairs: without them the reward
     never saw the replies that PPO begins with."""
     missed_share: float = Field(default=0.5, ge=0, le=1)
-    """Pairs added of two samples of the SFT role, of which one keeps to a persona that is called for and the other does not,
-    as a share of the other pairs (fewer where no such two are found)."""
+    """Prompts that call for the persona whose samples of the SFT role are compared, each that keeps to it with each that does
+    not, as a share of the pairs (fewer where samples do not differ so)."""
     missed_samples: int = Field(default=8, ge=2)
-    """Samples to a prompt among which such two are looked for."""
+    """Samples to such a prompt."""
     normalise_samples: int = Field(default=128, ge=2)
     """Samples of the SFT model on which the reward is normalised to mean 0, standard deviation 1."""
 
