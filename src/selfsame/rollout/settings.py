@@ -18,6 +18,6 @@ class SamplingSettings(Settings):
     """Sample from the smallest set of tokens with this much probability (nucleus)."""
     retries: int = Field(default=0, ge=0, le=16)
     """A reply that says an own earlier turn, or itself, again nearly word for word is sampled anew, up to so many times; the
-    last one stands. (Not at temperature 0, nor where the best of several is taken.)"""
+    last one stands. (Not at temperature 0.) Where the best of several is taken, it is one that does not, if there is one."""
     batch_size: int = Field(default=64, ge=1)
     """Replies sampled together."""
