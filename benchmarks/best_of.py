@@ -1,4 +1,4 @@
-"""What it buys to sample several replies and say the reward model's best: for a run's SFT, and for PPO's policy if there is one.
+"""What it buys to sample several replies and say the reward model's best: for a run's SFT and, if there is one, PPO's policy.
 
     python -m benchmarks.best_of run runs/spc --json benchmarks/results/best-of.json
     python -m benchmarks.best_of table benchmarks/results/best-of.json [--readme LOG.md --marker best-of]
