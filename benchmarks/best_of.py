@@ -7,7 +7,8 @@ On the half of the held-out people that settings are chosen on. A reply counts a
 find nothing (those that consistency is counted by, without the judge of contradictions, which would take hours over so many
 replies). Beside it stands how often any of the n is: what a reward model that knew these rules would reach. With one
 that does not, the two columns part further the more replies there are. In mid-dialogue, where most turns do not call for
-the persona, *telling* and distinct-2 say what choosing does there.
+the persona, *telling* and distinct-2 say what choosing does there. What says an own turn again is shunned, as with
+`sampling.retries`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 from benchmarks import tilt
 from selfsame.config import load_config
-from selfsame.data.faults import find_faults, says_again
+from selfsame.data.faults import find_faults
 from selfsame.data.generator import HELD_OUT, PreferenceGenerator, TestItem
 from selfsame.data.keywords import TraitMatcher
 from selfsame.data.loader import DatasetLoader, half
@@ -27,7 +28,7 @@ from selfsame.eval.statistics import Bootstrap
 from selfsame.model.heads import RewardModel
 from selfsame.model.roles import Roles, load_roles
 from selfsame.report.tables import cell_of, markdown_grid
-from selfsame.rollout.engine import RolloutEngine
+from selfsame.rollout.engine import RolloutEngine, choose_best
 from selfsame.rollout.sampler import uniforms
 from selfsame.run.checkpoint import finished
 from selfsame.run.directory import RunDirectory, write_json
@@ -110,10 +111,10 @@ def _chosen(roles: Roles, role: str, items: Sequence[TestItem], sampling: Any, s
 def _numbers(matcher: TraitMatcher, called: Sampled, talk: Sampled, n: int) -> dict[str, Any]:
     bootstrap = Bootstrap()
     dialogues = [item.dialogue_id for item, _, _ in called]
-    best = [best_of(item, texts[:n], scores[:n]) for item, texts, scores in called]
+    best = [choose_best(item.prompt, texts[:n], scores[:n], True) for item, texts, scores in called]
     right = [faultless(matcher, item, reply) for (item, _, _), reply in zip(called, best, strict=True)]
     possible = [any(faultless(matcher, item, text) for text in texts[:n]) for item, texts, _ in called]
-    said = [best_of(item, texts[:n], scores[:n]) for item, texts, scores in talk]
+    said = [choose_best(item.prompt, texts[:n], scores[:n], True) for item, texts, scores in talk]
     told = [bool(matcher.drawn(item.prompt.persona, reply)) for (item, _, _), reply in zip(talk, said, strict=True)]
     return {
         "faultless": bootstrap.share(list(map(float, right)), dialogues).to_dict(),
@@ -122,12 +123,6 @@ def _numbers(matcher: TraitMatcher, called: Sampled, talk: Sampled, n: int) -> d
         "distinct_2": QualityEvaluator().compute_distinct_n(said, 2).value,
         "reply_words": sum(len(reply.split()) for reply in said) / len(said),
     }
-
-
-def best_of(item: TestItem, texts: Sequence[str], scores: Sequence[float]) -> str:
-    """The reply with the highest reward among those that say nothing again, or else among all (as with `sampling.retries`)."""
-    new = [k for k, text in enumerate(texts) if not says_again(item.prompt.history[1::2], text)] or range(len(texts))
-    return texts[max(new, key=lambda k: scores[k])]
 
 
 def faultless(matcher: TraitMatcher, item: TestItem, reply: str) -> bool:

@@ -26,7 +26,6 @@ def test_the_best_of_the_first_n_is_counted():
         4: (0, 1),
     }  # what was said before is passed over, whatever its reward
     assert [counted[n]["telling"] for n in (2, 3)] == [0, 1] and counted[3]["reply_words"] == 5
-    assert best_of.best_of(ITEM, [AGAIN, AGAIN], [0.0, 1.0]) == AGAIN  # there is nothing else
 
 
 def test_the_table():

@@ -41,9 +41,9 @@ def roles(tiny_models):
     return roles
 
 
-def evaluate(roles, role=None, examples=None, size=12, turns=TURNS, sampling=SAMPLING, seed=0):
+def evaluate(roles, role=None, examples=None, size=12, turns=TURNS, sampling=SAMPLING, seed=0, best_of=1):
     examples = short_examples() if examples is None else examples
-    return evaluate_selfplay(roles, role, examples, EVALUATOR, size, turns, sampling, seed)
+    return evaluate_selfplay(roles, role, examples, EVALUATOR, size, turns, sampling, seed, "it", best_of)
 
 
 def people(count=12, seed=0):
@@ -56,14 +56,15 @@ def is_askable(meeting):
     return meeting.gold.persona[0].startswith("I ")
 
 
-def speaking(monkeypatch, words):
-    """Lets every side say `words(prompt)`; returns the prompts, turn by turn."""
+def speaking(monkeypatch, words, several=1):
+    """Lets every side say `words(prompt)`, the best of so many replies; returns the prompts, turn by turn."""
     seen: list[list[Prompt]] = []
 
     class Engine:
         def __init__(self, *_): ...
 
         def reply(self, role, prompts, sampling, seed, step, places, best_of):
+            assert best_of == several
             assert step == 1 + len(seen)
             seen.append(list(prompts))
             return [words(prompt) for prompt in prompts]
@@ -244,3 +245,8 @@ def test_it_is_part_of_an_evaluation_unless_switched_off(roles):
     del talking["selfplay"]
     different = [key for key in silent if str(silent[key]) != str(talking[key])]
     assert different == ["settings"]
+
+
+def test_each_turn_is_the_best_of_several(roles, monkeypatch):
+    seen = speaking(monkeypatch, lambda prompt: "Hm.", several=3)
+    assert evaluate(roles, best_of=3)["items"] == 12 and len(seen) == 2 * TURNS

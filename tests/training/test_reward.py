@@ -1,4 +1,4 @@
-"""Pairs of samples, which the reward trainer adds: against what the person said, and of two samples."""
+"""Samples that the reward trainer adds: against what the person said, and against each other."""
 
 from __future__ import annotations
 

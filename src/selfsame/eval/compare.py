@@ -21,11 +21,11 @@ PAIRS = (
     ("dpo", "sft"),
     ("best_of", "sft"),
     ("ppo", "best_of"),
-    ("ppo_best_of", "sft"),
+    ("ppo_best_of", "ppo"),
     ("ppo_best_of", "best_of"),
 )
-"""Which system is compared with which: each stage with the one that it started from, and PPO with what its reward model does
-without it; likewise the best of several."""
+"""Which system is compared with which: each stage with the one that it started from, PPO with what its reward model does
+without it, and both together with either."""
 Scored = Mapping[str, Any]
 """A reply's `dialogue` and its `scores`; None is a score that could not be given."""
 Paired = tuple[str, str, Sequence[Scored], Sequence[Scored]]

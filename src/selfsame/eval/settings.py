@@ -24,7 +24,7 @@ class EvaluationSettings(Settings):
     selfplay_turns: int = Field(default=10, ge=4)
     """Own turns of such a dialogue."""
     best_of: int = Field(default=0, ge=0)
-    """Evaluate the reward model's best of so many replies of SFT and of PPO, too (0: not)."""
+    """Evaluate the reward model's best of so many replies of SFT and of PPO, too (0 or 1: not)."""
     people: Literal["all", "choose", "report"] = "all"
     """Which held-out people: all, or one half of them, which settings are chosen on, or the other half, which is reported. A
     persona is always in the same half."""

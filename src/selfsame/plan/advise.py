@@ -127,6 +127,8 @@ def _fewer(config: Config, current: Plan, share: float) -> Iterator[Change]:
         elif stage.stage == "evaluate":
             yield "evaluation.consistency_size", max(1, math.floor(config.evaluation.consistency_size * share))
             yield "evaluation.engagement_size", max(1, math.floor(config.evaluation.engagement_size * share))
+            if config.evaluation.best_of > 1 and share < 0.5:
+                yield "evaluation.best_of", 0
             if config.evaluation.selfplay_size and share < 0.5:  # one dialogue takes nearly as long as many
                 yield "evaluation.selfplay_size", 0
         else:

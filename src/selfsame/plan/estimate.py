@@ -13,6 +13,7 @@ from selfsame.plan.probe import Decoding
 from selfsame.plan.skeleton import base_parameters, find_processor, role_parameters, skeleton, weight_bytes
 from selfsame.plan.stages import ENGINE_BATCH, NEEDS, Groups, Probe
 from selfsame.plan.workload import Workload, workload
+from selfsame.serve.chatbot import BEST_OF
 from selfsame.training.loop import step_count
 
 RUNTIME = {True: 0.55 * 2**30, False: 1.0 * 2**30}
@@ -206,30 +207,40 @@ class _Planner:
         s, sampling = self.config.evaluation, self.config.sampling
         stages = set(self.config.run.stages)
         best_of = s.best_of if "reward" in stages else 0
-        several = len({"sft", "ppo"} & stages) if best_of > 1 else 0  # systems that give the best of several replies
-        systems = 1 + len({"sft", "ppo", "dpo"} & stages) + several
-        length = sampling.max_new_tokens
-        decoding = self.probe.decoding(None, sampling.batch_size, 1, length)
+        several = len(stages.intersection(BEST_OF.values())) if best_of > 1 else 0
+        systems = 1 + len({"sft", "ppo", "dpo"} & stages)
+        one, kept = self._speaking(1)
+        best, more = self._speaking(best_of) if several else (0.0, 0.0)
         ranking = self.probe.ranking()
-        seconds = self.sampling(decoding, length) * (2 * s.consistency_size + s.engagement_size) / sampling.batch_size
-        if s.selfplay_size:  # turn by turn, all dialogues together
-            together = min(s.selfplay_size, sampling.batch_size)
-            talking = self.sampling(self.probe.decoding(None, together, 1, length), length)
-            seconds += 2 * s.selfplay_turns * talking * s.selfplay_size / together
-        best = several * max(0, best_of - 1) * seconds
+        compute = self._compute(ranking.forward, ranking.kernels) / ranking.tokens
         prompt, replies = self.probe.candidates()
         tokens = s.engagement_size * (len(prompt) + sum(map(len, replies))) + s.perplexity_size * len(
             self.work.dialogues[-1].ids
         )
-        seconds += self._compute(ranking.forward, ranking.kernels) * tokens / ranking.tokens
+        judged = best_of * sampling.max_new_tokens + len(prompt)  # tokens that the reward model reads for a reply
+        answered = 2 * s.consistency_size + s.engagement_size + 2 * s.selfplay_turns * s.selfplay_size
+        seconds = (systems + several) * compute * tokens + systems * one
+        seconds += several * (best + compute * judged * answered)
         return made(
             adapters=4.0 * sum(self.present.values()),
             activations=ranking.peak - ranking.vocabulary,
             logits=ranking.vocabulary,
-            cache=decoding.peak,
-            steps=systems,
-            seconds=systems * seconds + best,
+            cache=max(kept, more),
+            steps=systems + several,
+            seconds=seconds,
         )
+
+    def _speaking(self, n: int) -> tuple[float, float]:
+        """(seconds of sampling n replies to everything that an evaluated system answers, the most that it keeps meanwhile)."""
+        s, sampling = self.config.evaluation, self.config.sampling
+        length, batch = sampling.max_new_tokens, max(1, sampling.batch_size // n)
+        decoding = self.probe.decoding(None, batch * n, n, length)
+        seconds = self.sampling(decoding, length) * (2 * s.consistency_size + s.engagement_size) / batch
+        if s.selfplay_size:  # turn by turn, all dialogues together
+            together = min(s.selfplay_size, batch)
+            talking = self.sampling(self.probe.decoding(None, together * n, n, length), length)
+            seconds += 2 * s.selfplay_turns * talking * s.selfplay_size / together
+        return seconds, decoding.peak
 
     def _made(self, made: Any, groups: Groups, adapters: float, cache: float, steps: int, seconds: float) -> StagePlan:
         worst = groups.worst

@@ -91,10 +91,11 @@ class RolloutEngine:
         places: Sequence[int] | None = None,
         best_of: int = 1,
     ) -> list[str]:
-        """The text of one reply to each prompt, sampled anew where it says something again and `settings.retries` allow it. Its
-        random numbers are a function of seed, step and its place (by default 0, 1, 2, ...). `best_of`: see `_best`."""
+        """The text of one reply to each prompt, sampled anew where it says something again and `settings.retries` allow it; or
+        of `best_of` replies the one to which the `reward` role gives most. Its random numbers are a function of seed, step and
+        its place (by default 0, 1, 2, ...)."""
         places = range(len(prompts)) if places is None else places
-        if best_of > 1:
+        if best_of > 1 and settings.temperature > 0:
             return self._best(role, prompts, settings, seed, step, places, best_of)
         replies = [""] * len(prompts)
         wrong = list(range(len(prompts)))
@@ -125,13 +126,15 @@ class RolloutEngine:
         )
         groups = self.sample(role, ids, numbers_NR, settings.temperature, settings.top_p)
         scores = RewardModel(self.roles).score_ids(ids, [[reply.ids for reply in group] for group in groups])
-        best = []
-        for prompt, group, score_K in zip(prompts, groups, scores, strict=True):
-            texts = [self.processor.decode_reply(reply.ids) for reply in group]
-            again = [settings.retries > 0 and says_again(prompt.history[1::2], text) for text in texts]
-            new = [k for k in range(n) if not again[k]] or range(n)
-            best.append(texts[max(new, key=lambda k: score_K[k])])
-        return best
+        texts = [[self.processor.decode_reply(reply.ids) for reply in group] for group in groups]
+        shun = settings.retries > 0
+        return [choose_best(*row, shun) for row in zip(prompts, texts, scores, strict=True)]
+
+
+def choose_best(prompt: Prompt, replies: Sequence[str], rewards: Sequence[float], shun: bool) -> str:
+    """The reply with the highest reward; `shun`: of those that say no own earlier turn, or themselves, again, if any do not."""
+    new = [k for k, reply in enumerate(replies) if not (shun and says_again(prompt.history[1::2], reply))]
+    return replies[max(new or range(len(replies)), key=lambda k: rewards[k])]
 
 
 def _decode(

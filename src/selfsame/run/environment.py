@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-RULES = 2
+RULES = 3
 """Raised whenever preference pairs, faults or scores come to mean something else with the same settings: runs of different
 rules do not take over each other's work."""
 

@@ -17,7 +17,7 @@ from selfsame.model.heads import RewardModel
 from selfsame.model.roles import as_roles
 from selfsame.training.loop import Record, batch_indices, fit, step_count
 from selfsame.training.losses import ranking_loss
-from selfsame.training.sampled import PairSampler, check_pairs, digest
+from selfsame.training.sampled import PairSampler, as_comparison, check_pairs, digest
 from selfsame.training.settings import RewardSettings
 from selfsame.types import Comparison, PreferencePair
 
@@ -31,9 +31,8 @@ Part = tuple[Branches, Tensor, Tensor, Tensor]
 
 def encode_pair(processor: Any, pair: PreferencePair) -> EncodedPair:
     """A pair as token ids; replies longer than half the context are cut."""
-    limit = processor.max_length // 2
-    chosen, rejected = (processor.encode_reply(reply)[-limit:] for reply in (pair.chosen, pair.rejected))
-    return processor.encode_prompt(pair.prompt, max(len(chosen), len(rejected))), chosen, rejected
+    prompt, (chosen, rejected), _ = encode_comparison(processor, as_comparison(pair))
+    return prompt, chosen, rejected
 
 
 def pair_statistics(margin_N: Tensor, weight_N: Tensor) -> dict[str, float]:

@@ -44,8 +44,7 @@ class PairSampler:
     def comparisons(self, pairs: Sequence[PreferencePair]) -> list[Comparison]:
         """What the reward model learns from: the pairs; some again with a sample in the place of the rejected reply; and of the
         samples to a prompt those that keep to the persona against those that do not."""
-        whole = [*pairs, *self._sampled(pairs, _TRAIN[0])]
-        single = [Comparison(p.prompt, (p.chosen,), (p.rejected,), p.reason) for p in whole]
+        single = map(as_comparison, [*pairs, *self._sampled(pairs, _TRAIN[0])])
         return [*single, *self._missed(pairs, _TRAIN[1])]
 
     def pairs(self, pairs: Sequence[PreferencePair], held_out: bool = False) -> list[PreferencePair]:
@@ -106,6 +105,10 @@ class PairSampler:
         return self.roles.processor.decode_reply(reply.ids) if reply.ended else ""
 
 
+def as_comparison(pair: PreferencePair) -> Comparison:
+    return Comparison(pair.prompt, (pair.chosen,), (pair.rejected,), pair.reason)
+
+
 def contrast(prompt: Prompt, replies: Sequence[str], called: Sequence[int], matcher: TraitMatcher) -> Comparison | None:
     """Of the replies with a word, each once, those that keep to the persona against those that do not; None where all keep to
     it, or none does."""
@@ -134,7 +137,7 @@ def check_pairs(pairs: Sequence[PreferencePair | Comparison], state: Mapping[str
     if state.get("pairs") != digest(pairs):
         raise RunError(
             "the replies sampled for the preference pairs are not those that the training began with: resume with"
-            " the device, the dtype and the number of processes it was started with, or train the stage again"
+            " the version, the device, the dtype and the number of processes it was started with, or train the stage again"
         )
 
 

@@ -46,7 +46,7 @@ class SFTSettings(OptimiserSettings):
 
 
 class RewardSettings(OptimiserSettings):
-    """The reward model, trained on preference pairs."""
+    """The reward model, trained on preference pairs and on comparisons of samples."""
 
     learning_rate: float = Field(default=5e-4, gt=0, le=1)
     """Peak learning rate."""
@@ -62,8 +62,8 @@ class RewardSettings(OptimiserSettings):
     """Pairs added whose rejected reply is a sample of the SFT role, as a share of the other pairs: without them the reward
     never saw the replies that PPO begins with."""
     missed_share: float = Field(default=0.5, ge=0, le=1)
-    """Prompts that call for the persona whose samples of the SFT role are compared, each that keeps to it with each that does
-    not, as a share of the pairs (fewer where samples do not differ so)."""
+    """At most so many prompts, as a share of the pairs, that call for the persona: samples of the SFT role that keep to it are
+    compared with those that do not (DPO: so many pairs of them)."""
     missed_samples: int = Field(default=8, ge=2)
     """Samples to such a prompt."""
     normalise_samples: int = Field(default=128, ge=2)
