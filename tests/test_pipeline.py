@@ -22,9 +22,7 @@ from selfsame.data.faults import FAULTS
 from selfsame.data.loader import DatasetLoader, half, persona_key
 from selfsame.errors import ConfigError, RunError
 from selfsame.eval.speaker import Speaker
-from selfsame.model.heads import RewardModel
 from selfsame.pipeline import _Pipeline
-from selfsame.rollout.engine import RolloutEngine
 from selfsame.run.checkpoint import finished
 from selfsame.run.directory import RunDirectory, read_json, read_jsonl, write_json
 from selfsame.serve.chat import Conversation
@@ -172,25 +170,14 @@ def test_an_adapter_folder_is_a_model_too(whole):
     assert ours.keys() == theirs.keys() and all((ours[n] == theirs[n]).all() for n in ours)
 
 
-def test_the_best_of_several_replies_can_be_had_in_a_chat(whole):
-    bot, persona = load_chatbot(str(whole), reward=True), clean_persona(["I have two dogs."])
-    talks = [Conversation(bot.roles, bot.role, persona, bot.config.sampling, best_of=n) for n in (1, 6)]
-    one, best = [talk.say("Any pets?") for talk in talks]
-    prompt, sampling, engine = Prompt(persona, ("Any pets?",)), bot.config.sampling, RolloutEngine(bot.roles)
-    assert best == engine.reply("policy", [prompt], sampling, 0, best_of=6)[0]
-    assert one == engine.reply("policy", [prompt], sampling, 0)[0]
-    high, low = RewardModel(bot.roles).score([prompt], [[best, one]])[0]
-    assert high >= low
-    with pytest.raises(ConfigError, match="is not a run: there is no reward model"):
-        load_chatbot("selfsame-9m", reward=True)
-
-
 def test_the_best_of_the_policy_s_replies_is_evaluated(whole):
     bot, record = load_chatbot(str(whole), reward=True), json.loads((whole / "eval/ppo_best_of.json").read_text())
     prompts = [Prompt(tuple(row["persona"]), tuple(row["history"])) for row in record["replies"]]
     speak = Speaker(bot.roles, "policy", bot.config.sampling, bot.config.seed, best_of=2)
     assert speak(prompts) == [row["reply"] for row in record["replies"]]
     assert record["checkpoint"] == json.loads((whole / "eval/ppo.json").read_text())["checkpoint"]
+    with pytest.raises(ConfigError, match="is not a run: there is no reward model"):
+        load_chatbot("selfsame-9m", reward=True)
 
 
 def test_ppo_and_dpo_start_from_sft_and_differ(whole):

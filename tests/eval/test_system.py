@@ -19,7 +19,6 @@ from selfsame.eval.benchmark import BenchmarkEvaluator, draw_distractors
 from selfsame.eval.judge import judge_summary
 from selfsame.eval.quality import QualityEvaluator
 from selfsame.eval.settings import EvaluationSettings
-from selfsame.eval.speaker import Speaker
 from selfsame.eval.statistics import Bootstrap
 from selfsame.eval.system import evaluate_system
 from selfsame.rollout.engine import RolloutEngine
@@ -137,7 +136,7 @@ def test_systems_meet_the_same_prompts_with_the_same_random_numbers(roles, monke
 
 def speaking(monkeypatch, words):
     """Lets every system say `words(prompt)`."""
-    monkeypatch.setattr(Speaker, "_batch", lambda self, prompts, first: [words(p) for p in prompts])
+    monkeypatch.setattr(RolloutEngine, "reply", lambda self, role, prompts, *rest: [words(p) for p in prompts])
 
 
 def test_reference_rows_bound_a_model_that_recites(roles, monkeypatch):

@@ -25,10 +25,8 @@ from selfsame.plan.skeleton import add_role, base_parameters, find_processor, ro
 from selfsame.plan.stages import Probe
 from selfsame.plan.workload import Workload, assumed, spread
 from selfsame.rollout.decoding import DecodingState
-from selfsame.training.reward import RewardTrainer
-from selfsame.training.settings import PPOSettings, RewardSettings, SFTSettings
+from selfsame.training.settings import PPOSettings, SFTSettings
 from selfsame.training.sft import SFTTrainer
-from selfsame.types import PreferencePair, Prompt
 
 CPU = Hardware("cpu", 64e9, {"float32": 1e11, "bfloat16": 2e11}, 1e10, launch=0.0)
 FACTOR = 1.5
@@ -117,28 +115,6 @@ def test_sft_keeps_what_was_planned(tiny_models, family, dtype):
     assert 1 / FACTOR < groups.worst.saved / real < FACTOR, (groups.worst.saved, real)
     assert groups.worst.peak >= groups.worst.saved
     assert 0 < groups.worst.vocabulary < groups.worst.peak
-
-
-@pytest.mark.parametrize("missed", [0.0, 1.0])
-def test_the_reward_model_keeps_what_was_planned(tiny_models, missed):
-    """Pairs, and comparisons of four samples of the longest length."""
-    settings, length = settings_of(tiny_models()), 10
-    roles = load_roles(settings)
-    chosen = {"batch_size": 4, "sampled_share": 0.0, "missed_share": missed, "missed_samples": 4}
-    pair = PreferencePair(Prompt(("I sing.",)), "Yes.", "No.", "bland")
-    trainer = RewardTrainer(roles, pairs=[pair] * 4, settings=RewardSettings(**chosen | {"missed_share": 0.0}))
-    rows: list[Any] = [([5] * 30, [[6] * 3, [7] * 4], 1)] * 4
-    if missed:  # half of them, at a share as large as that of the pairs
-        rows = rows[:2] + [([5] * 30, [[6] * length] * 4, 2)] * 2
-    (parts,) = trainer.minibatches(rows, 0)
-    roles.parameters("reward")
-    real = max(kept(roles, lambda p=part: trainer.loss(p)) for part in parts)
-    work = replace(a_workload(prompts=[[0] * 20]), pairs=(([5] * 30, [6] * 3, [7] * 4),))
-    probe = probe_on(settings, work, {"reward": chosen, "ppo": {"max_new_tokens": length}})
-    probe.prepare("reward")
-    worst = probe.groups("reward", probe.config).worst
-    assert 1 / FACTOR < worst.saved / real < FACTOR, (worst.saved, real)
-    assert worst.tokens >= max(len(prompt) + sum(map(len, replies)) for prompt, replies, _ in rows)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -232,19 +208,6 @@ def test_a_plan_of_all_stages(whole):
     assert made.seconds == sum(stage.seconds for stage in made.stages)
     by_name = {stage.stage: stage for stage in made.stages}
     assert by_name["ppo"].adapters > by_name["reward"].adapters > by_name["sft"].adapters
-
-
-def test_the_best_of_several_takes_longer_and_more_so_with_ppo(tiny_models):
-    def seconds(*stages: str, **evaluation: Any) -> tuple[float, int]:
-        config = small(tiny_models(), run={"stages": [*stages, "evaluate"]}, evaluation=evaluation)
-        stage = plan(config, CPU).stages[-1]
-        return stage.seconds, stage.steps
-
-    single, several = (seconds("sft", "reward", "ppo", best_of=n) for n in (1, 8))
-    without = seconds("sft", "reward", best_of=8)
-    assert [systems for _, systems in (single, several, without)] == [3, 5, 3]
-    assert single[0] < without[0] < several[0] < 2 * 8 * single[0]  # prompts are read once for all their replies
-    assert seconds("sft", "ppo", best_of=8) == seconds("sft", "ppo", best_of=1)  # nothing to choose by
 
 
 def test_twice_the_budget_keeps_twice_as_much(tiny_models):

@@ -13,7 +13,6 @@ from selfsame.plan.probe import Decoding
 from selfsame.plan.skeleton import base_parameters, find_processor, role_parameters, skeleton, weight_bytes
 from selfsame.plan.stages import ENGINE_BATCH, NEEDS, Groups, Probe
 from selfsame.plan.workload import Workload, workload
-from selfsame.serve.chatbot import BEST_OF
 from selfsame.training.loop import step_count
 
 RUNTIME = {True: 0.55 * 2**30, False: 1.0 * 2**30}
@@ -207,7 +206,7 @@ class _Planner:
         s, sampling = self.config.evaluation, self.config.sampling
         stages = set(self.config.run.stages)
         best_of = s.best_of if "reward" in stages else 0
-        several = len(stages.intersection(BEST_OF.values())) if best_of > 1 else 0
+        several = len({"sft", "ppo"} & stages) if best_of > 1 else 0
         systems = 1 + len({"sft", "ppo", "dpo"} & stages)
         one, kept = self._speaking(1)
         best, more = self._speaking(best_of) if several else (0.0, 0.0)

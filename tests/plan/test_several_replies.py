@@ -1,0 +1,50 @@
+"""What comparing several samples, and choosing among several replies, is planned to take."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from test_plan import CPU, FACTOR, a_workload, kept, probe_on, settings_of, small
+
+from selfsame.model.roles import load_roles
+from selfsame.plan.estimate import plan
+from selfsame.training.reward import RewardTrainer
+from selfsame.training.settings import RewardSettings
+from selfsame.types import PreferencePair, Prompt
+
+
+@pytest.mark.parametrize("missed", [0.0, 1.0])
+def test_the_reward_model_keeps_what_was_planned(tiny_models, missed):
+    """Pairs, and comparisons of four samples of the longest length."""
+    settings, length = settings_of(tiny_models()), 10
+    roles = load_roles(settings)
+    chosen = {"batch_size": 4, "sampled_share": 0.0, "missed_share": missed, "missed_samples": 4}
+    pair = PreferencePair(Prompt(("I sing.",)), "Yes.", "No.", "bland")
+    trainer = RewardTrainer(roles, pairs=[pair] * 4, settings=RewardSettings(**chosen | {"missed_share": 0.0}))
+    rows: list[Any] = [([5] * 30, [[6] * 3, [7] * 4], 1)] * 4
+    if missed:  # half of them, at a share as large as that of the pairs
+        rows = rows[:2] + [([5] * 30, [[6] * length] * 4, 2)] * 2
+    (parts,) = trainer.minibatches(rows, 0)
+    roles.parameters("reward")
+    real = max(kept(roles, lambda p=part: trainer.loss(p)) for part in parts)
+    work = replace(a_workload(prompts=[[0] * 20]), pairs=(([5] * 30, [6] * 3, [7] * 4),))
+    probe = probe_on(settings, work, {"reward": chosen, "ppo": {"max_new_tokens": length}})
+    probe.prepare("reward")
+    worst = probe.groups("reward", probe.config).worst
+    assert 1 / FACTOR < worst.saved / real < FACTOR, (worst.saved, real)
+    assert worst.tokens >= max(len(prompt) + sum(map(len, replies)) for prompt, replies, _ in rows)
+
+
+def test_the_best_of_several_takes_longer_and_more_so_with_ppo(tiny_models):
+    def seconds(*stages: str, **evaluation: Any) -> tuple[float, int]:
+        config = small(tiny_models(), run={"stages": [*stages, "evaluate"]}, evaluation=evaluation)
+        stage = plan(config, CPU).stages[-1]
+        return stage.seconds, stage.steps
+
+    single, several = (seconds("sft", "reward", "ppo", best_of=n) for n in (1, 8))
+    without = seconds("sft", "reward", best_of=8)
+    assert [systems for _, systems in (single, several, without)] == [3, 5, 3]
+    assert single[0] < without[0] < several[0] < 2 * 8 * single[0]  # prompts are read once for all their replies
+    assert seconds("sft", "ppo", best_of=8) == seconds("sft", "ppo", best_of=1)  # nothing to choose by

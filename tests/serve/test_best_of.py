@@ -1,0 +1,30 @@
+"""A chat in which the reward model chooses among several replies."""
+
+from __future__ import annotations
+
+from test_roles import load, scramble
+
+from selfsame.model.settings import LoraSettings
+from selfsame.rollout.engine import RolloutEngine
+from selfsame.rollout.settings import SamplingSettings
+from selfsame.serve.chat import Conversation
+from selfsame.types import Prompt
+
+SAMPLING = SamplingSettings(max_new_tokens=8)
+PERSONA = ("I have two dogs.",)
+
+
+def test_each_turn_of_a_chat_is_the_best_of_several(tiny_models):
+    roles = load(tiny_models(), lora=LoraSettings(rank=4))
+    for k, role in enumerate(("policy", "reward")):
+        roles.add(role)
+        scramble(roles, role, k)
+    engine, prompt, said = RolloutEngine(roles), Prompt(PERSONA, ("Any pets?",)), []
+    for seed in range(4):
+        one, best = (Conversation(roles, "policy", PERSONA, SAMPLING, seed, best_of=n).say("Any pets?") for n in (1, 6))
+        assert one == engine.reply("policy", [prompt], SAMPLING, seed)[0]
+        assert best == engine.reply("policy", [prompt], SAMPLING, seed, best_of=6)[0]
+        said.append((one, best))
+    assert any(one != best for one, best in said)
+    greedy = SAMPLING.model_copy(update={"temperature": 0.0})  # all replies are the same one
+    assert engine.reply("policy", [prompt], greedy, best_of=6) == engine.reply("policy", [prompt], greedy)
