@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks import tilt
+from selfsame.arguments import check_writable
 from selfsame.config import load_config
 from selfsame.data.faults import find_faults
 from selfsame.data.generator import HELD_OUT, PreferenceGenerator, TestItem
@@ -44,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     about = "directory of a run with a finished SFT and reward model, and PPO if there is one"
     options = tilt.parser_of("best_of", __doc__, help=about).parse_args(arguments)
     if options.command == "run":
+        check_writable(str(options.json))
         write_json(options.json, measure(RunDirectory.open(options.runs), options.prompts, options.samples))
     else:
         tilt.put(options, table)

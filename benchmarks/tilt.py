@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from selfsame.arguments import check_writable
 from selfsame.config import load_config
 from selfsame.data.generator import HELD_OUT, PreferenceGenerator, TestItem
 from selfsame.data.loader import DatasetLoader, half
@@ -45,6 +46,7 @@ AT_ONCE = 64
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parser_of("tilt", __doc__, help="directory of a run with a finished SFT").parse_args(arguments)
     if options.command == "run":
+        check_writable(str(options.json))
         write_json(options.json, measure(RunDirectory.open(options.runs), options.prompts, options.samples))
     else:
         put(options, table)

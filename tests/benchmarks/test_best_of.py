@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from benchmarks import best_of
+from commands import tiny_run
+from selfsame.cli import main
 from selfsame.data.generator import TestItem
 from selfsame.data.keywords import TraitMatcher
-from selfsame.run.directory import RunDirectory
+from selfsame.run.directory import RunDirectory, read_json
 from selfsame.types import Prompt
 
 PROMPT = Prompt(("I have two dogs.", "I teach chemistry."), ("Hi!", "I teach chemistry.", "Any pets?"))
@@ -42,6 +46,20 @@ def test_the_table():
     lines = best_of.table({"rows": [row | {"reply_words": 9.0}], "temperature": 0.5}).splitlines()
     assert lines[2] == "| sft | 3.70 | 8 | 0.500 [0.250, 0.750] | 0.500 [0.250, 0.750] | 0.20 | 0.50 | 9.0 |"
     assert lines[-1].startswith("40 prompts that call for the persona, temperature 0.5")
+
+
+def test_a_run_is_measured_and_its_table_printed(tiny_models, tmp_path, capsys):
+    command = [*tiny_run("run", tiny_models(), tmp_path / "run"), "--run.stages", "sft", "reward", "ppo"]
+    assert main([*command, "--data.validation-share", "0.5"]) == 0
+    out = str(tmp_path / "out.json")
+    best_of.main(["run", str(tmp_path / "run"), "--prompts", "4", "--samples", "2", "--json", out])
+    rows = read_json(Path(out))["rows"]
+    assert [(row["system"], row["n"]) for row in rows] == [("sft", 1), ("sft", 2), ("ppo", 1), ("ppo", 2)]
+    assert rows[0]["perplexity"] == rows[1]["perplexity"] != rows[2]["perplexity"]  # of SFT, and of the policy
+    assert all(row["faultless"]["value"] <= row["possible"]["value"] for row in rows)
+    capsys.readouterr()
+    best_of.main(["table", out])
+    assert capsys.readouterr().out.count("| ppo |") == 2
 
 
 def test_a_run_without_a_reward_model_is_refused(tmp_path):

@@ -106,6 +106,7 @@ class PairSampler:
 
 
 def as_comparison(pair: PreferencePair) -> Comparison:
+    """One better reply and one worse."""
     return Comparison(pair.prompt, (pair.chosen,), (pair.rejected,), pair.reason)
 
 
