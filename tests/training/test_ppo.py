@@ -221,8 +221,10 @@ def test_the_other_replies_are_a_baseline(tiny_models):
     assert ((taken_NR != 0).sum(1) == 1).all()  # on the last token
     with pytest.raises(ValueError, match="group_baseline needs samples_per_prompt of 2"):
         PPOSettings(group_baseline=True, samples_per_prompt=1)
-    with pytest.raises(ValueError, match="group_baseline is for a critic"):
-        PPOSettings(group_baseline=True, critic="none")
+    grpo, same = (
+        ppo_trainer(tiny_models(), critic="none", group_baseline=b, samples_per_prompt=3) for b in (True, False)
+    )
+    assert torch.equal(grpo.compute_rewards(rollout), same.compute_rewards(rollout))  # they are its baseline anyway
 
 
 def test_only_policy_and_value_move(tiny_models):

@@ -14,7 +14,7 @@ from selfsame.training.losses import ranking_loss
 from selfsame.training.reward import RewardTrainer, encode_comparison, pairs_within
 from selfsame.training.sampled import PairSampler, contrast, matched_pairs
 from selfsame.training.settings import RewardSettings
-from selfsame.types import Comparison, Prompt
+from selfsame.types import Comparison, PreferencePair, Prompt
 
 
 def trainer(folder, share, seed=0, sft=True, missed=0.0):
@@ -87,6 +87,30 @@ def test_samples_that_keep_to_the_persona_are_better_than_those_that_do_not(tiny
     assert {p.reason for p in made.validation[3:]} == {"missed"}
     said = iter([text for group in groups for text in group] * 2)
     assert len(trainer(tiny_models(), 0.0, missed=0.05).comparisons) == 24 + 1  # one prompt for 24 pairs
+
+
+def test_where_the_persona_is_not_called_for_samples_that_leave_it_out_are_better(tiny_models, monkeypatch):
+    other = Prompt(pairs()[0].prompt.persona, ("Nice weather.",))
+    recited = PreferencePair(other, "Sun at last!", "I have two dogs.", "recited")
+    unknown = PreferencePair(other.followed_by("Oh.", "And now?"), "Hm!", "I own a cat.", "persona_swapped")
+    said = iter(["I have dogs", "hm", "My dogs bark.", "So warm.", "My dogs love it.", "Sun!"])
+    asked: list[Prompt] = []
+    monkeypatch.setattr(PairSampler, "_text", lambda self, reply: next(said))
+    roles = load(tiny_models(), lora=LORA)
+    roles.add("sft")
+    settings = RewardSettings(sampled_share=0, missed_share=1, unasked_share=1, missed_samples=3)
+    sampler = PairSampler(roles, settings, 0, 8, trainer(tiny_models(), 0.0).sampler.matcher)
+    sample = sampler.sample
+    monkeypatch.setattr(sampler, "sample", lambda prompts, *a: asked.extend(prompts) or sample(prompts, *a))
+    made = sampler.comparisons([recited, unknown, pairs()[0]])
+    assert asked == [
+        pairs()[0].prompt,
+        other,
+    ]  # of the third nobody knows: its reply draws on nothing, but may be called for
+    assert made[3:] == [
+        Comparison(pairs()[0].prompt, ("I have dogs", "My dogs bark."), ("hm",), "missed"),
+        Comparison(other, ("So warm.", "Sun!"), ("My dogs love it.",), "unasked"),
+    ]
 
 
 def test_dpo_learns_from_the_same_samples(tiny_models, monkeypatch):

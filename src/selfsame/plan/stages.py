@@ -97,8 +97,8 @@ class Probe:
 
     def _comparisons(self, pairs: list[Any], settings: Any) -> list[tuple[list[int], list[list[int]], int]]:
         """Rows of the reward model: as many of the longest as the settings say have the samples to a prompt as replies."""
-        share, n = settings.missed_share / (1 + settings.sampled_share + settings.missed_share), settings.missed_samples
-        first = len(pairs) - math.ceil(share * len(pairs))
+        compared, n = settings.missed_share + settings.unasked_share, settings.missed_samples
+        first = len(pairs) - math.ceil(compared / (1 + settings.sampled_share + compared) * len(pairs))
         sample = [0] * min(self.config.training.ppo.max_new_tokens, self.config.model.max_length // 2)
         rows = [(prompt, [chosen, rejected], 1) for prompt, chosen, rejected in pairs[:first]]
         return rows + [(prompt, [sample] * n, n // 2) for prompt, _, _ in pairs[first:]]

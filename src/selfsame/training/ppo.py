@@ -195,7 +195,7 @@ class PPOTrainer:
         """(N, R) rewards: the KL penalty on every token, the score on the last, less the penalties (see `scores`) and, where
         that is wanted, less what the other replies to the prompt got."""
         tensors, scores_N = (rollout.logprobs_NR, rollout.ref_logprobs_NR, rollout.reply_mask_NR), self.scores(rollout)
-        if self.settings.group_baseline:
+        if self.settings.group_baseline and self.critic:
             scores_N = less_siblings(scores_N, rollout.samples_per_prompt)
         return shaped_rewards(scores_N, *tensors, self.kl.coef)
 

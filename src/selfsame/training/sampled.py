@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from selfsame.data.faults import find_faults
 from selfsame.data.keywords import TraitMatcher
@@ -22,6 +22,7 @@ AT_ONCE = 256
 """Prompts that are answered between two looks at the progress bar."""
 _TRAIN, _HELD_OUT = (1, 3), (2, 4)
 """Streams of random numbers: of samples against the chosen reply, and of samples against each other."""
+Made = TypeVar("Made", Comparison, PreferencePair)
 
 
 class PairSampler:
@@ -29,7 +30,7 @@ class PairSampler:
 
     Args:
         roles: the model.
-        settings: how many (`sampled_share`, `missed_share`, `missed_samples`).
+        settings: how many (`sampled_share`, `missed_share`, `unasked_share`, `missed_samples`).
         seed: of the samples.
         max_new_tokens: longest reply that is sampled.
         matcher: says which traits a reply draws on.
@@ -45,15 +46,14 @@ class PairSampler:
         """What the reward model learns from: the pairs; some again with a sample in the place of the rejected reply; and of the
         samples to a prompt those that keep to the persona against those that do not."""
         single = map(as_comparison, [*pairs, *self._sampled(pairs, _TRAIN[0])])
-        return [*single, *self._missed(pairs, _TRAIN[1])]
+        return [*single, *self._contrasts(pairs, _TRAIN[1])]
 
     def pairs(self, pairs: Sequence[PreferencePair], held_out: bool = False) -> list[PreferencePair]:
         """The same as pairs, in which no sample comes twice; `held_out` pairs get other samples."""
         streams = _HELD_OUT if held_out else _TRAIN
-        found = [matched_pairs(comparison) for comparison in self._missed(pairs, streams[1])]
+        found = [matched_pairs(comparison) for comparison in self._contrasts(pairs, streams[1])]
         turn_about = itertools.chain.from_iterable(itertools.zip_longest(*found))  # the first pair of each prompt first
-        missed = [pair for pair in turn_about if pair][: round(self.settings.missed_share * len(pairs))]
-        return [*pairs, *self._sampled(pairs, streams[0]), *missed]
+        return [*pairs, *self._sampled(pairs, streams[0]), *self._at_most([p for p in turn_about if p], len(pairs))]
 
     def _sampled(self, pairs: Sequence[PreferencePair], stream: int) -> list[PreferencePair]:
         """Some of the pairs with a reply that the `sft` role samples in the place of the rejected one. Replies that were not
@@ -68,19 +68,30 @@ class PairSampler:
             if text.strip() and text != pair.chosen
         ]
 
-    def _missed(self, pairs: Sequence[PreferencePair], stream: int) -> list[Comparison]:
-        """Samples of the `sft` role to the prompts that call for the persona: those without a fault, and those that draw on no
-        trait or have another fault. At most as many prompts as `missed_share` of the pairs."""
-        s = self.settings
-        if not s.missed_share or "sft" not in self.roles.names:
-            return []
+    def _contrasts(self, pairs: Sequence[PreferencePair], stream: int) -> list[Comparison]:
+        """Samples of the `sft` role, those without a fault against those with one: to the prompts that call for the persona,
+        which are to draw on it, and to those that surely do not, which are not to. At most as many prompts of each as the
+        settings say."""
         called = {p.prompt: self.matcher.drawn(p.prompt.persona, p.chosen) for p in pairs}
-        prompts = [prompt for prompt, traits in called.items() if traits]
-        mine, n = parallel.share(range(len(prompts))), s.missed_samples
+        known = {p.prompt for p in pairs if called[p.prompt] or p.reason == "recited"}
+        wanted = [prompt for prompt in called if prompt in known and self._share(bool(called[prompt]))]
+        if not wanted or "sft" not in self.roles.names:
+            return []
+        prompts = sorted(wanted, key=lambda prompt: not called[prompt])
+        mine, n = parallel.share(range(len(prompts))), self.settings.missed_samples
         _, groups = self.sample([prompts[i] for i in mine], [i * n + k for i in mine for k in range(n)], stream)
         texts = parallel.gather([[self._text(reply) for reply in group] for group in groups])
         found = [contrast(p, group, called[p], self.matcher) for p, group in zip(prompts, texts, strict=True)]
-        return [comparison for comparison in found if comparison][: round(s.missed_share * len(pairs))]
+        return self._at_most([comparison for comparison in found if comparison], len(pairs))
+
+    def _share(self, called: bool) -> float:
+        return self.settings.missed_share if called else self.settings.unasked_share
+
+    def _at_most(self, made: Sequence[Made], pairs: int) -> list[Made]:
+        """The first of each kind, as many as its share of so many pairs."""
+        kinds = (("missed", True), ("unasked", False))
+        of_kind = [([m for m in made if m.reason == name], self._share(called)) for name, called in kinds]
+        return [m for some, share in of_kind for m in some[: round(share * pairs)]]
 
     def sample(
         self, prompts: Sequence[Prompt], numbers: Sequence[int], stream: int, show: bool = True
@@ -112,13 +123,14 @@ def as_comparison(pair: PreferencePair) -> Comparison:
 
 def contrast(prompt: Prompt, replies: Sequence[str], called: Sequence[int], matcher: TraitMatcher) -> Comparison | None:
     """Of the replies with a word, each once, those that keep to the persona against those that do not; None where all keep to
-    it, or none does."""
+    it, or none does. `called`: indices of the traits that the prompt calls for; where there are none, to keep to the persona
+    is also not to speak of it."""
     kept: dict[str, bool] = {}
     for reply in filter(str.strip, replies):
         found = find_faults(matcher, prompt, reply, called)
         kept[reply] = not any(there for fault, there in found.items() if fault != "retelling")  # no matter of persona
     better, worse = (tuple(r for r, keeps in kept.items() if keeps is wanted) for wanted in (True, False))
-    return Comparison(prompt, better, worse, "missed") if better and worse else None
+    return Comparison(prompt, better, worse, "missed" if called else "unasked") if better and worse else None
 
 
 def matched_pairs(comparison: Comparison) -> list[PreferencePair]:

@@ -64,6 +64,9 @@ class RewardSettings(OptimiserSettings):
     missed_share: float = Field(default=0.5, ge=0, le=1)
     """At most so many prompts, as a share of the pairs, that call for the persona: samples of the SFT role that keep to it are
     compared with those that do not (DPO: so many pairs of them)."""
+    unasked_share: float = Field(default=0.0, ge=0, le=1)
+    """The same of prompts that do not call for the persona, where to keep to it is not to speak of it. They are those of the
+    pairs whose rejected reply recites: about a sixth."""
     missed_samples: int = Field(default=8, ge=2)
     """Samples to such a prompt."""
     normalise_samples: int = Field(default=128, ge=2)
@@ -133,7 +136,7 @@ class PPOSettings(OptimiserSettings):
     penalty is part of the loss (a mean over all tokens, as in DAPO, Yu et al. 2025)."""
     group_baseline: bool = False
     """With a critic: the mean score (without the KL penalty) of the other replies to the prompt is taken off each score, which
-    is RLOO's baseline: the value only has to know what a reply adds to it."""
+    is RLOO's baseline: the value only has to know what a reply adds to it. (Without a critic they are the baseline anyway.)"""
     group_scale: Literal["prompt", "batch"] = "prompt"
     """Without a critic: whether a score is divided by the spread of the replies to its prompt (GRPO), or of all of them."""
     value_clip: float = Field(default=0.2, gt=0)
@@ -171,10 +174,6 @@ class PPOSettings(OptimiserSettings):
         if alone and (self.critic == "none" or self.group_baseline):
             asks = "critic none" if self.critic == "none" else "group_baseline"
             raise ValueError(f"{asks} needs samples_per_prompt of 2 or more: the other replies are the baseline")
-        if self.critic == "none" and self.group_baseline:
-            raise ValueError(
-                "group_baseline is for a critic: with critic none the other replies are the baseline anyway"
-            )
         return self
 
 
