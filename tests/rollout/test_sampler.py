@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from selfsame.rollout.sampler import choose, uniforms
+from selfsame.rollout.sampler import HEAD, choose, uniforms
 
 
 def test_frequencies_are_the_softmax():
@@ -27,6 +28,29 @@ def test_nucleus_never_leaves_the_smallest_set():
     tokens, _ = choose(probs.log().expand(1000, -1), numbers, top_p=0.7)
     counts = torch.bincount(tokens, minlength=4) / 1000
     torch.testing.assert_close(counts, torch.tensor([0.625, 0.375, 0, 0]), atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("size", [3, HEAD, HEAD + 1, 500])
+@pytest.mark.parametrize("top_p", [0.05, 0.9, 1 - 1e-9])
+def test_the_nucleus_is_the_one_that_sorting_everything_gives(size, top_p):
+    """Rows that are flat, so that the most likely few do not hold it, beside rows that are not."""
+    spread = torch.tensor([[0.01], [1.0], [8.0]])
+    logits = spread * torch.randn(3, size, generator=torch.Generator().manual_seed(size))
+    numbers = (torch.arange(0.5, 2000) / 2000).repeat(3)
+    tokens, _ = choose(logits.repeat_interleave(2000, 0), numbers, top_p=top_p)
+    for row, drawn in zip(logits.double().softmax(-1), tokens.view(3, 2000), strict=True):
+        values, order = row.sort(descending=True)
+        kept = order[: int((values.cumsum(0) < top_p).sum()) + 1]
+        assert set(drawn.tolist()) <= set(kept.tolist())
+        likely = [k for k in kept.tolist() if row[k] > 1 / 1999]
+        assert set(likely) <= set(drawn.tolist())
+
+
+def test_tokens_as_likely_as_the_last_one_of_the_nucleus_belong_to_it():
+    tokens, _ = choose(
+        torch.tensor([[2.0, 1.0, 1.0, 1.0, 0.0]]).repeat(100, 1), torch.arange(0.5, 100) / 100, top_p=0.5
+    )
+    assert set(tokens.tolist()) == {0, 1, 2, 3}
 
 
 def test_edges_of_the_unit_interval_give_tokens_that_exist():
