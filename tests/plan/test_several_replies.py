@@ -14,6 +14,8 @@ from selfsame.training.reward import RewardTrainer
 from selfsame.training.settings import RewardSettings
 from selfsame.types import PreferencePair, Prompt
 
+MISSED, UNASKED = {"missed_share": 1.0}, {"unasked_share": 1.0}
+
 
 @pytest.mark.parametrize("missed", [0.0, 1.0])
 def test_the_reward_model_keeps_what_was_planned(tiny_models, missed):
@@ -35,6 +37,22 @@ def test_the_reward_model_keeps_what_was_planned(tiny_models, missed):
     worst = probe.groups("reward", probe.config).worst
     assert 1 / FACTOR < worst.saved / real < FACTOR, (worst.saved, real)
     assert worst.tokens >= max(len(prompt) + sum(map(len, replies)) for prompt, replies, _ in rows)
+
+
+def test_comparing_samples_takes_as_many_steps_as_there_can_be_prompts(tiny_models):
+    def planned(**reward: Any) -> tuple[int, float]:
+        chosen = {"batch_size": 6, "epochs": 1.0, "sampled_share": 0.0, "missed_share": 0.0} | reward
+        config = small(tiny_models(), run={"stages": ["sft", "reward"]}, training={"reward": chosen})
+        stage = plan(config, CPU).stages[-1]
+        return stage.steps, stage.seconds
+
+    pairs = small(tiny_models()).pairs.count
+    alone, missed, unasked, both = (planned(**s) for s in ({}, MISSED, UNASKED, {**MISSED, **UNASKED}))
+    assert [steps for steps, _ in (alone, missed, unasked, both)] == [
+        -(-pairs * part // 36) for part in (6, 11, 7, 12)
+    ]  # a sixth of the pairs recite: their prompts do not call for the persona, the others' do
+    assert alone[1] < unasked[1] < missed[1] < both[1]
+    assert planned(unasked_share=0.5) == unasked
 
 
 def test_the_best_of_several_takes_longer_and_more_so_with_ppo(tiny_models):

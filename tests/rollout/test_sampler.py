@@ -53,6 +53,14 @@ def test_tokens_as_likely_as_the_last_one_of_the_nucleus_belong_to_it():
     assert set(tokens.tolist()) == {0, 1, 2, 3}
 
 
+def test_logits_that_are_no_numbers_give_some_token_and_no_number():
+    """As half precision that overflowed may: training then skips the step, and says so."""
+    logits = torch.tensor([[0.0, float("nan"), 1.0], [0.0, 9.0, 1.0]])
+    for top_p in (0.9, 1.0):
+        tokens, logprobs = choose(logits, torch.tensor([0.5, 0.5]), top_p=top_p)
+        assert 0 <= tokens[0] < 3 and logprobs[0].isnan() and tokens[1] == 1
+
+
 def test_edges_of_the_unit_interval_give_tokens_that_exist():
     logits = torch.tensor([[0.0, -1e9, 0.0, -1e9]]).expand(2, -1)
     tokens, logprobs = choose(logits, torch.tensor([0.0, 1.0 - 2**-53], dtype=torch.float64))

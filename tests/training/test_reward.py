@@ -93,23 +93,32 @@ def test_where_the_persona_is_not_called_for_samples_that_leave_it_out_are_bette
     other = Prompt(pairs()[0].prompt.persona, ("Nice weather.",))
     recited = PreferencePair(other, "Sun at last!", "I have two dogs.", "recited")
     unknown = PreferencePair(other.followed_by("Oh.", "And now?"), "Hm!", "I own a cat.", "persona_swapped")
-    said = iter(["I have dogs", "hm", "My dogs bark.", "So warm.", "My dogs love it.", "Sun!"])
+    said = ["I have dogs", "hm", "My dogs bark.", "So warm.", "My dogs love it.", "Sun!"]
     asked: list[Prompt] = []
-    monkeypatch.setattr(PairSampler, "_text", lambda self, reply: next(said))
     roles = load(tiny_models(), lora=LORA)
     roles.add("sft")
-    settings = RewardSettings(sampled_share=0, missed_share=1, unasked_share=1, missed_samples=3)
-    sampler = PairSampler(roles, settings, 0, 8, trainer(tiny_models(), 0.0).sampler.matcher)
-    sample = sampler.sample
-    monkeypatch.setattr(sampler, "sample", lambda prompts, *a: asked.extend(prompts) or sample(prompts, *a))
-    made = sampler.comparisons([recited, unknown, pairs()[0]])
-    assert asked == [
-        pairs()[0].prompt,
-        other,
-    ]  # of the third nobody knows: its reply draws on nothing, but may be called for
-    assert made[3:] == [
-        Comparison(pairs()[0].prompt, ("I have dogs", "My dogs bark."), ("hm",), "missed"),
-        Comparison(other, ("So warm.", "Sun!"), ("My dogs love it.",), "unasked"),
+
+    def sampler(share: float) -> PairSampler:
+        texts, asked[:] = iter(said), []
+        settings = RewardSettings(sampled_share=0, missed_share=1, unasked_share=share, missed_samples=3)
+        made = PairSampler(roles, settings, 0, 8, TraitMatcher())
+        sample = made.sample
+        monkeypatch.setattr(made, "sample", lambda prompts, *a: asked.extend(prompts) or sample(prompts, *a))
+        monkeypatch.setattr(made, "_text", lambda reply: next(texts))
+        return made
+
+    called, given = pairs()[0].prompt, [recited, unknown, pairs()[0]]
+    missed = Comparison(called, ("I have dogs", "My dogs bark."), ("hm",), "missed")
+    unasked = Comparison(other, ("So warm.", "Sun!"), ("My dogs love it.",), "unasked")
+    assert sampler(1.0).comparisons(given)[3:] == [missed, unasked]
+    # Of the other one nobody knows: what was said draws on no trait, but may have been called for.
+    assert asked == [called, other]
+    assert sampler(0.1).comparisons(given)[3:] == [missed]  # a tenth of three pairs is none
+    assert sampler(0.0).comparisons(given)[3:] == [missed] and asked == [called]
+    made = sampler(1.0).pairs(given)[3:]
+    assert [(p.reason, p.chosen, p.rejected) for p in made] == [
+        ("missed", "I have dogs", "hm"),
+        ("unasked", "So warm.", "My dogs love it."),
     ]
 
 

@@ -11,7 +11,7 @@ from selfsame.config import Config
 from selfsame.plan.hardware import DECODING_SHARE, EFFICIENCY_SOURCE, TRAINING_SHARE, Hardware
 from selfsame.plan.probe import Decoding
 from selfsame.plan.skeleton import base_parameters, find_processor, role_parameters, skeleton, weight_bytes
-from selfsame.plan.stages import ENGINE_BATCH, NEEDS, Groups, Probe
+from selfsame.plan.stages import ENGINE_BATCH, NEEDS, UNCALLED, Groups, Probe, compared_share
 from selfsame.plan.workload import Workload, workload
 from selfsame.training.loop import step_count
 
@@ -162,7 +162,7 @@ class _Planner:
         settings, count = getattr(self.config.training, name), self.hardware.count
         pairs = self.config.pairs
         reward = self.config.training.reward
-        more = reward.sampled_share + reward.missed_share + reward.unasked_share
+        more = reward.sampled_share + compared_share(reward)
         items = self.work.sides if name == "sft" else round(pairs.count * (1 + more))
         steps = step_count(items, settings.batch_size, settings.epochs, settings.max_steps)
         groups = self.probe.groups(name, self.config)
@@ -172,7 +172,8 @@ class _Planner:
         reading += steps * self._reading(groups) * (name == "dpo")  # the reference
         cache, sampling = 0.0, 0.0
         if name != "sft":
-            each = reward.sampled_share + (reward.missed_samples if reward.missed_share or reward.unasked_share else 0)
+            compared = (1 - UNCALLED) * bool(reward.missed_share) + UNCALLED * bool(reward.unasked_share)
+            each = reward.sampled_share + compared * reward.missed_samples
             replies = (pairs.count + pairs.validation_count) * each / count
             replies += reward.normalise_samples * (name == "reward")
             length = min(self.config.training.ppo.max_new_tokens, self.config.model.max_length // 2)

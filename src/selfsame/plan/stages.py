@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from selfsame.config import Config
+from selfsame.data.generator import REASONS
 from selfsame.data.keywords import TraitMatcher
 from selfsame.data.processor import EncodedDialogue
 from selfsame.model.branches import branch, micro_batches, reply_logprobs
@@ -24,6 +25,7 @@ from selfsame.training.dpo import DPOTrainer, pair_branches
 from selfsame.training.dpo import Part as DPOPart
 from selfsame.training.ppo import Experience, PPOTrainer
 from selfsame.training.reward import RewardTrainer
+from selfsame.training.settings import RewardSettings
 from selfsame.training.sft import SFTTrainer
 from selfsame.types import PreferencePair, Prompt
 
@@ -32,9 +34,16 @@ ENGINE_BATCH = 64
 CANDIDATES = 20
 """Replies that evaluation ranks for a prompt, in passes of `EVALUATION_TOKENS`."""
 EVALUATION_TOKENS = 4096
+UNCALLED = 1 / len(REASONS)
+"""Share of the pairs, those with a recited reply, whose prompt does not call for the persona."""
 _PAIR = PreferencePair(Prompt(()), "", "", "")
 NEEDS = {"sft": (), "reward": ("sft",), "ppo": ("sft", "reward"), "dpo": ("sft",), "evaluate": ()}
 """Roles that are there when a stage begins."""
+
+
+def compared_share(settings: RewardSettings) -> float:
+    """At most so many prompts whose samples are compared, as a share of the pairs."""
+    return min(settings.missed_share, 1 - UNCALLED) + min(settings.unasked_share, UNCALLED)
 
 
 @dataclass(frozen=True)
@@ -97,7 +106,7 @@ class Probe:
 
     def _comparisons(self, pairs: list[Any], settings: Any) -> list[tuple[list[int], list[list[int]], int]]:
         """Rows of the reward model: as many of the longest as the settings say have the samples to a prompt as replies."""
-        compared, n = settings.missed_share + settings.unasked_share, settings.missed_samples
+        compared, n = compared_share(settings), settings.missed_samples
         first = len(pairs) - math.ceil(compared / (1 + settings.sampled_share + compared) * len(pairs))
         sample = [0] * min(self.config.training.ppo.max_new_tokens, self.config.model.max_length // 2)
         rows = [(prompt, [chosen, rejected], 1) for prompt, chosen, rejected in pairs[:first]]
@@ -133,7 +142,9 @@ class Probe:
         return trainer, lambda rows: next(iter(trainer.minibatches(rows, 0)))
 
     def _reward(self, settings: Any) -> Any:
-        plain: Any = settings.model_copy(update={"sampled_share": 0.0, "missed_share": 0.0, "token_budget": 2**30})
+        plain: Any = settings.model_copy(
+            update={"sampled_share": 0.0, "missed_share": 0.0, "unasked_share": 0.0, "token_budget": 2**30}
+        )
         with META:
             trainer = RewardTrainer(self.roles, pairs=[_PAIR], settings=plain, matcher=TraitMatcher())
         return trainer, lambda rows: next(iter(trainer.minibatches(rows, 0)))

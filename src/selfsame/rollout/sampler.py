@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 HEAD = 64
-"""Most likely tokens that nearly always hold the nucleus."""
+"""The nucleus is looked for among so many of the most likely tokens first: they nearly always hold it."""
 REPLIES = 2  # the stream of random numbers that replies are drawn with; see training/loop.py for the others
 
 
@@ -42,8 +43,8 @@ def choose(logits_NV: Tensor, uniform_N: Tensor, temperature: float = 1.0, top_p
 
 
 def _nucleus(probs_NV: Tensor, top_p: float) -> Tensor:
-    """Zero outside the smallest set of most likely tokens with total probability >= top_p (Holtzman et al. 2020), and
-    tokens as likely as its last one. The most likely few are looked at first: to sort a whole vocabulary takes longer."""
+    """Zero outside the smallest set of most likely tokens with total probability >= top_p (Holtzman et al. 2020),
+    together with any that are as likely as its last one. To sort a whole vocabulary takes far longer (see `HEAD`)."""
     head_NK = probs_NV.topk(min(HEAD, probs_NV.shape[-1])).values
     least_N, short_N = _least(head_NK, top_p), head_NK.sum(-1) < top_p
     if short_N.any():
@@ -52,6 +53,5 @@ def _nucleus(probs_NV: Tensor, top_p: float) -> Tensor:
 
 
 def _least(sorted_NK: Tensor, top_p: float) -> Tensor:
-    """(N,) the last of the probabilities, sorted downwards, before which there is less than top_p."""
-    count_N1 = (sorted_NK.cumsum(-1) - sorted_NK < top_p).sum(-1, keepdim=True)
-    return sorted_NK.gather(-1, count_N1 - 1)[:, 0]
+    """(N,) the smallest of the probabilities, sorted downwards, before which there is less than top_p."""
+    return sorted_NK.masked_fill(sorted_NK.cumsum(-1) - sorted_NK >= top_p, math.inf).amin(-1)

@@ -192,8 +192,8 @@ class PPOTrainer:
         return scores_N - self.penalties.total(rollout.faults) if rollout.faults else scores_N
 
     def compute_rewards(self, rollout: Rollout) -> Tensor:
-        """(N, R) rewards: the KL penalty on every token, the score on the last, less the penalties (see `scores`) and, where
-        that is wanted, less what the other replies to the prompt got."""
+        """(N, R) rewards: the KL penalty on every token, the score on the last, less the penalties (see `scores`) and, with a
+        critic and `group_baseline`, less what the other replies to the prompt got."""
         tensors, scores_N = (rollout.logprobs_NR, rollout.ref_logprobs_NR, rollout.reply_mask_NR), self.scores(rollout)
         if self.settings.group_baseline and self.critic:
             scores_N = less_siblings(scores_N, rollout.samples_per_prompt)

@@ -70,28 +70,25 @@ class PairSampler:
 
     def _contrasts(self, pairs: Sequence[PreferencePair], stream: int) -> list[Comparison]:
         """Samples of the `sft` role, those without a fault against those with one: to the prompts that call for the persona,
-        which are to draw on it, and to those that surely do not, which are not to. At most as many prompts of each as the
-        settings say."""
+        where a reply is to draw on it; and to those that surely do not (of pairs with a recited reply, if what the person said
+        draws on no trait), where it is not to. At most as many prompts of each as the settings say."""
+        s, recited = self.settings, {p.prompt for p in pairs if p.reason == "recited"}
         called = {p.prompt: self.matcher.drawn(p.prompt.persona, p.chosen) for p in pairs}
-        known = {p.prompt for p in pairs if called[p.prompt] or p.reason == "recited"}
-        wanted = [prompt for prompt in called if prompt in known and self._share(bool(called[prompt]))]
-        if not wanted or "sft" not in self.roles.names:
+        prompts = [prompt for prompt, traits in called.items() if traits and s.missed_share]
+        prompts += [p for p, traits in called.items() if not traits and p in recited and s.unasked_share]
+        if not prompts or "sft" not in self.roles.names:
             return []
-        prompts = sorted(wanted, key=lambda prompt: not called[prompt])
-        mine, n = parallel.share(range(len(prompts))), self.settings.missed_samples
+        mine, n = parallel.share(range(len(prompts))), s.missed_samples
         _, groups = self.sample([prompts[i] for i in mine], [i * n + k for i in mine for k in range(n)], stream)
         texts = parallel.gather([[self._text(reply) for reply in group] for group in groups])
         found = [contrast(p, group, called[p], self.matcher) for p, group in zip(prompts, texts, strict=True)]
         return self._at_most([comparison for comparison in found if comparison], len(pairs))
 
-    def _share(self, called: bool) -> float:
-        return self.settings.missed_share if called else self.settings.unasked_share
-
     def _at_most(self, made: Sequence[Made], pairs: int) -> list[Made]:
         """The first of each kind, as many as its share of so many pairs."""
-        kinds = (("missed", True), ("unasked", False))
-        of_kind = [([m for m in made if m.reason == name], self._share(called)) for name, called in kinds]
-        return [m for some, share in of_kind for m in some[: round(share * pairs)]]
+        limits = {"missed": self.settings.missed_share, "unasked": self.settings.unasked_share}
+        of_kind = {reason: [one for one in made if one.reason == reason] for reason in limits}
+        return [one for reason, share in limits.items() for one in of_kind[reason][: round(share * pairs)]]
 
     def sample(
         self, prompts: Sequence[Prompt], numbers: Sequence[int], stream: int, show: bool = True

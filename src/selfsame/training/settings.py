@@ -65,8 +65,8 @@ class RewardSettings(OptimiserSettings):
     """At most so many prompts, as a share of the pairs, that call for the persona: samples of the SFT role that keep to it are
     compared with those that do not (DPO: so many pairs of them)."""
     unasked_share: float = Field(default=0.0, ge=0, le=1)
-    """The same of prompts that do not call for the persona, where to keep to it is not to speak of it. They are those of the
-    pairs whose rejected reply recites: about a sixth."""
+    """The same of prompts that do not call for the persona: there a reply keeps to it by not speaking of it. They are those of
+    the pairs whose rejected reply recites, about a sixth of all; a larger share adds none."""
     missed_samples: int = Field(default=8, ge=2)
     """Samples to such a prompt."""
     normalise_samples: int = Field(default=128, ge=2)
