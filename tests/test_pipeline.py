@@ -143,9 +143,7 @@ def test_runs_with_other_seeds_meet_the_same_prompts(whole, tmp_path):
 def test_the_same_command_again_changes_no_weights_and_no_numbers(whole):
     before = adapters(whole)
     stamp = {p: p.stat().st_mtime_ns for p in whole.rglob("*.safetensors")}
-    began = time.perf_counter()
     assert main(arguments(whole)) == 0
-    assert time.perf_counter() - began < 60
     assert adapters(whole) == before and {p: p.stat().st_mtime_ns for p in whole.rglob("*.safetensors")} == stamp
 
 
@@ -178,6 +176,15 @@ def test_the_best_of_the_policy_s_replies_is_evaluated(whole):
     assert record["checkpoint"] == json.loads((whole / "eval/ppo.json").read_text())["checkpoint"]
     with pytest.raises(ConfigError, match="is not a run: there is no reward model"):
         load_chatbot("selfsame-9m", reward=True)
+
+
+def test_only_the_named_systems_are_evaluated(whole, tmp_path, capsys):
+    command = [*arguments(tmp_path / "some"), *f"--run.start-from {whole} --run.stages evaluate --run.systems".split()]
+    assert main([*command, "best_of", "ppo"]) == 2
+    assert "there is no ppo in this run, only base, sft, best_of" in capsys.readouterr().err
+    shutil.rmtree(tmp_path / "some/eval")  # those that the run started from had
+    assert main([*command, "sft"]) == 0
+    assert sorted(p.name for p in (tmp_path / "some/eval").glob("*.json")) == ["sft.json"]
 
 
 def test_ppo_and_dpo_start_from_sft_and_differ(whole):
@@ -304,16 +311,8 @@ def test_full_tuning_stopped_again_and_again_it_ends_the_same(tiny_models, tmp_p
     """A whole run with a model for each role: through all stages, evaluated, spoken with."""
     command, update, steps = arguments(tmp_path / "whole"), loop.update, []
     rank = command.index("--model.lora.rank")
-    command[rank : rank + 2] = [
-        "--model.tuning",
-        "full",
-        "--model.base",
-        str(tiny_models()),
-        "--model.max-length",
-        "256",
-    ]
-    for name in ("sft.max-steps", "reward.max-steps", "ppo.steps", "dpo.max-steps"):
-        command += [f"--training.{name}", "3"]
+    command[rank : rank + 2] = f"--model.tuning full --model.base {tiny_models()} --model.max-length 256".split()
+    command += [f"--training.{name}=3" for name in ("sft.max-steps", "reward.max-steps", "ppo.steps", "dpo.max-steps")]
     assert main(command) == 0
     command[command.index("--run.directory") + 1] = str(tmp_path / "stopped")
 

@@ -190,14 +190,17 @@ class _Pipeline:
         ).train()
 
     def _evaluate(self) -> None:
-        """Evaluates the base and every stage that is finished, each once for a state of its weights."""
-        config = self.config
-        for system in ROLE_OF:
-            self._evaluate_one(system, system)
-        if config.evaluation.best_of > 1 and finished(self.directory, "reward"):
-            self._need("reward")
-            for system, stage in BEST_OF.items():
-                self._evaluate_one(system, stage, config.evaluation.best_of)
+        """Evaluates the base and every stage that is finished, or those of them in `run.systems`, each once for a state of its
+        weights."""
+        config, several = self.config, self.config.evaluation.best_of > 1 and finished(self.directory, "reward")
+        stages = {system: system for system in ROLE_OF} | (BEST_OF if several else {})
+        trained = [system for system, stage in stages.items() if not ROLE_OF[stage] or finished(self.directory, stage)]
+        if missing := [system for system in config.run.systems if system not in trained]:
+            raise RunError(f"run.systems: there is no {' or '.join(missing)} in this run, only {', '.join(trained)}")
+        for system in config.run.systems or trained:
+            if system in BEST_OF:
+                self._need("reward")
+            self._evaluate_one(system, stages[system], config.evaluation.best_of if system in BEST_OF else 1)
         if parallel.is_main():
             paths = {system: self.directory.eval_path(system) for system in (*ROLE_OF, *BEST_OF)}
             records = {system: read_json(path) for system, path in paths.items() if path.exists()}
@@ -207,12 +210,9 @@ class _Pipeline:
             write_json(self.directory.path / "dialogues.json", side_by_side(replies) if replies else [])
 
     def _evaluate_one(self, system: str, stage: str, best_of: int = 1) -> None:
-        """Writes the record of a system, unless its stage is not finished or there is one of these weights."""
+        """Writes the record of a system, unless there is one of these weights."""
         config, mark, role = self.config, None, ROLE_OF[stage]
-        if role is not None:
-            checkpoint = finished(self.directory, stage)
-            if checkpoint is None:
-                return
+        if role is not None and (checkpoint := finished(self.directory, stage)):
             self.roles.load(role, checkpoint / role)
             mark = checkpoint.name
         path = self.directory.eval_path(system)

@@ -65,4 +65,7 @@ def test_the_best_of_several_takes_longer_and_more_so_with_ppo(tiny_models):
     without = seconds("sft", "reward", best_of=8)
     assert [systems for _, systems in (single, several, without)] == [3, 5, 3]
     assert single[0] < without[0] < several[0] < 2 * 8 * single[0]  # prompts are read once for all their replies
+    named = small(tiny_models(), run={"stages": ["evaluate"], "systems": ["ppo_best_of"]}, evaluation={"best_of": 8})
+    stage = plan(named, CPU).stages[-1]
+    assert stage.steps == 1 and without[0] - single[0] < stage.seconds < without[0]
     assert seconds("sft", "ppo", best_of=8) == seconds("sft", "ppo", best_of=1)  # nothing to choose by

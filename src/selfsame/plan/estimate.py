@@ -204,11 +204,9 @@ class _Planner:
 
     def _evaluation(self, made: Any) -> StagePlan:
         """Every process does all of it."""
-        s, sampling = self.config.evaluation, self.config.sampling
-        stages = set(self.config.run.stages)
-        best_of = s.best_of if "reward" in stages else 0
-        several = len({"sft", "ppo"} & stages) if best_of > 1 else 0
-        systems = 1 + len({"sft", "ppo", "dpo"} & stages)
+        s, sampling, best_of = self.config.evaluation, self.config.sampling, self.config.evaluation.best_of
+        several = len({"best_of", "ppo_best_of"} & self._systems())
+        systems = len(self._systems()) - several
         one, kept = self._speaking(1)
         best, more = self._speaking(best_of) if several else (0.0, 0.0)
         ranking = self.probe.ranking()
@@ -229,6 +227,13 @@ class _Planner:
             steps=systems + several,
             seconds=seconds,
         )
+
+    def _systems(self) -> set[str]:
+        """Those that are evaluated: named, or all that the stages train."""
+        stages = {"base", *self.config.run.stages} & {"base", "sft", "ppo", "dpo"}
+        if self.config.evaluation.best_of > 1 and "reward" in self.config.run.stages:
+            stages |= {name for name, stage in (("best_of", "sft"), ("ppo_best_of", "ppo")) if stage in stages}
+        return set(self.config.run.systems) or stages
 
     def _speaking(self, n: int) -> tuple[float, float]:
         """(seconds of sampling n replies to everything that an evaluated system answers, the most that it keeps meanwhile)."""

@@ -9,6 +9,7 @@ from pydantic import Field
 from selfsame.settings import Settings
 
 Stage = Literal["data", "sft", "reward", "ppo", "dpo", "evaluate"]
+SystemName = Literal["base", "sft", "ppo", "dpo", "best_of", "ppo_best_of"]
 TrackerName = Literal["wandb", "tensorboard", "trackio"]
 
 
@@ -21,6 +22,8 @@ class RunSettings(Settings):
     stages: tuple[Stage, ...] = Field(default=("sft", "reward", "ppo", "evaluate"), min_length=1)
     """What to do, in this order. A stage that is finished already is not done again. `data` only loads the data and the base,
     as every run does first, writes the run's records and tells the trackers."""
+    systems: tuple[SystemName, ...] = ()
+    """Systems that `evaluate` looks at, in this order; without any all that are trained, the base first."""
     start_from: str | None = None
     """Another run's directory: stages before PPO that would come out the same are copied from there, not trained again."""
     max_hours: float | None = Field(default=None, gt=0)
