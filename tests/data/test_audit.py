@@ -1,5 +1,4 @@
 import random
-import time
 
 import pytest
 from hypothesis import given, settings
@@ -156,8 +155,9 @@ def test_table_and_examples() -> None:
     assert audit([]).table()  # nothing to divide by
 
 
-def test_thousands_of_dialogues_take_seconds() -> None:
-    dialogues = [make(f"d{k}", *(f"{text} number {k} of {j}" for j, text in enumerate(CHAT * 5))) for k in range(2000)]
-    start = time.perf_counter()
-    audit(dialogues)
-    assert time.perf_counter() - start < 30  # 4 seconds on a busy laptop
+def test_thousands_of_dialogues() -> None:
+    """All alike, one of them again: compared two by two they would take minutes."""
+    turns = [[f"{text} number {k} of {j}" for j, text in enumerate(CHAT * 5)] for k in range(2000)]
+    dialogues = [make(f"d{k}", *own) for k, own in enumerate(turns)]
+    found = audit([*dialogues, make("copy", *turns[7][:-1], "Bye!")]).findings
+    assert found["duplicate"].count == 0 and found["near_duplicate"].ids == ["copy"]
