@@ -178,11 +178,16 @@ def test_report(selfsame, whole, tmp_path):
     assert answer.code == 0
     assert "<html" in (copy / "report.html").read_text()
     assert "consistency" in answer.out
+    assert f"selfsame chat --model {copy} --persona" in answer.out
     text = readme.read_text()
     assert text.startswith("Before\n")
     assert text.endswith("After\n")
     assert "| ppo |" in text.replace("**", "")
     assert snapshot(copy, ("report.html",)) == snapshot(whole, ("report.html",))
+    best = json.loads((copy / "eval/ppo.json").read_text())
+    best["settings"]["best_of"] = 3
+    (copy / "eval/ppo_best_of.json").write_text(json.dumps(best))
+    assert f"selfsame chat --model {copy} --best-of 3 --persona" in selfsame("report", copy).out
 
 
 def test_report_of_a_run_without_results(selfsame, whole, tmp_path):
