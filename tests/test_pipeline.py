@@ -182,7 +182,11 @@ def test_only_the_named_systems_are_evaluated(whole, tmp_path, capsys):
     assert main([*command, "best_of", "ppo"]) == 2
     assert "there is no ppo in this run, only base, sft, best_of" in capsys.readouterr().err
     shutil.rmtree(tmp_path / "some/eval")  # those that the run started from had
+    environment = tmp_path / "some/environment.json"
+    assert read_json(environment)["dtype"] == "float32"
+    write_json(environment, read_json(environment) | {"dtype": "bfloat16"})
     assert main([*command, "sft"]) == 0
+    assert "begun in bfloat16, here in float32: it goes on" in capsys.readouterr().err
     assert sorted(p.name for p in (tmp_path / "some/eval").glob("*.json")) == ["sft.json"]
 
 
@@ -206,10 +210,8 @@ def test_damaged_weights_are_noticed_wherever_they_are_used(whole, tmp_path, cap
     content[-100:] = bytes(100)
     file.write_bytes(content)
     shutil.rmtree(directory / "checkpoints" / "reward")
-    for command in (
-        arguments(directory),
-        ["chat", "--model", str(directory), "--system", "sft", "--persona", "I sing."],
-    ):
+    chat = ["chat", "--model", str(directory), "--system", "sft", "--persona", "I sing."]
+    for command in (arguments(directory), chat):
         assert main(command) == 2
         assert "adapter_model.safetensors" in capsys.readouterr().err
 

@@ -262,7 +262,7 @@ def _notes(recipes: Recipes, systems: Mapping[str, System]) -> Iterable[str]:
             yield f"Evaluated differently, {key}: {', '.join(f'{name} {value}' for name, value in values.items())}."
     machines = [system.machine for system in systems.values()]
     if any(machine != machines[0] or machine.get("several") for machine in machines):
-        yield "The runs were made on different machines: their times do not compare."
+        yield "The runs were made on different machines, or in different number formats: their times do not compare."
 
 
 def _judge_notes(judges: Sequence[str], systems: Mapping[str, System]) -> Iterable[str]:

@@ -22,6 +22,7 @@ from selfsame.eval.statistics import Bootstrap
 from selfsame.eval.system import evaluate_system
 from selfsame.eval.watch import PersonaWatch
 from selfsame.model import parallel
+from selfsame.model.base import dtype_name
 from selfsame.model.roles import load_roles
 from selfsame.report.page import write_report
 from selfsame.report.tracked import tracked
@@ -72,7 +73,8 @@ def run(config: Config, name: str = "run") -> RunDirectory:
         _Pipeline(config, directory).go()
         return directory
     with directory.lock():
-        directory.write_environment()
+        if begun := directory.write_environment(dtype_name(config.model)):
+            say(f"begun in {begun}, here in {dtype_name(config.model)}: it goes on, but not as it would have there")
         _Pipeline(config, directory).go()
         write_report(directory.path)
     return directory
@@ -190,8 +192,7 @@ class _Pipeline:
         ).train()
 
     def _evaluate(self) -> None:
-        """Evaluates the base and every stage that is finished, or those of them in `run.systems`, each once for a state of its
-        weights."""
+        """Evaluates the base and what is trained, or those of it in `run.systems`, each once for a state of its weights."""
         config, several = self.config, self.config.evaluation.best_of > 1 and finished(self.directory, "reward")
         stages = {system: system for system in ROLE_OF} | (BEST_OF if several else {})
         trained = [system for system, stage in stages.items() if not ROLE_OF[stage] or finished(self.directory, stage)]

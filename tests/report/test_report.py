@@ -91,7 +91,7 @@ def make_full(folder: Path) -> RunDirectory:
     }
     write_json(run.cost_path, bill)
     write_json(run.data_path, {"summary": "120 dialogues, 240 personas.", "rejected": 3})
-    run.write_environment()
+    run.write_environment("float32")
     return run
 
 

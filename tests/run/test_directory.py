@@ -206,15 +206,16 @@ with RunDirectory({str(run.path)!r}).lock():
 
 def test_environment_is_written_once_and_holds_no_paths(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path / "run", CONFIG)
-    run.write_environment()
+    assert run.write_environment("bfloat16") is None
     first = run.environment_path.read_text()
     content = json.loads(first)
-    assert content["versions"]["torch"] == torch.__version__
+    assert content["versions"]["torch"] == torch.__version__ and content["dtype"] == "bfloat16"
+    assert run.write_environment("float32") == "bfloat16" and run.environment_path.read_text() == first
     assert content["cores"] >= 1 and content["memory_bytes"] > 1e8 and content["python"].count(".") == 2
     assert len(content["gpus"]) == torch.cuda.device_count()
     assert str(Path.cwd()) not in first and str(Path.home()) + "/" not in first
     run.environment_path.write_text("{}")
-    run.write_environment()
+    assert run.write_environment("float32") is None  # of an earlier version: not known
     assert run.environment_path.read_text() == "{}"
 
 

@@ -72,6 +72,11 @@ def choose_dtype(wanted: str, device: torch.device) -> torch.dtype:
     return torch.float32
 
 
+def dtype_name(settings: ModelSettings) -> str:
+    """Name of the number format that the frozen base gets on this machine, such as `bfloat16`."""
+    return str(choose_dtype(settings.dtype, choose_device(settings.device))).removeprefix("torch.")
+
+
 def _cpu_has_bf16() -> bool:
     try:
         with open("/proc/cpuinfo") as file:

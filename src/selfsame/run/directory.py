@@ -258,10 +258,13 @@ class RunDirectory:
             _take(file, self.path)
             yield
 
-    def write_environment(self) -> None:
-        """Store on what machine and with which versions the run was made; the first part of a resumed run counts."""
+    def write_environment(self, dtype: str) -> str | None:
+        """Store on what machine, with which versions and in which number format the run was begun. Returns that format where a
+        run that is resumed was begun in another one than `dtype`."""
         if not self.environment_path.exists():
-            write_json(self.environment_path, describe_environment())
+            write_json(self.environment_path, describe_environment() | {"dtype": dtype})
+        begun = read_json(self.environment_path).get("dtype")
+        return begun if begun != dtype else None
 
     def _has_results(self) -> bool:
         return any((self.path / name).exists() for name in ("checkpoints", "eval"))

@@ -84,7 +84,8 @@ def _read(text: str) -> System:
 
 
 def _machine(environment: Any) -> dict[str, Any]:
-    return {name: environment.get(name) for name in ("cpu", "cores", "gpus")} if isinstance(environment, dict) else {}
+    names = ("cpu", "cores", "gpus", "dtype")
+    return {name: environment.get(name) for name in names} if isinstance(environment, dict) else {}
 
 
 def _with_names(systems: Sequence[System]) -> list[System]:
