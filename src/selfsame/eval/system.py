@@ -8,7 +8,7 @@ between two systems is then best estimated on the pairs (`Bootstrap.difference` 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from selfsame.data.generator import PreferenceGenerator, TestItem
@@ -76,18 +76,23 @@ def evaluate_system(
         talk_replies = speak([item.prompt for item in talk])
     persona = PersonaEvaluator(matcher, bootstrap, judge)
     held_out = random.Random(seed).sample(examples, min(settings.perplexity_size, len(examples)))
-    scores = _persona_scores(persona, [i.prompt.persona for i in calls], replies, calls)
-    metrics = {
-        **_shares(bootstrap, scores, calls),
-        "telling": _telling(persona, talk, talk_replies),
-        "engagement": _engagement(bootstrap, talk, talk_replies),
-        "fitted_quality": _fitted(bootstrap, talk, talk_replies),
-        **QualityEvaluator(bootstrap).compute_perplexity(roles, role, held_out),
-        **_overlap(bootstrap, talk, talk_replies),
-        **_diversity(bootstrap, talk, talk_replies),
-        "hits_at_1": _hits(roles, role, examples, talk, bootstrap),
-    }
-    references = _references(persona, calls, replies, without, talk, seed)
+    parts: list[Callable[[], dict[str, Estimate]]] = [
+        lambda: {"telling": _telling(persona, talk, talk_replies)},
+        lambda: {"engagement": _engagement(bootstrap, talk, talk_replies)},
+        lambda: {"fitted_quality": _fitted(bootstrap, talk, talk_replies)},
+        lambda: QualityEvaluator(bootstrap).compute_perplexity(roles, role, held_out),
+        lambda: _overlap(bootstrap, talk, talk_replies) | _diversity(bootstrap, talk, talk_replies),
+        lambda: {"hits_at_1": _hits(roles, role, examples, talk, bootstrap)},
+    ]
+    with Progress(2 + len(parts), f"score {system}", enabled=parallel.is_main()) as progress:
+        scores = _persona_scores(persona, [i.prompt.persona for i in calls], replies, calls)
+        metrics = _shares(bootstrap, scores, calls)
+        progress.advance()
+        for part in parts:
+            metrics |= part()
+            progress.advance()
+        references = _references(persona, calls, replies, without, talk, seed)
+        progress.advance()
     result = {
         "system": system,
         "items": len(calls),
