@@ -12,6 +12,7 @@ from commands import Command, snapshot
 from evaluated import evaluated_run, evaluation
 from selfsame.compare import compare
 from selfsame.eval.statistics import holm
+from selfsame.run.directory import write_json
 
 LOW, HIGH = [0.0] * 30 + [1.0] * 10, [0.0] * 10 + [1.0] * 30
 
@@ -67,6 +68,20 @@ def test_an_unknown_time_is_not_zero(runs):
     costs = {name: s["cost"] for name, s in compare([f"{runs}/one:base", f"{runs}/two"])["systems"].items()}
     assert costs["two:dpo"]["total_seconds"] is None and costs["two:dpo"]["seconds"] == {"sft": None, "dpo": 30.0}
     assert costs["one:base"]["total_seconds"] == 0 and costs["one:base"]["seconds"] == {}
+
+
+def test_other_number_formats_are_told(runs):
+    """Where they are known: a run of an earlier version did not record its own."""
+    said = [
+        [],
+        ["The runs were computed in different number formats (bfloat16, float32): a seed is another draw in each."],
+    ]
+    write_json(runs / "one/environment.json", {"dtype": "bfloat16"})
+    write_json(runs / "two/environment.json", {"cpu": None})
+    assert [n for n in compare([f"{runs}/one", f"{runs}/two"])["notes"] if "format" in n or "machine" in n] == said[0]
+    write_json(runs / "two/environment.json", {"dtype": "bfloat16"})
+    write_json(runs / "two/inherited.json", {"environment": {"dtype": "float32"}})
+    assert [n for n in compare([f"{runs}/one", f"{runs}/two"])["notes"] if "format" in n or "machine" in n] == said[1]
 
 
 def test_only_shared_prompts_are_paired(selfsame, runs):

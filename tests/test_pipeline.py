@@ -180,14 +180,15 @@ def test_the_best_of_the_policy_s_replies_is_evaluated(whole):
 def test_only_the_named_systems_are_evaluated(whole, tmp_path, capsys):
     command = [*arguments(tmp_path / "some"), *f"--run.start-from {whole} --run.stages evaluate --run.systems".split()]
     assert main([*command, "best_of", "ppo"]) == 2
-    assert "there is no ppo in this run, only base, sft, best_of" in capsys.readouterr().err
+    assert "run.systems: ppo needs the stage ppo, which is neither in run.stages nor" in capsys.readouterr().err
     shutil.rmtree(tmp_path / "some/eval")  # those that the run started from had
-    environment = tmp_path / "some/environment.json"
-    assert read_json(environment)["dtype"] == "float32"
-    write_json(environment, read_json(environment) | {"dtype": "bfloat16"})
-    assert main([*command, "sft"]) == 0
-    assert "begun in bfloat16, here in float32: it goes on" in capsys.readouterr().err
-    assert sorted(p.name for p in (tmp_path / "some/eval").glob("*.json")) == ["sft.json"]
+    begun = read_json(tmp_path / "some/environment.json")
+    write_json(tmp_path / "some/environment.json", begun | {"dtype": "bfloat16"})
+    assert main([*command, "best_of", "sft"]) == 0
+    assert begun["dtype"] == "float32" and "was begun in bfloat16 and goes on in float32" in capsys.readouterr().err
+    made = {path.name: read_json(path) for path in (tmp_path / "some/eval").glob("*.json")}
+    assert made.keys() == {"best_of.json", "sft.json"} and made["sft.json"]["settings"]["best_of"] == 1
+    assert made["best_of.json"]["replies"] == read_json(whole / "eval/best_of.json")["replies"]
 
 
 def test_ppo_and_dpo_start_from_sft_and_differ(whole):
@@ -332,8 +333,7 @@ def test_full_tuning_stopped_again_and_again_it_ends_the_same(tiny_models, tmp_p
     assert expected.keys() == found.keys() and [name for name, value in expected.items() if found[name] != value] == []
     bot = load_chatbot(str(tmp_path / "whole"))
     assert Conversation(bot.roles, bot.role, clean_persona(["I have two dogs."]), bot.config.sampling).say("Hi!")
-    checkpoint = finished(RunDirectory.open(tmp_path / "whole"), "ppo")
-    assert checkpoint is not None
+    checkpoint = finished(RunDirectory.open(tmp_path / "whole"), "ppo") or Path()
     same = load_chatbot(str(checkpoint / "policy"))  # a model like any other
     ours, theirs = bot.roles.state("policy"), same.roles.base.state_dict()
     assert all(torch.equal(ours[name], theirs[name].float()) for name in ours if same.roles.dtype == torch.float32)

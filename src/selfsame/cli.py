@@ -137,11 +137,12 @@ def _training_help(command: str) -> None:
 
 def _print_results(path: Path) -> None:
     from selfsame.report.tables import run_results
-    from selfsame.run.directory import read_json
+    from selfsame.run.records import EvaluationRecord, read_record
 
-    best = path / "eval" / "ppo_best_of.json"
-    several = f" --best-of {read_json(best)['settings']['best_of']}" if best.exists() else ""
     print(f"{run_results(path)}\n\nreport: {path / 'report.html'}")
+    best = path / "eval" / "ppo_best_of.json"
+    count = read_record(best, EvaluationRecord)["settings"].get("best_of", 1) if best.exists() else 1
+    several = f" --best-of {count}" if count > 1 else ""
     print(f"chat:   selfsame chat --model {path}{several} --persona 'I have two dogs.' 'I drive a night bus.'")
 
 
@@ -197,7 +198,7 @@ def _report(arguments: list[str]) -> None:
     )
     parser.add_argument("--marker", default="spc", metavar="NAME", help="which markers")
     parser.add_argument(
-        "--than", metavar="RUN", help="another run, as with --model.tuning full: what was saved against it"
+        "--than", metavar="RUN", help="another run, such as a full fine-tuning: what was saved against it"
     )
     options = parser.parse_args(arguments)
     from selfsame.report.page import write_report

@@ -262,7 +262,9 @@ def _notes(recipes: Recipes, systems: Mapping[str, System]) -> Iterable[str]:
             yield f"Evaluated differently, {key}: {', '.join(f'{name} {value}' for name, value in values.items())}."
     machines = [system.machine for system in systems.values()]
     if any(machine != machines[0] or machine.get("several") for machine in machines):
-        yield "The runs were made on different machines, or in different number formats: their times do not compare."
+        yield "The runs were made on different machines: their times do not compare."
+    if len(dtypes := sorted(frozenset().union(*(system.dtypes for system in systems.values())))) > 1:
+        yield f"The runs were computed in different number formats ({', '.join(dtypes)}): a seed is another draw in each."
 
 
 def _judge_notes(judges: Sequence[str], systems: Mapping[str, System]) -> Iterable[str]:

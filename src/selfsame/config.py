@@ -49,6 +49,10 @@ class Config(Settings):
                     f"{name}.max_new_tokens is {length}, but prompt and reply together have model.max_length"
                     f" {self.model.max_length} tokens: lower it or raise model.max_length"
                 )
+        if self.evaluation.best_of < 2 and {"best_of", "ppo_best_of"} & set(self.run.systems):
+            raise ValueError(
+                f"run.systems names the best of several replies: evaluation.best_of is {self.evaluation.best_of}"
+            )
         return self
 
 

@@ -32,7 +32,7 @@ from selfsame.run.environment import describe_environment
 from selfsame.run.inherit import inherit
 from selfsame.run.logger import RunLogger, say
 from selfsame.run.metrics import MetricsTracker
-from selfsame.serve.chatbot import BEST_OF, ROLE_OF
+from selfsame.serve.chatbot import BEST_OF, ROLE_OF, check_systems, finished_stages, stages_behind
 from selfsame.training.dpo import DPOTrainer
 from selfsame.training.loop import Record
 from selfsame.training.ppo import PPOTrainer
@@ -74,7 +74,7 @@ def run(config: Config, name: str = "run") -> RunDirectory:
         return directory
     with directory.lock():
         if begun := directory.write_environment(dtype_name(config.model)):
-            say(f"begun in {begun}, here in {dtype_name(config.model)}: it goes on, but not as it would have there")
+            say(f"this run was begun in {begun} and goes on in {dtype_name(config.model)}: its results will be others")
         _Pipeline(config, directory).go()
         write_report(directory.path)
     return directory
@@ -92,7 +92,8 @@ class _Pipeline:
     def go(self) -> None:
         """Data, base, then the stages of the configuration; records and trackers are closed whatever happens."""
         config = self.config
-        told = config.model_dump(mode="json") | {"environment": describe_environment() if config.run.trackers else {}}
+        machine = describe_environment() | {"dtype": dtype_name(config.model)} if config.run.trackers else {}
+        told = config.model_dump(mode="json") | {"environment": machine}
         self.logger = RunLogger(self.directory, config.run.trackers, told, enabled=parallel.is_main())
         try:
             with self._timed("data"):
@@ -103,6 +104,7 @@ class _Pipeline:
             self.train_pairs = PreferenceGenerator(self.data.train, config.pairs, config.seed)
             self.held_out = PreferenceGenerator(self.people, config.pairs, HELD_OUT)
             self.pairs = self._make_pairs() if {"reward", "dpo"} & set(config.run.stages) else ([], [])
+            check_systems(config.run, self.directory)
             for stage in config.run.stages:
                 self.limit.check(f"before {stage}")
                 with self._timed(stage):
@@ -192,16 +194,14 @@ class _Pipeline:
         ).train()
 
     def _evaluate(self) -> None:
-        """Evaluates the base and what is trained, or those of it in `run.systems`, each once for a state of its weights."""
-        config, several = self.config, self.config.evaluation.best_of > 1 and finished(self.directory, "reward")
-        stages = {system: system for system in ROLE_OF} | (BEST_OF if several else {})
-        trained = [system for system, stage in stages.items() if not ROLE_OF[stage] or finished(self.directory, stage)]
-        if missing := [system for system in config.run.systems if system not in trained]:
-            raise RunError(f"run.systems: there is no {' or '.join(missing)} in this run, only {', '.join(trained)}")
-        for system in config.run.systems or trained:
+        """Evaluates the systems in `run.systems`, or the base and all that are trained: each once for the same weights."""
+        config, done = self.config, finished_stages(self.directory)
+        everything = [*ROLE_OF, *(BEST_OF if config.evaluation.best_of > 1 else ())]
+        for system in config.run.systems or [s for s in everything if stages_behind(s) <= done.keys()]:
+            stage = BEST_OF.get(system, system)
             if system in BEST_OF:
                 self._need("reward")
-            self._evaluate_one(system, stages[system], config.evaluation.best_of if system in BEST_OF else 1)
+            self._evaluate_one(system, stage, done.get(stage), config.evaluation.best_of if system in BEST_OF else 1)
         if parallel.is_main():
             paths = {system: self.directory.eval_path(system) for system in (*ROLE_OF, *BEST_OF)}
             records = {system: read_json(path) for system, path in paths.items() if path.exists()}
@@ -210,15 +210,14 @@ class _Pipeline:
             replies = {system: record["replies"] for system, record in records.items()}
             write_json(self.directory.path / "dialogues.json", side_by_side(replies) if replies else [])
 
-    def _evaluate_one(self, system: str, stage: str, best_of: int = 1) -> None:
-        """Writes the record of a system, unless there is one of these weights."""
-        config, mark, role = self.config, None, ROLE_OF[stage]
-        if role is not None and (checkpoint := finished(self.directory, stage)):
-            self.roles.load(role, checkpoint / role)
-            mark = checkpoint.name
-        path = self.directory.eval_path(system)
+    def _evaluate_one(self, system: str, stage: str, checkpoint: Path | None, best_of: int) -> None:
+        """Writes the record of a system, unless there is one of these weights. `checkpoint`: of its stage; None: the base."""
+        config, path, role = self.config, self.directory.eval_path(system), ROLE_OF[stage]
+        mark = checkpoint.name if checkpoint else None
         if path.exists() and (known := read_json(path)).get("checkpoint") == mark and known.get("items"):
             return
+        if role is not None and checkpoint is not None:
+            self.roles.load(role, checkpoint / role)
         self.limit.check(f"before the evaluation of {system}")
         result = evaluate_system(
             self.roles,

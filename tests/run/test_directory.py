@@ -217,6 +217,10 @@ def test_environment_is_written_once_and_holds_no_paths(tmp_path: Path) -> None:
     run.environment_path.write_text("{}")
     assert run.write_environment("float32") is None  # of an earlier version: not known
     assert run.environment_path.read_text() == "{}"
+    run.environment_path.write_text("{")
+    assert run.write_environment("float32") is None and run.environment() == {}
+    RunDirectory.create(run.path, CONFIG | {"seed": 7})  # nothing was made yet: begun anew, maybe on another machine
+    assert not run.environment_path.exists()
 
 
 def test_git_state_is_that_of_the_code(tmp_path: Path, monkeypatch) -> None:

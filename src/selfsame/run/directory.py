@@ -177,6 +177,7 @@ class RunDirectory:
             run._check_same(now, free, plain(defaults))
         elif run.config_path.exists():  # nothing was made yet: a mistyped setting may be put right
             run.data_path.unlink(missing_ok=True)
+            run.environment_path.unlink(missing_ok=True)
         elif others:
             raise ConfigError(f"{path} is not empty and holds no run: choose another --run.directory")
         if not run.config_path.exists() or run.config() != now:
@@ -263,8 +264,16 @@ class RunDirectory:
         run that is resumed was begun in another one than `dtype`."""
         if not self.environment_path.exists():
             write_json(self.environment_path, describe_environment() | {"dtype": dtype})
-        begun = read_json(self.environment_path).get("dtype")
+        begun = self.environment().get("dtype")
         return begun if begun != dtype else None
+
+    def environment(self) -> dict[str, Any]:
+        """On what the run was begun; empty where that is not known, or damaged."""
+        try:
+            found = read_json(self.environment_path)
+        except RunError:
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def _has_results(self) -> bool:
         return any((self.path / name).exists() for name in ("checkpoints", "eval"))

@@ -23,7 +23,8 @@ class RunSettings(Settings):
     """What to do, in this order. A stage that is finished already is not done again. `data` only loads the data and the base,
     as every run does first, writes the run's records and tells the trackers."""
     systems: tuple[SystemName, ...] = ()
-    """Systems that `evaluate` looks at, in this order; without any all that are trained, the base first."""
+    """Systems that the stage `evaluate` measures, in this order; without any the base and all that are trained. Those with
+    `best_of` in their name need the reward model, and `evaluation.best_of` above 1."""
     start_from: str | None = None
     """Another run's directory: stages before PPO that would come out the same are copied from there, not trained again."""
     max_hours: float | None = Field(default=None, gt=0)

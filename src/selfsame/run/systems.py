@@ -17,7 +17,8 @@ _LATEST = ("ppo", "dpo", "sft", "base")
 @dataclass(frozen=True)
 class System:
     """One system of a run, and what its run recorded. `name`: `directory:system`, unlike that of the others; `machine`: cpu,
-    cores, gpus, or `several` where the run took over stages that were trained on another one."""
+    cores, gpus, or `several` where the run took over stages that were trained on another one; `dtypes`: the number formats that
+    it and those stages are known to have been computed in."""
 
     name: str
     path: Path
@@ -27,6 +28,7 @@ class System:
     reward: dict[str, Any] | None
     config: dict[str, Any]
     machine: dict[str, Any]
+    dtypes: frozenset[str]
 
 
 Recipes = Mapping[str, Sequence[System]]
@@ -80,12 +82,12 @@ def _read(text: str) -> System:
         read_record(reward, RewardRecord) if reward.exists() else None,
         run.config(),
         _machine(machine) if _machine(machine) == _machine(inherited) else {"several": True},
+        frozenset(known["dtype"] for known in (machine, inherited) if isinstance(known, dict) and known.get("dtype")),
     )
 
 
 def _machine(environment: Any) -> dict[str, Any]:
-    names = ("cpu", "cores", "gpus", "dtype")
-    return {name: environment.get(name) for name in names} if isinstance(environment, dict) else {}
+    return {name: environment.get(name) for name in ("cpu", "cores", "gpus")} if isinstance(environment, dict) else {}
 
 
 def _with_names(systems: Sequence[System]) -> list[System]:

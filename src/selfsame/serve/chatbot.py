@@ -14,11 +14,34 @@ from selfsame.model.roles import HEAD_FILE, Roles, load_roles
 from selfsame.model.settings import ModelSettings
 from selfsame.run.checkpoint import finished
 from selfsame.run.directory import RunDirectory, read_json
+from selfsame.run.settings import RunSettings
 
 ROLE_OF = {"base": None, "sft": "sft", "ppo": "policy", "dpo": "policy"}
 """Which role speaks for each evaluated system."""
 BEST_OF = {"best_of": "sft", "ppo_best_of": "ppo"}
 """Systems that give the reward model's best of several replies, and whose replies those are."""
+
+
+def stages_behind(system: str) -> set[str]:
+    """The stages that a system needs."""
+    return {BEST_OF[system], "reward"} if system in BEST_OF else {system} - {"base"}
+
+
+def finished_stages(directory: RunDirectory) -> dict[str, Path]:
+    """The last checkpoint of each stage of training that is finished."""
+    stages = [stage for stage, role in ROLE_OF.items() if role is not None]
+    return {stage: found for stage in (*stages, "reward") if (found := finished(directory, stage))}
+
+
+def check_systems(settings: RunSettings, directory: RunDirectory) -> None:
+    """Raises RunError where a named system needs a stage that is neither to be done nor finished: told before any is done."""
+    ready = {*settings.stages, *finished_stages(directory)}
+    for system in settings.systems if "evaluate" in settings.stages else ():
+        if missing := sorted(stages_behind(system) - ready):
+            raise RunError(
+                f"run.systems: {system} needs the stage {' and '.join(missing)}, which is neither in run.stages nor finished"
+                f" in {directory.path}"
+            )
 
 
 @dataclass
