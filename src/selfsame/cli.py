@@ -197,9 +197,7 @@ def _report(arguments: list[str]) -> None:
         "--readme", metavar="FILE", help="put the table between the markers `<!-- results:NAME -->` of this file"
     )
     parser.add_argument("--marker", default="spc", metavar="NAME", help="which markers")
-    parser.add_argument(
-        "--than", metavar="RUN", help="another run, such as a full fine-tuning: what was saved against it"
-    )
+    parser.add_argument("--than", metavar="RUN", help="another run, say full fine-tuning: what was saved against it")
     options = parser.parse_args(arguments)
     from selfsame.report.page import write_report
     from selfsame.report.tables import markdown_results, update_readme

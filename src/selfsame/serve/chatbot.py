@@ -34,13 +34,16 @@ def finished_stages(directory: RunDirectory) -> dict[str, Path]:
 
 
 def check_systems(settings: RunSettings, directory: RunDirectory) -> None:
-    """Raises RunError where a named system needs a stage that is neither to be done nor finished: told before any is done."""
-    ready = {*settings.stages, *finished_stages(directory)}
-    for system in settings.systems if "evaluate" in settings.stages else ():
+    """Raises RunError where a named system needs a stage that is neither finished nor to be done before `evaluate`: told before
+    any is done."""
+    if not settings.systems or "evaluate" not in settings.stages:
+        return
+    ready = {*settings.stages[: settings.stages.index("evaluate")], *finished_stages(directory)}
+    for system in settings.systems:
         if missing := sorted(stages_behind(system) - ready):
             raise RunError(
-                f"run.systems: {system} needs the stage {' and '.join(missing)}, which is neither in run.stages nor finished"
-                f" in {directory.path}"
+                f"run.systems: {system} needs the stage {' and '.join(missing)}, which is neither finished in {directory.path}"
+                " nor in run.stages before evaluate"
             )
 
 
