@@ -6,6 +6,7 @@ import itertools
 import math
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -33,6 +34,7 @@ def make(stage, folder, record=None, **settings):
     if stage.startswith("ppo"):
         critic = stage.partition("-")[2] or "adapter"
         return ppo_trainer(folder, record, **({"steps": 4, "critic": critic} | settings))
+    some = settings.pop("pairs", pairs())
     roles = load(folder, lora=LORA.model_copy(update={"dropout": 0.1}))
     if stage == "sft":
         return SFTTrainer(
@@ -47,15 +49,15 @@ def make(stage, folder, record=None, **settings):
     if stage == "reward":
         return RewardTrainer(
             roles,
-            pairs=pairs(),
-            validation=pairs()[:2],
+            pairs=some,
+            validation=some[:2],
             settings=RewardSettings(**({"epochs": 4, "batch_size": 3} | settings)),
             record=record,
         )
     return DPOTrainer(
         roles,
-        pairs=pairs(),
-        validation=pairs()[:2],
+        pairs=some,
+        validation=some[:2],
         settings=DPOSettings(**({"epochs": 4, "batch_size": 3} | settings)),
         record=record,
     )
@@ -108,7 +110,9 @@ def test_a_finished_stage_is_loaded_not_trained(tiny_models, tmp_path):
 
 @pytest.mark.parametrize("stage", ["sft", "reward", "dpo"])
 def test_training_learns(tiny_models, stage):
-    trainer = make(stage, tiny_models(), epochs=30, learning_rate=0.01)
+    """The reply alone tells which is better, so that the tiny model learns it from any start and on any processor."""
+    easy = [replace(pair, rejected="No.") for pair in pairs()]
+    trainer = make(stage, tiny_models(), epochs=30, learning_rate=0.003, **({} if stage == "sft" else {"pairs": easy}))
     before = trainer.evaluate()
     trainer.train()
     after = trainer.evaluate()
@@ -117,7 +121,7 @@ def test_training_learns(tiny_models, stage):
     elif stage == "sft":
         assert after["validation_loss"] < before["validation_loss"] - 1
     else:  # it begins at a loss of log 2 and a margin of 0
-        assert after["validation_loss"] < before["validation_loss"] - 0.1 and after["validation_margin"] > 0.3
+        assert after["validation_loss"] < before["validation_loss"] - 0.3 and after["validation_margin"] > 1
 
 
 def test_words_of_the_persona_can_weigh_more(tiny_models):
