@@ -24,7 +24,12 @@ def test_a_run_of_an_earlier_version_goes_on_and_is_started_from(tmp_path: Path,
     start = [*COMMAND.split(), "--run.start-from", str(earlier), "--run.directory"]
     capsys.readouterr()
     assert main([*start, str(tmp_path / "same")]) == 0
-    assert f"from {earlier}: sft\n" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert f"from {earlier}: sft\n" in told and "computed in" not in told
+    machine = earlier / "environment.json"
+    machine.write_text(machine.read_text().replace('"float32"', '"bfloat16"'))
+    assert main([*start, str(tmp_path / "again")]) == 0
+    assert f"{earlier} was computed in bfloat16 and this run goes on in float32" in capsys.readouterr().err
     assert main([*start, str(tmp_path / "other"), "--training.sft.weight-decay", "0.5"]) == 2
     assert "has nothing that this run could start from" in capsys.readouterr().err
     assert main([*arguments, "--sampling.retries", "3"]) == 2

@@ -66,7 +66,7 @@ def run(config: Config, name: str = "run") -> RunDirectory:
         now, usual = (c.model_dump(mode="json") for c in (config, get_default_config()))
         made = RunDirectory.create(path, now, FREE, usual)
         if config.run.start_from is not None:
-            inherit(made, config.run.start_from, now, config.run.stages, usual)
+            inherit(made, config.run.start_from, now, config.run.stages, dtype_name(config.model), usual)
     parallel.barrier()
     directory = RunDirectory.open(path)
     if not parallel.is_main():

@@ -30,6 +30,7 @@ def inherit(
     source: str | Path,
     config: Mapping[str, Any],
     stages: Sequence[str],
+    dtype: str,
     defaults: Mapping[str, Any] = {},
 ) -> None:
     """Copies into a new run the stages of `source` that its settings would train again: their last checkpoint, curves, samples
@@ -40,6 +41,7 @@ def inherit(
         source: directory of the other run, which is only read.
         config: the new run's settings, nested.
         stages: those that the new run may train itself, where its settings are others.
+        dtype: the number format of the new run's base; that the source was made in another one is said.
         defaults: what settings were that `source` does not know, since an earlier version made it.
 
     Raises:
@@ -65,6 +67,8 @@ def inherit(
         record = {"source": str(source), "stages": list(taken), "environment": environment}
         _copy(other, run, taken, not _differing(now, then, _EVALUATION), record)
     say(f"from {source}: {', '.join(taken)}")
+    if (made := environment.get("dtype")) not in (None, dtype):
+        say(f"{source} was computed in {made} and this run goes on in {dtype}: its results will be others")
 
 
 def _same_stages(
