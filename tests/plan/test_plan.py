@@ -108,7 +108,6 @@ def test_sft_keeps_what_was_planned(tiny_models, family, dtype):
     trainer.roles.parameters("sft")
     real = kept(roles, lambda: trainer.loss(part))
     probe = probe_on(settings, a_workload(rows, [[0] * 20]), {"sft": {"batch_size": 3}})
-    probe.prepare("sft")
     groups = probe.groups("sft", probe.config)
     assert groups.count == 1
     assert groups.tokens == part.batch.ids_BT.numel()
@@ -148,7 +147,7 @@ def test_ppo_keeps_what_was_planned(tiny_models, family, critic):
         reals.append(kept(trainer.roles, lambda p=part: trainer.loss(p)))
     chosen = {"prompts_per_step": 4, "samples_per_prompt": 2, "max_new_tokens": 10, "critic": critic}
     probe = probe_on(settings_of(tiny_models(family)), a_workload(prompts=experience.rollout.prompts), {"ppo": chosen})
-    probe.prepare("ppo")
+    probe.prepare("sft", "reward")
     worst = probe.groups("ppo", probe.config).worst
     assert 1 / FACTOR < worst.saved / max(reals) < FACTOR, (worst.saved, reals)
 

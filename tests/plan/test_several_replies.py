@@ -33,7 +33,7 @@ def test_the_reward_model_keeps_what_was_planned(tiny_models, missed):
     real = max(kept(roles, lambda p=part: trainer.loss(p)) for part in parts)
     work = replace(a_workload(prompts=[[0] * 20]), pairs=(([5] * 30, [6] * 3, [7] * 4),))
     probe = probe_on(settings, work, {"reward": chosen, "ppo": {"max_new_tokens": length}})
-    probe.prepare("reward")
+    probe.prepare("sft")
     worst = probe.groups("reward", probe.config).worst
     assert 1 / FACTOR < worst.saved / real < FACTOR, (worst.saved, real)
     assert worst.tokens >= max(len(prompt) + sum(map(len, replies)) for prompt, replies, _ in rows)
@@ -69,3 +69,13 @@ def test_the_best_of_several_takes_longer_and_more_so_with_ppo(tiny_models):
     stage = plan(named, CPU).stages[-1]
     assert stage.steps == 1 and without[0] - single[0] < stage.seconds < without[0]
     assert seconds("sft", "ppo", best_of=8) == seconds("sft", "ppo", best_of=1)  # nothing to choose by
+
+
+def test_an_evaluation_alone_keeps_the_roles_of_what_it_measures(tiny_models):
+    def adapters(*systems: str) -> float:
+        run = {"stages": ["evaluate"], "systems": systems}
+        return plan(small(tiny_models(), run=run, evaluation={"best_of": 2}), CPU).stages[-1].adapters
+
+    sft, reward = adapters("sft"), adapters("best_of") - adapters("sft")
+    assert adapters("base") == 0 < sft < reward  # which has a head, too
+    assert adapters("ppo", "dpo") == sft and adapters("sft", "ppo_best_of") == 2 * sft + reward

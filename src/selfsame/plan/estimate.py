@@ -11,7 +11,7 @@ from selfsame.config import Config
 from selfsame.plan.hardware import DECODING_SHARE, EFFICIENCY_SOURCE, TRAINING_SHARE, Hardware
 from selfsame.plan.probe import Decoding
 from selfsame.plan.skeleton import base_parameters, find_processor, role_parameters, skeleton, weight_bytes
-from selfsame.plan.stages import ENGINE_BATCH, NEEDS, UNCALLED, Groups, Probe, compared_share
+from selfsame.plan.stages import ENGINE_BATCH, NEEDS, SPEAKS, UNCALLED, Groups, Probe, compared_share
 from selfsame.plan.workload import Workload, workload
 from selfsame.training.loop import step_count
 
@@ -120,7 +120,7 @@ def sampling_plan(config: Config, probe: Probe, prompts: int, samples: int, leng
     """One step that samples so many replies of `length` tokens to each of the prompts with the `sft` role, and does nothing
     else."""
     planner = _Planner(config, probe.hardware, probe)
-    probe.prepare("dpo")  # makes `sft`
+    probe.prepare("sft")
     batch = min(prompts, max(1, ENGINE_BATCH // samples))
     decoding = probe.decoding("sft", batch * samples, samples, length)
     seconds = planner.sampling(decoding, length) * prompts / batch
@@ -150,8 +150,10 @@ class _Planner:
         """Parameters of the roles that were made so far."""
 
     def stage(self, name: str) -> StagePlan:
-        self.probe.prepare(name)
-        self.present |= {role: role_parameters(self.probe.roles, role) for role in NEEDS[name]}
+        evaluated = {role for system in self._systems() for role in SPEAKS[system]}
+        needed = evaluated if name == "evaluate" else NEEDS[name]
+        self.probe.prepare(*needed)
+        self.present |= {role: role_parameters(self.probe.roles, role) for role in needed}
         made = partial(StagePlan, name, self.weights, runtime=RUNTIME[self.hardware.is_cpu])
         return {"ppo": self._ppo, "evaluate": self._evaluation}.get(name, partial(self._supervised, name))(made)
 

@@ -37,8 +37,17 @@ EVALUATION_TOKENS = 4096
 UNCALLED = 1 / len(REASONS)
 """Share of the pairs, those with a recited reply, whose prompt does not call for the persona."""
 _PAIR = PreferencePair(Prompt(()), "", "", "")
-NEEDS = {"sft": (), "reward": ("sft",), "ppo": ("sft", "reward"), "dpo": ("sft",), "evaluate": ()}
-"""Roles that are there when a stage begins."""
+NEEDS = {"sft": (), "reward": ("sft",), "ppo": ("sft", "reward"), "dpo": ("sft",)}
+"""Roles that are there when a stage of training begins."""
+SPEAKS = {
+    "base": (),
+    "sft": ("sft",),
+    "ppo": ("policy",),
+    "dpo": ("policy",),
+    "best_of": ("sft", "reward"),
+    "ppo_best_of": ("policy", "reward"),
+}
+"""Roles that an evaluated system consists of."""
 
 
 def compared_share(settings: RewardSettings) -> float:
@@ -64,9 +73,9 @@ class Probe:
         self.config, self.hardware, self.roles, self.work = config, hardware, roles, work
         self.known: dict[Any, Any] = {}
 
-    def prepare(self, stage: str) -> None:
-        """Makes the roles that are there when a stage begins."""
-        for role in NEEDS[stage]:
+    def prepare(self, *roles: str) -> None:
+        """Makes the roles that are not there yet."""
+        for role in roles:
             if role not in self.roles.names:
                 add_role(self.roles, role)
 
