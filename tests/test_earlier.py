@@ -23,13 +23,23 @@ def test_a_run_of_an_earlier_version_goes_on_and_is_started_from(tmp_path: Path,
     path.write_text(yaml.safe_dump(config))
     start = [*COMMAND.split(), "--run.start-from", str(earlier), "--run.directory"]
     capsys.readouterr()
+    machine = earlier / "environment.json"
+    known = machine.read_text()
+    machine.write_text(known.replace('"dtype"', '"unknown"'))
     assert main([*start, str(tmp_path / "same")]) == 0
     told = capsys.readouterr().err
     assert f"from {earlier}: sft\n" in told and "computed in" not in told
-    machine = earlier / "environment.json"
-    machine.write_text(machine.read_text().replace('"float32"', '"bfloat16"'))
+    machine.write_text(known)
+    assert main([*start, str(tmp_path / "also")]) == 0
+    assert "computed in" not in capsys.readouterr().err
+    machine.write_text(known.replace('"float32"', '"bfloat16"'))
     assert main([*start, str(tmp_path / "again")]) == 0
-    assert f"{earlier} was computed in bfloat16 and this run goes on in float32" in capsys.readouterr().err
+    assert f"{earlier} was computed in bfloat16, at least in part" in capsys.readouterr().err
+    assert (
+        main([*COMMAND.split(), "--run.start-from", str(tmp_path / "again"), "--run.directory", str(tmp_path / "c")])
+        == 0
+    )
+    assert f"{tmp_path / 'again'} was computed in bfloat16, at least in part" in capsys.readouterr().err
     assert main([*start, str(tmp_path / "other"), "--training.sft.weight-decay", "0.5"]) == 2
     assert "has nothing that this run could start from" in capsys.readouterr().err
     assert main([*arguments, "--sampling.retries", "3"]) == 2

@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "eval": ROLLOUT | {"eval"},
     "serve": ROLLOUT | {"serve", "config"},
     "report": RUN | {"report"},
-    "plan": ROLLOUT | {"plan", "config", "training"},
+    "plan": ROLLOUT | {"plan", "config", "training", "serve"},
     "pipeline": ROLLOUT | {"config", "training", "eval", "serve", "report"},
     "launch": ROLLOUT | {"config", "pipeline", "training"},
     "show": DATA | RUN | {"report", "eval", "serve", "plan", "config"},

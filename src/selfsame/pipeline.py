@@ -61,20 +61,20 @@ def run(config: Config, name: str = "run") -> RunDirectory:
         TimeUp: after `run.max_hours`, the same.
     """
     parallel.start()
-    path = run_directory(config, name)
+    path, dtype = run_directory(config, name), dtype_name(config.model)
     if parallel.is_main():
         now, usual = (c.model_dump(mode="json") for c in (config, get_default_config()))
         made = RunDirectory.create(path, now, FREE, usual)
         if config.run.start_from is not None:
-            inherit(made, config.run.start_from, now, config.run.stages, dtype_name(config.model), usual)
+            inherit(made, config.run.start_from, now, config.run.stages, dtype, usual)
     parallel.barrier()
     directory = RunDirectory.open(path)
     if not parallel.is_main():
         _Pipeline(config, directory).go()
         return directory
     with directory.lock():
-        if begun := directory.write_environment(dtype_name(config.model)):
-            say(f"this run was begun in {begun} and goes on in {dtype_name(config.model)}: its results will be others")
+        if begun := directory.write_environment(dtype):
+            say(f"this run was begun in {begun} and goes on in {dtype}: its results will be others")
         _Pipeline(config, directory).go()
         write_report(directory.path)
     return directory

@@ -11,8 +11,9 @@ from selfsame.config import Config
 from selfsame.plan.hardware import DECODING_SHARE, EFFICIENCY_SOURCE, TRAINING_SHARE, Hardware
 from selfsame.plan.probe import Decoding
 from selfsame.plan.skeleton import base_parameters, find_processor, role_parameters, skeleton, weight_bytes
-from selfsame.plan.stages import ENGINE_BATCH, NEEDS, SPEAKS, UNCALLED, Groups, Probe, compared_share
+from selfsame.plan.stages import ENGINE_BATCH, NEEDS, UNCALLED, Groups, Probe, compared_share
 from selfsame.plan.workload import Workload, workload
+from selfsame.serve.chatbot import roles_behind
 from selfsame.training.loop import step_count
 
 RUNTIME = {True: 0.55 * 2**30, False: 1.0 * 2**30}
@@ -150,8 +151,7 @@ class _Planner:
         """Parameters of the roles that were made so far."""
 
     def stage(self, name: str) -> StagePlan:
-        evaluated = {role for system in self._systems() for role in SPEAKS[system]}
-        needed = evaluated if name == "evaluate" else NEEDS[name]
+        needed = NEEDS[name] if name != "evaluate" else sorted(set().union(*map(roles_behind, self._systems())))
         self.probe.prepare(*needed)
         self.present |= {role: role_parameters(self.probe.roles, role) for role in needed}
         made = partial(StagePlan, name, self.weights, runtime=RUNTIME[self.hardware.is_cpu])

@@ -39,15 +39,6 @@ UNCALLED = 1 / len(REASONS)
 _PAIR = PreferencePair(Prompt(()), "", "", "")
 NEEDS = {"sft": (), "reward": ("sft",), "ppo": ("sft", "reward"), "dpo": ("sft",)}
 """Roles that are there when a stage of training begins."""
-SPEAKS = {
-    "base": (),
-    "sft": ("sft",),
-    "ppo": ("policy",),
-    "dpo": ("policy",),
-    "best_of": ("sft", "reward"),
-    "ppo_best_of": ("policy", "reward"),
-}
-"""Roles that an evaluated system consists of."""
 
 
 def compared_share(settings: RewardSettings) -> float:

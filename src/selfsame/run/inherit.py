@@ -41,7 +41,7 @@ def inherit(
         source: directory of the other run, which is only read.
         config: the new run's settings, nested.
         stages: those that the new run may train itself, where its settings are others.
-        dtype: the number format of the new run's base; that the source was made in another one is said.
+        dtype: the number format of the new run's base; it is said where the source, or what that started from, had another one.
         defaults: what settings were that `source` does not know, since an earlier version made it.
 
     Raises:
@@ -67,8 +67,11 @@ def inherit(
         record = {"source": str(source), "stages": list(taken), "environment": environment}
         _copy(other, run, taken, not _differing(now, then, _EVALUATION), record)
     say(f"from {source}: {', '.join(taken)}")
-    if (made := environment.get("dtype")) not in (None, dtype):
-        say(f"{source} was computed in {made} and this run goes on in {dtype}: its results will be others")
+    earlier = read_json(other.inherited_path)["environment"] if other.inherited_path.exists() else {}
+    for made in sorted({known["dtype"] for known in (environment, earlier) if known.get("dtype")} - {dtype}):
+        say(
+            f"{source} was computed in {made}, at least in part, and this run goes on in {dtype}: its results will be others"
+        )
 
 
 def _same_stages(

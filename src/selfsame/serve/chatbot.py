@@ -27,6 +27,12 @@ def stages_behind(system: str) -> set[str]:
     return {BEST_OF[system], "reward"} if system in BEST_OF else {system} - {"base"}
 
 
+def roles_behind(system: str) -> set[str]:
+    """The roles that a system consists of."""
+    role = ROLE_OF[BEST_OF.get(system, system)]
+    return ({role} if role else set()) | ({"reward"} if system in BEST_OF else set())
+
+
 def finished_stages(directory: RunDirectory) -> dict[str, Path]:
     """The last checkpoint of each stage of training that is finished."""
     stages = [stage for stage, role in ROLE_OF.items() if role is not None]
