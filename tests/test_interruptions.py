@@ -127,7 +127,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(selfsame, tmp_path, monkeypatch):
         "--run.save-every",
         "100000",
     ]
-    endless += ["--training.sft.epochs", "100000"]
+    endless += ["--training.sft.epochs", "100000", "--training.sft.eval-every", "100000"]
     process = subprocess.Popen(
         [sys.executable, "-m", "selfsame.cli", *endless], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

@@ -39,6 +39,7 @@ from selfsame.training.ppo import PPOTrainer
 from selfsame.training.reward import RewardTrainer
 from selfsame.training.sampled import PairSampler
 from selfsame.training.sft import SFTTrainer
+from selfsame.training.shown import shown_prompts
 from selfsame.training.stopping import TimeLimit
 from selfsame.types import Example, PreferencePair, Prompt
 
@@ -127,6 +128,7 @@ class _Pipeline:
             settings=config.training.sft,
             seed=config.seed,
             record=self._record("sft"),
+            shown=shown_prompts(self.held_out, config.run.shown),
         ).train()
 
     def _reward(self) -> None:
@@ -156,6 +158,7 @@ class _Pipeline:
             settings=ppo,
             seed=config.seed,
             record=self._record("ppo"),
+            shown=shown_prompts(self.held_out, config.run.shown),
             watch=self._watch(),
         ).train()
 
@@ -191,6 +194,7 @@ class _Pipeline:
             settings=config.training.dpo,
             seed=config.seed,
             record=self._record("dpo"),
+            shown=shown_prompts(self.held_out, config.run.shown),
         ).train()
 
     def _evaluate(self) -> None:
@@ -318,14 +322,9 @@ class _Pipeline:
             self.roles.load(stage, checkpoint / stage)
 
     def _record(self, stage: str) -> Record:
-        settings = self.config.run
-        return Record(
-            CheckpointManager(self.directory.checkpoints(stage), settings.keep),
-            self.logger,
-            settings.save_every,
-            settings.samples_every,
-            self.limit,
-        )
+        s = self.config.run
+        checkpoints = CheckpointManager(self.directory.checkpoints(stage), s.keep)
+        return Record(checkpoints, self.logger, s.save_every, s.samples_every, self.limit)
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:

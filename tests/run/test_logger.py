@@ -233,6 +233,35 @@ def test_progress_on_a_terminal_is_a_bar(monkeypatch) -> None:
     assert "3/4" in shown and "loss 1.2" in shown and "ppo [bold]" in shown and "a line above [the] bar" in shown
 
 
+def test_a_part_of_the_work_has_a_bar_while_it_lasts(monkeypatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(screen, "isatty", lambda: True)
+    monkeypatch.setattr(logger, "_CONSOLE", Console(file=screen, force_terminal=True, width=100))
+    with Progress(4, "sft") as bar:
+        assert bar._bar is not None
+        for _ in range(2):
+            with Progress(3, "held-out", inner=True) as part:
+                part.advance(2)
+                assert [task.description for task in bar._bar.tasks] == ["sft", "held-out"]
+            part.close()
+            assert [task.description for task in bar._bar.tasks] == ["sft"]
+        bar.advance(1)
+    assert "held-out" in screen.getvalue() and "1/4" in screen.getvalue()
+    with Progress(3, "alone", inner=True) as part:
+        part.advance(2)
+    assert "alone" in screen.getvalue() and logger._RUNNING == []
+
+
+def test_a_short_part_of_the_work_says_nothing_without_a_terminal(capsys) -> None:
+    with Progress(3, "short", clock=ticking(0.5), inner=True) as bar:
+        bar.advance(3)
+    assert capsys.readouterr().err == ""
+    with Progress(30, "long", clock=ticking(0.5), inner=True) as bar:
+        for _ in range(30):
+            bar.advance()
+    assert capsys.readouterr().err.splitlines()[-1].startswith("long: 30/30")
+
+
 def test_say_prints_text_as_it_is(capsys) -> None:
     say("[red]x[/red] " + "word " * 60)
     say("nothing", enabled=False)

@@ -264,8 +264,9 @@ def test_explained_variance_grows_when_the_value_learns(tiny_models):
 
 def test_samples_and_prompts(tiny_models):
     trainer = ppo_trainer(tiny_models())
-    row = trainer.samples(trainer.collect(0))[0]
-    assert set(row) == {"persona", "history", "reply", "reward"} and isinstance(row["reward"], float)
+    trainer.shown = [trainer_prompt()]
+    (row,) = trainer.samples()
+    assert set(row) == {"prompt", "persona", "history", "reply", "reward"} and isinstance(row["reward"], float)
     prompt = trainer.parse_prompt("[PERSONA] I sing. [DIALOGUE] Hi [RESPONSE]")
     assert prompt.persona == ("I sing.",)
 

@@ -18,6 +18,7 @@ from selfsame.errors import DataError
 from selfsame.eval.statistics import Bootstrap, Estimate, jackknife
 from selfsame.model.branches import chain, micro_batches, reply_logprobs
 from selfsame.model.roles import Roles
+from selfsame.run.interruption import may_stop
 from selfsame.types import Example
 
 _ARTICLES = ("a", "an", "the")
@@ -153,6 +154,7 @@ def score_replies(roles: Roles, role: str | None, examples: Sequence[Example], t
     scored: list[ScoredReply] = []
     with roles.use(role) as model:
         for part in micro_batches([len(row.ids) for _, row, _ in rows], token_budget, model.device):
+            may_stop()
             batch = chain([rows[k][1] for k in part], roles.processor.pad_id).to(model.device)
             replies = [(rows[k][0], text) for k in part for text in rows[k][2]]
             tokens_N, losses_N = batch.reply_mask_NR.sum(1), -reply_logprobs(model, batch)[0].sum(1)

@@ -10,9 +10,11 @@ from selfsame.data.generator import TestItem
 from selfsame.eval.persona import PersonaEvaluator
 from selfsame.eval.quality import QualityEvaluator
 from selfsame.eval.speaker import Speaker
+from selfsame.model import parallel
 from selfsame.model.heads import RewardModel
 from selfsame.model.roles import Roles
 from selfsame.rollout.settings import SamplingSettings
+from selfsame.run.logger import Progress
 from selfsame.types import Example
 
 SHOWN = ("consistency", "expression", "contradiction", "recitation")
@@ -42,8 +44,10 @@ class PersonaWatch:
         """`watch_*`: shares of consistent replies and so on, the reward of the same replies (without penalties, and as if each
         had ended), words a reply; of the replies in mid-dialogue how many draw on a trait (telling), and distinct-2; perplexity
         of gold replies."""
-        prompts, speak = [item.prompt for item in self.items], Speaker(roles, "policy", self.sampling, self.seed)
-        replies, talk = speak(prompts), speak([item.prompt for item in self.talk])
+        prompts, total = [item.prompt for item in self.items], len(self.items) + len(self.talk)
+        with Progress(total, "watch: replies", enabled=parallel.is_main(), inner=True) as progress:
+            speak = Speaker(roles, "policy", self.sampling, self.seed, progress)
+            replies, talk = speak(prompts), speak([item.prompt for item in self.talk])
         scores = self.evaluator.evaluate_each(
             [p.persona for p in prompts], replies, [p.history for p in prompts], [item.traits for item in self.items]
         )

@@ -21,6 +21,8 @@ from torch import Tensor
 from selfsame.data.processor import EncodedDialogue
 from selfsame.errors import ConfigError
 from selfsame.model.vocabulary import token_logprobs
+from selfsame.run.interruption import may_stop
+from selfsame.run.logger import Progress
 
 if TYPE_CHECKING:
     from selfsame.model.trunk import TrunkStates
@@ -152,12 +154,16 @@ def branch_batches(
     pad_id: int,
     device: torch.device,
     trunk: TrunkStates | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[tuple[list[int], Branches]]:
-    """The rows in micro-batches: (indices of its rows, batch) each. `trunk`: of all rows."""
+    """The rows in micro-batches: (indices of its rows, batch) each. `trunk`: of all rows. `progress`: is told of rows done."""
     lengths = [len(p) + sum(map(len, r)) for p, r in zip(prompts, replies, strict=True)]
     for rows in micro_batches(lengths, token_budget, device):
+        may_stop()
         known = None if trunk is None else trunk.take(rows)
         yield rows, branch([prompts[i] for i in rows], [replies[i] for i in rows], pad_id, known).to(device)
+        if progress:
+            progress.advance(len(rows))
 
 
 # --- who sees whom ------------------------------------------------------------------------------------------------------

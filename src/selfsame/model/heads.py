@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from selfsame.errors import RunError
 from selfsame.model.branches import branch_batches, final_states, hidden_states, source_states
+from selfsame.run.logger import Progress
 from selfsame.types import LABELS, Prompt
 
 if TYPE_CHECKING:
@@ -94,9 +95,11 @@ class RewardModel:
         prompts: Sequence[Sequence[int]],
         replies: Sequence[Sequence[Sequence[int]]],
         trunk: TrunkStates | None = None,
+        progress: Progress | None = None,
     ) -> list[list[float]]:
-        """The same for token ids (replies with their end token, where they have one). `trunk`: of these rows, if known."""
-        return self.score_states(prompts, replies, trunk, states=False)[0]
+        """The same for token ids (replies with their end token, where they have one). `trunk`: of these rows, if known;
+        `progress`: is told of prompts done."""
+        return self.score_states(prompts, replies, trunk, False, progress)[0]
 
     @torch.no_grad()
     def score_states(
@@ -105,13 +108,14 @@ class RewardModel:
         replies: Sequence[Sequence[Sequence[int]]],
         trunk: TrunkStates | None = None,
         states: bool = True,
+        progress: Progress | None = None,
     ) -> tuple[list[list[float]], list[list[Tensor]]]:
         """Rewards, and for each reply the (R, H) hidden states before each of its tokens (on the CPU; none if not wanted)."""
         scores: list[list[float]] = [[] for _ in prompts]
         found: list[list[Tensor]] = [[] for _ in prompts]
         with self.roles.use("reward") as model:
-            batches = branch_batches(prompts, replies, self.token_budget, self.processor.pad_id, model.device, trunk)
-            for rows, batch in batches:
+            how = self.token_budget, self.processor.pad_id, model.device, trunk, progress
+            for rows, batch in branch_batches(prompts, replies, *how):
                 hidden_BTH = hidden_states(model, batch)
                 values_N: Any = iter(self.roles.heads["reward"](final_states(batch, hidden_BTH)).tolist())
                 for i in rows:

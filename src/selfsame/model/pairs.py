@@ -10,6 +10,8 @@ from torch import Tensor
 from selfsame.errors import DataError
 from selfsame.model.branches import Branches, branch, final_states, hidden_states, micro_batches
 from selfsame.model.role_set import Roles
+from selfsame.run.interruption import may_stop
+from selfsame.run.logger import Progress
 from selfsame.types import Prompt
 
 Pair = tuple[str, str]
@@ -53,11 +55,14 @@ class PairModel:
         return self.roles.heads["judge"](final_states(batch, hidden_states(model, batch)))
 
     @torch.no_grad()
-    def probabilities(self, pairs: Sequence[Pair]) -> Tensor:
-        """(N, 3) probabilities in the order of `LABELS`, float32 on the CPU."""
+    def probabilities(self, pairs: Sequence[Pair], progress: Progress | None = None) -> Tensor:
+        """(N, 3) probabilities in the order of `LABELS`, float32 on the CPU. `progress`: is told of pairs done."""
         encoded = [self.encode(pair) for pair in pairs]
         found_N3 = torch.zeros(len(pairs), 3)
         with self.roles.use("judge") as model:
             for part in micro_batches([len(p) + len(r) for p, r in encoded], self.token_budget, self.roles.device):
+                may_stop()
                 found_N3[part] = self.forward(model, self.batch([encoded[k] for k in part])).softmax(-1).cpu()
+                if progress:
+                    progress.advance(len(part))
         return found_N3

@@ -20,8 +20,6 @@ RUNTIME = {True: 0.55 * 2**30, False: 1.0 * 2**30}
 """Bytes beside the tensors. CPU (True): PyTorch and the libraries, loaded
 (0.50 to 0.58 GiB in runs of tiny models). GPU: CUDA's context and libraries, and what the
 allocator cannot use for being in pieces: an allowance, not measured."""
-EVALUATED = 128
-"""Held-out dialogues in the validation loss (`SFTTrainer.evaluate`)."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +166,7 @@ class _Planner:
         items = self.work.sides if name == "sft" else round(pairs.count * (1 + more))
         steps = step_count(items, settings.batch_size, settings.epochs, settings.max_steps)
         groups = self.probe.groups(name, self.config)
-        held_out = min(EVALUATED, self.work.held_out) if name == "sft" else pairs.validation_count
+        held_out = min(settings.validation_size, self.work.held_out) if name == "sft" else pairs.validation_count
         evaluations = steps // settings.eval_every + 1
         reading = evaluations * self._reading(groups) * held_out / settings.batch_size / (count if name == "sft" else 1)
         reading += steps * self._reading(groups) * (name == "dpo")  # the reference

@@ -16,6 +16,7 @@ from selfsame.model.roles import Roles
 from selfsame.model.trunk import TrunkStates
 from selfsame.rollout.engine import Reply, RolloutEngine
 from selfsame.rollout.sampler import uniforms
+from selfsame.run.logger import Progress
 
 
 @dataclass(frozen=True)
@@ -123,14 +124,15 @@ def token_logprobs(
     token_budget: int,
     temperature: float = 1.0,
     trunk: TrunkStates | None = None,
+    progress: Progress | None = None,
 ) -> list[list[list[float]]]:
     """The log-probability of every token of every reply to every prompt under `role` (None: under the base). `trunk`: of
-    these rows, if known."""
+    these rows, if known; `progress`: is told of prompts done."""
 
     def measure(model: Any, batch: Branches) -> Tensor:
         return reply_logprobs(model, batch, temperature)[0]
 
-    return _per_token(roles, role, prompts, replies, token_budget, trunk, measure)
+    return _per_token(roles, role, prompts, replies, token_budget, trunk, measure, progress)
 
 
 def critic_values(
@@ -165,12 +167,13 @@ def _per_token(
     token_budget: int,
     trunk: TrunkStates | None,
     measure: Callable[[Any, Branches], Tensor],
+    progress: Progress | None = None,
 ) -> list[list[list[float]]]:
     """`measure` gives (N, R) numbers of a batch of the rows."""
     found: list[list[list[float]]] = [[] for _ in prompts]
     with roles.use(role) as model:
         pad_id = roles.processor.pad_id
-        for rows, batch in branch_batches(prompts, replies, token_budget, pad_id, model.device, trunk):
+        for rows, batch in branch_batches(prompts, replies, token_budget, pad_id, model.device, trunk, progress):
             lists = iter(measure(model, batch).tolist())
             for i in rows:
                 found[i] = [next(lists)[: len(reply)] for reply in replies[i]]

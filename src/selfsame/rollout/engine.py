@@ -17,6 +17,7 @@ from selfsame.model.roles import Roles
 from selfsame.rollout.decoding import DecodingState
 from selfsame.rollout.sampler import choose, uniforms
 from selfsame.rollout.settings import SamplingSettings
+from selfsame.run.interruption import may_stop
 from selfsame.types import Prompt
 
 RETRY = 1_000_000
@@ -148,6 +149,7 @@ def _decode(
     uniform_NR = uniform_NR.to(device)
     state = DecodingState(model, prompts, count // len(prompts), length, pad_id)
     for r in range(length):
+        may_stop()
         token_A, logprob_A = pick(state.logits_AV, uniform_NR[state.reply_A, r])
         alive_A = length_N[state.reply_A] > r  # replies that ended stay until enough of them can leave at once
         rows = state.reply_A[alive_A]

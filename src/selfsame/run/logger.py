@@ -29,6 +29,7 @@ Item = TypeVar("Item")
 _RESERVED = ("stage", "step", "time", "not_finite")
 _CONSOLE = Console(stderr=True, force_jupyter=False)
 _LINE_EVERY = 5.0  # seconds between two progress lines where there is no terminal
+_RUNNING: list[RichProgress] = []  # bars on the terminal
 
 
 def say(text: str, enabled: bool = True) -> None:
@@ -164,7 +165,8 @@ class Progress:
     >>> with Progress(total=200, description="ppo") as bar:
     ...     bar.advance(note="reward 0.31")
 
-    total: None where it is not known. enabled: False on every rank but 0.
+    total: None where it is not known. enabled: False on every rank but 0. inner: part of a piece of work that has its own: a
+    second bar on a terminal, which goes when it is done; elsewhere nothing is said of it where it takes only seconds.
     """
 
     def __init__(
@@ -174,19 +176,23 @@ class Progress:
         enabled: bool = True,
         done: int = 0,
         clock: Callable[[], float] = time.monotonic,
+        inner: bool = False,
     ) -> None:
         self.total, self.description, self.enabled, self.done = total, description, enabled, done
         self._clock = clock
         self._began_at = done  # a resumed stage did not do these now: they say nothing about its speed
         self._start = self._said = clock()
         self._said_at = -1
-        self._bar = _bar() if enabled and _CONSOLE.file.isatty() else None  # not is_terminal: FORCE_COLOR makes none
+        terminal = enabled and _CONSOLE.file.isatty()  # not is_terminal: FORCE_COLOR makes none
+        self._inner, self._outer = inner, _RUNNING[-1] if terminal and _RUNNING else None  # one display at a time
+        self._bar = self._outer or (_bar() if terminal else None)
         self._task = self._bar.add_task(description, total=total, completed=done, note="") if self._bar else None
         self._cell = _cell() if enabled and not self._bar else None
 
     def __enter__(self) -> Progress:
-        if self._bar:
+        if self._bar and not self._outer:
             self._bar.start()
+            _RUNNING.append(self._bar)
         return self
 
     def __exit__(
@@ -204,9 +210,13 @@ class Progress:
 
     def close(self) -> None:
         """Leave the bar, or a last line, as it stands."""
-        if self._bar:
+        if self._outer and self._task is not None:
+            self._outer.remove_task(self._task)
+            self._bar = self._outer = self._task = None
+        elif self._bar:
             self._bar.stop()
-        elif self.enabled and self._said_at != self.done:
+            _RUNNING[:] = [bar for bar in _RUNNING if bar is not self._bar]
+        elif self.enabled and self._said_at != self.done and not (self._inner and self._said_at < 0):
             self._say("")
         self.enabled = False
 

@@ -41,4 +41,6 @@ class RunSettings(Settings):
     storage_cost_per_gb: float = Field(default=0.10, ge=0)
     """Price of keeping 10^9 bytes, in dollars; charged once, for the bytes of the run directory."""
     samples_every: int = Field(default=10, ge=1)
-    """Steps between two sets of sample replies in samples.jsonl."""
+    """Steps between two sets of sample replies in samples.jsonl; the first and the last step always have one."""
+    shown: int = Field(default=4, ge=0)
+    """Held-out prompts that the role in training answers there, the same ones each time."""

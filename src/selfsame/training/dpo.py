@@ -14,14 +14,15 @@ from selfsame.model import parallel
 from selfsame.model.branches import Branches, branch, micro_batches, reply_logprobs
 from selfsame.model.roles import Roles
 from selfsame.rollout.collect import token_logprobs
-from selfsame.rollout.engine import RolloutEngine
-from selfsame.rollout.settings import SamplingSettings
+from selfsame.run.interruption import may_stop
+from selfsame.run.logger import Progress
 from selfsame.training.loop import Record, batch_indices, fit, step_count
 from selfsame.training.losses import dpo_loss
 from selfsame.training.reward import EncodedPair, encode_pair, pair_statistics
 from selfsame.training.sampled import check_pairs, digest
 from selfsame.training.settings import DPOSettings
-from selfsame.types import PreferencePair
+from selfsame.training.shown import answers
+from selfsame.types import PreferencePair, Prompt
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class DPOTrainer:
         settings: optimiser, batch size, epochs, beta.
         seed: of the data order.
         record: where checkpoints and metrics go; None: nowhere.
+        shown: held-out prompts whose replies are written to samples.jsonl.
     """
 
     name, trained = "dpo", ("policy",)
@@ -61,6 +63,7 @@ class DPOTrainer:
         settings: DPOSettings = DPOSettings(),
         seed: int = 0,
         record: Record | None = None,
+        shown: Sequence[Prompt] = (),
     ) -> None:
         if not pairs:
             raise DataError("there is no preference pair to train on")
@@ -68,6 +71,7 @@ class DPOTrainer:
             raise RunError("DPO needs the role 'sft': train the stage sft first")
         self.roles, self.eval_every = roles, settings.eval_every
         self.pairs, self.validation, self.settings, self.seed, self.record = pairs, validation, settings, seed, record
+        self.shown = shown
         self.steps = step_count(len(pairs), settings.batch_size, settings.epochs, settings.max_steps)
         self.roles.add("policy", like="sft")
 
@@ -105,21 +109,20 @@ class DPOTrainer:
         if not self.validation:
             return {}
         encoded = [encode_pair(self.roles.processor, p) for p in self.validation]
-        totals: dict[str, float] = {}
-        for part in self._parts(parallel.share(encoded), len(encoded)):
-            with self.roles.use("policy") as model:
-                _, numbers = self._loss(model, part)
-            totals = {name: totals.get(name, 0.0) + value for name, value in numbers.items()}
+        mine, totals = parallel.share(encoded), dict[str, float]()
+        bar = Progress(2 * len(mine), "dpo: held-out pairs, twice", enabled=parallel.is_main(), inner=True)
+        with bar as progress:
+            for part in self._parts(mine, len(encoded), progress):
+                may_stop()
+                with self.roles.use("policy") as model:
+                    _, numbers = self._loss(model, part)
+                totals = {name: totals.get(name, 0.0) + value for name, value in numbers.items()}
+                progress.advance(len(part.reference_N2))
         return {f"validation_{n}": v for n, v in parallel.sum_numbers(totals).items()}
 
-    def samples(self, batch: Any) -> list[dict[str, Any]]:
-        del batch
-        prompts = [p.prompt for p in list(self.validation or self.pairs)[:3]]
-        replies = RolloutEngine(self.roles).reply("policy", prompts, SamplingSettings(), self.seed)
-        return [
-            {"persona": list(p.persona), "history": list(p.history), "reply": r, "reward": None}
-            for p, r in zip(prompts, replies, strict=True)
-        ]
+    def samples(self) -> list[dict[str, Any]]:
+        """The policy's present replies to the prompts that are shown."""
+        return answers(self.roles, "policy", self.shown)
 
     def finish(self) -> None: ...
 
@@ -129,9 +132,10 @@ class DPOTrainer:
     def load_state(self, state: dict[str, Any]) -> None:
         check_pairs(self.pairs, state)
 
-    def _parts(self, pairs: Sequence[EncodedPair], total: int) -> list[Part]:
+    def _parts(self, pairs: Sequence[EncodedPair], total: int, progress: Progress | None = None) -> list[Part]:
         budget, device = self.settings.token_budget, self.roles.device
-        reference = token_logprobs(self.roles, "sft", [p for p, _, _ in pairs], [[c, r] for _, c, r in pairs], budget)
+        rows = [p for p, _, _ in pairs], [[c, r] for _, c, r in pairs]
+        reference = token_logprobs(self.roles, "sft", *rows, budget, progress=progress)
         sums_N2 = torch.tensor([[sum(reply) for reply in row] for row in reference], device=device)
         parts = micro_batches([sum(map(len, pair)) for pair in pairs], budget, device)
         return [

@@ -15,6 +15,7 @@ from selfsame.model import parallel
 from selfsame.model.branches import Branches, micro_batches
 from selfsame.model.pairs import EncodedPair, PairModel
 from selfsame.model.roles import as_roles
+from selfsame.run.logger import Progress
 from selfsame.training.loop import Record, batch_indices, fit, step_count
 from selfsame.training.settings import JudgeSettings
 from selfsame.types import LABELS, LabelledPair
@@ -93,7 +94,9 @@ class JudgeTrainer:
         """Recall of each label on the held-out pairs and their mean, the balanced accuracy; none without such pairs."""
         if not self.validation:
             return {}
-        said_N = self.model.probabilities([_sides(pair) for pair in self.validation]).argmax(-1).tolist()
+        with Progress(len(self.validation), "judge: held-out pairs", parallel.is_main(), inner=True) as progress:
+            found_N3 = self.model.probabilities([_sides(pair) for pair in self.validation], progress)
+        said_N = found_N3.argmax(-1).tolist()
         recalls: dict[str, float] = {}
         for k, name in enumerate(LABELS):
             hits = [said == k for said, pair in zip(said_N, self.validation, strict=True) if pair.label == name]
@@ -101,9 +104,8 @@ class JudgeTrainer:
                 recalls[f"validation_recall/{name}"] = sum(hits) / len(hits)
         return {"validation_balanced_accuracy": sum(recalls.values()) / len(recalls), **recalls}
 
-    def samples(self, batch: Any) -> list[dict[str, Any]]:
+    def samples(self) -> list[dict[str, Any]]:
         """Held-out pairs with what the judge says of them."""
-        del batch
         shown = list(self.validation or self.pairs)[:3]
         found_N3 = self.model.probabilities([_sides(pair) for pair in shown]).tolist()
         return [

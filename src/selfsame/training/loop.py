@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from selfsame.errors import RunError
 from selfsame.model import parallel
 from selfsame.model.roles import Roles
-from selfsame.run.checkpoint import CheckpointManager
-from selfsame.run.logger import Progress, RunLogger
+from selfsame.run.interruption import Interrupted, Interruption, interruptible
+from selfsame.run.logger import Progress
+from selfsame.training.keeper import Keeper, Record
 from selfsame.training.settings import OptimiserSettings
-from selfsame.training.stopping import TimeLimit, interruptible
 
 DATA_ORDER, MINIBATCH_ORDER = 1, 3
 """What random numbers are for; replies have 2 (`rollout/sampler.py`). No two uses share a stream, but for the samples of the
@@ -50,21 +50,10 @@ class Stage(Protocol):
     def loss(self, part: Any) -> tuple[Tensor, dict[str, float]]: ...
     def metrics(self, batch: Any) -> dict[str, float]: ...
     def evaluate(self) -> dict[str, float]: ...
-    def samples(self, batch: Any) -> list[dict[str, Any]]: ...
+    def samples(self) -> list[dict[str, Any]]: ...
     def finish(self) -> None: ...
     def state(self) -> dict[str, Any]: ...
     def load_state(self, state: dict[str, Any]) -> None: ...
-
-
-@dataclass
-class Record:
-    """Where a stage's checkpoints, metrics and samples go, and when it is to stop and save."""
-
-    checkpoints: CheckpointManager
-    logger: RunLogger
-    save_every: int = 50
-    samples_every: int = 10
-    limit: TimeLimit = field(default_factory=TimeLimit)
 
 
 def fit(stage: Stage, record: Record | None = None) -> None:
@@ -72,32 +61,79 @@ def fit(stage: Stage, record: Record | None = None) -> None:
 
     Raises:
         RunError: gradients were not finite several steps in a row.
-        KeyboardInterrupt: after Ctrl-C, once the step at hand is done and saved.
-        TimeUp: the same when the time of `record.limit` is up.
+        KeyboardInterrupt: after Ctrl-C, once the update at hand is done and saved; from sampling and evaluation at once.
+        TimeUp: when the time of `record.limit` is up, once the step at hand is done and saved.
     """
     optimiser = Optimiser(stage.roles, stage.trained, stage.settings, stage.steps)
-    done, finished = restore(stage, optimiser, record)
-    if finished:
+    keeper = Keeper(stage, optimiser, record)
+    start = keeper.restore()
+    if start.finished:
         return
-    bar = Progress(stage.steps, stage.name, enabled=parallel.is_main(), done=done)
-    with deterministic(), interruptible() as interrupted, bar as progress:
-        for step in range(done, stage.steps):
+    known = start.done - (start.waiting is not None)
+    bar = Progress(stage.steps, stage.name, enabled=parallel.is_main(), done=known)
+    with deterministic(), interruptible() as interruption, bar as progress:
+        if start.waiting is not None:
+            end_step(stage, keeper, start.done, start.waiting, interruption, progress)
+        for step in range(start.done, stage.steps):
             torch.manual_seed(stage.seed * 1_000_003 + step)  # dropout of the adapters
-            batch = stage.collect(step)
+            batch = collect(stage, keeper, step, interruption)
             metrics = update(stage, optimiser, batch, step)
-            last = step + 1 == stage.steps
-            if last or (stage.eval_every and (step + 1) % stage.eval_every == 0):
-                metrics |= stage.evaluate()
-            if last:
+            end_step(stage, keeper, step + 1, metrics, interruption, progress)
+
+
+def collect(stage: Stage, keeper: Keeper, step: int, interruption: Interruption) -> Any:
+    """The batch of a step. Where Ctrl-C ends its sampling, the steps before are saved: nothing of this one has been learned."""
+    try:
+        with interruption.at_once(parallel.world() == 1):  # several processes stop together, at the end of a step
+            return stage.collect(step)
+    except Interrupted:
+        if step > keeper.saved:
+            keeper.save(step)
+        raise
+
+
+def end_step(
+    stage: Stage,
+    keeper: Keeper,
+    step: int,
+    metrics: dict[str, float],
+    interruption: Interruption,
+    progress: Progress,
+) -> None:
+    """What follows on the update: evaluation where it is due, the records, and whether to stop here."""
+    last, record = step == stage.steps, keeper.record
+    if last or (stage.eval_every and step % stage.eval_every == 0):
+        metrics = metrics | evaluate(stage, keeper, step, metrics, interruption)
+    late = record is not None and record.limit.late()
+    stop = parallel.sum_numbers({"pressed": float(interruption.pressed()), "late": float(late)})
+    keeper.log(step, metrics)
+    if last or any(stop.values()) or (keeper.due(step) and keeper.saved != step):
+        keeper.save(step, done=last)
+    parallel.barrier()
+    progress.advance(1, ", ".join(f"{name} {metrics[name]:.3f}" for name in SHOWN if name in metrics))
+    if stop["pressed"]:
+        raise KeyboardInterrupt
+    if stop["late"] and record and not last:
+        record.limit.stop(f"{stage.name}, step {step} of {stage.steps}")
+
+
+def evaluate(
+    stage: Stage, keeper: Keeper, step: int, metrics: dict[str, float], interruption: Interruption
+) -> dict[str, float]:
+    """Numbers on held-out data. A checkpoint that is due is written before: whatever ends the evaluation, which can take long,
+    ends no more than that."""
+    if keeper.due(step) and keeper.saved != step:
+        keeper.save(step, waiting=metrics)
+    try:
+        with interruption.at_once(keeper.saved == step or parallel.world() == 1):
+            found = stage.evaluate()
+            if step == stage.steps:
                 stage.finish()
-            late = record is not None and record.limit.late()
-            stop = parallel.sum_numbers({"pressed": float(interrupted()), "late": float(late)})
-            keep(stage, optimiser, record, batch, step + 1, metrics, last or any(stop.values()))
-            progress.advance(1, ", ".join(f"{name} {metrics[name]:.3f}" for name in SHOWN if name in metrics))
-            if stop["pressed"]:
-                raise KeyboardInterrupt
-            if stop["late"] and record and not last:
-                record.limit.stop(f"{stage.name}, step {step + 1} of {stage.steps}")
+            return found
+    except Interrupted:
+        if keeper.saved != step:
+            keeper.save(step, waiting=metrics)
+        raise
 
 
 def update(stage: Stage, optimiser: Optimiser, batch: Any, step: int) -> dict[str, float]:
@@ -110,52 +146,6 @@ def update(stage: Stage, optimiser: Optimiser, batch: Any, step: int) -> dict[st
             totals.add(numbers)
         totals.close(optimiser.step(step))
     return stage.metrics(batch) | totals.means()
-
-
-def restore(stage: Stage, optimiser: Optimiser, record: Record | None) -> tuple[int, bool]:
-    """(steps done, whether the stage is finished) after loading the newest checkpoint, if there is one."""
-    if record is None:
-        return 0, False
-    if record.checkpoints.latest() is None:
-        record.logger.truncate(stage.name, 0)
-        return 0, False
-    checkpoint = record.checkpoints.load()
-    optimiser.detach()
-    for role in stage.trained:
-        stage.roles.load(role, checkpoint.path / role)
-    optimiser.attach()
-    if checkpoint.state["done"]:
-        return checkpoint.step, True
-    optimiser.load_state(checkpoint.tensors["optimiser"], checkpoint.state["optimiser"])
-    stage.load_state(checkpoint.state["stage"])
-    record.logger.truncate(stage.name, checkpoint.step)
-    return checkpoint.step, False
-
-
-def keep(
-    stage: Stage,
-    optimiser: Optimiser,
-    record: Record | None,
-    batch: Any,
-    step: int,
-    metrics: dict[str, float],
-    save: bool,
-) -> None:
-    """Writes a step's metrics, its samples and a checkpoint, where they are due."""
-    if record is None:
-        return
-    record.logger.log(stage.name, step, metrics)
-    if parallel.is_main() and (step % record.samples_every == 0 or step == stage.steps):
-        record.logger.sample(stage.name, step, stage.samples(batch))
-    if (save or step % record.save_every == 0) and parallel.is_main():
-        tensors, state = optimiser.state()
-        record.checkpoints.save(
-            step,
-            {"optimiser": tensors},
-            {"done": step == stage.steps, "optimiser": state, "stage": stage.state()},
-            [lambda folder, role=role: stage.roles.save(role, folder / role) for role in stage.trained],
-        )
-    parallel.barrier()
 
 
 class Optimiser:

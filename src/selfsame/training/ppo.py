@@ -42,6 +42,7 @@ from selfsame.training.penalties import Penalties
 from selfsame.training.settings import PPOSettings, SFTSettings
 from selfsame.training.sft import Part as SFTPart
 from selfsame.training.sft import SFTTrainer
+from selfsame.training.shown import answers
 from selfsame.types import Example, Persona, Prompt
 
 
@@ -91,6 +92,7 @@ class PPOTrainer:
         settings: see `PPOSettings`.
         seed: of prompts, samples and minibatches.
         record: where checkpoints, metrics and samples go; None: nowhere.
+        shown: held-out prompts whose replies are written to samples.jsonl.
     """
 
     name = "ppo"
@@ -108,6 +110,7 @@ class PPOTrainer:
         settings: PPOSettings = PPOSettings(),
         seed: int = 0,
         record: Record | None = None,
+        shown: Sequence[Prompt] = (),
         watch: Callable[[Roles], dict[str, float]] | None = None,
     ) -> None:
         self.roles = roles
@@ -116,7 +119,7 @@ class PPOTrainer:
         for role in ("sft", "reward"):
             if role not in self.roles.names:
                 raise RunError(f"PPO needs the role {role!r}: train the stage {role} first")
-        self.prompts, self.settings, self.seed, self.record = prompts, settings, seed, record
+        self.prompts, self.settings, self.seed, self.record, self.shown = prompts, settings, seed, record, shown
         self.steps, self.eval_every, self.watch = settings.steps, settings.eval_every if watch else None, watch
         self.penalties = Penalties(settings, prompts, called, matcher)
         self.partners = dict(zip(prompts, partners or [()] * len(prompts), strict=True))
@@ -290,16 +293,9 @@ class PPOTrainer:
         """What the watch says; nothing without one."""
         return self.watch(self.roles) if self.watch else {}
 
-    def samples(self, batch: Experience) -> list[dict[str, Any]]:
-        """The first reply to each of the first four prompts, as the policy gave it in this step."""
-        rollout, rows = batch.rollout, []
-        for p, prompt in enumerate(batch.prompts[:4]):
-            i = rollout.episodes(p)[0]
-            reply, reward = self.roles.processor.decode_reply(rollout.replies[i].ids), float(rollout.scores_N[i])
-            rows.append(
-                {"persona": list(prompt.persona), "history": list(prompt.history), "reply": reply, "reward": reward}
-            )
-        return rows
+    def samples(self) -> list[dict[str, Any]]:
+        """The policy's present replies to the prompts that are shown, with their rewards."""
+        return answers(self.roles, "policy", self.shown, self.reward_model)
 
     def parse_prompt(self, text: str) -> Prompt:
         """Persona and turns of a rendered prompt (see `DataProcessor.parse_prompt`)."""

@@ -15,6 +15,7 @@ from selfsame.model import parallel
 from selfsame.model.branches import Branches, branch, final_states, hidden_states, micro_batches
 from selfsame.model.heads import RewardModel
 from selfsame.model.roles import as_roles
+from selfsame.run.logger import Progress
 from selfsame.training.loop import Record, batch_indices, fit, step_count
 from selfsame.training.losses import ranking_loss
 from selfsame.training.sampled import PairSampler, as_comparison, check_pairs, digest
@@ -147,20 +148,22 @@ class RewardTrainer:
     def score_pairs(self, pairs: Sequence[PreferencePair]) -> list[tuple[float, float]]:
         """(reward of chosen, reward of rejected) of each pair."""
         encoded = [encode_pair(self.roles.processor, p) for p in pairs]
-        scores = self.reward_model.score_ids([p for p, _, _ in encoded], [[c, r] for _, c, r in encoded])
+        rows = [p for p, _, _ in encoded], [[c, r] for _, c, r in encoded]
+        with Progress(len(pairs), "reward: held-out pairs", enabled=parallel.is_main(), inner=True) as progress:
+            scores = self.reward_model.score_ids(*rows, progress=progress)
         return [(chosen, rejected) for chosen, rejected in scores]
 
     def finish(self) -> None:
         """Normalises the reward to mean 0 and standard deviation 1 on replies that the `sft` role samples."""
         count = min(self.settings.normalise_samples, len(self.comparisons))
         some = [comparison.prompt for comparison in self.comparisons[:count]]
-        prompts, groups = self.sampler.sample(some, range(count), 0, show=False)
+        prompts, groups = self.sampler.sample(some, range(count), 0, inner=True)
         scores = self.reward_model.score_ids(prompts, [[reply.ids for reply in group] for group in groups])
         head: Any = self.roles.heads["reward"]
         head.normalise(torch.tensor([s for group in scores for s in group]))
 
-    def samples(self, batch: Any) -> list[dict[str, Any]]:
-        del batch
+    def samples(self) -> list[dict[str, Any]]:
+        """Some held-out pairs with the rewards of both replies."""
         pairs = self.validation[:3] or [
             PreferencePair(c.prompt, c.better[0], c.worse[0], c.reason) for c in self.comparisons[:3]
         ]

@@ -91,16 +91,15 @@ class PairSampler:
         return [one for reason, share in limits.items() for one in of_kind[reason][: round(share * pairs)]]
 
     def sample(
-        self, prompts: Sequence[Prompt], numbers: Sequence[int], stream: int, show: bool = True
+        self, prompts: Sequence[Prompt], numbers: Sequence[int], stream: int, inner: bool = False
     ) -> tuple[list[list[int]], list[list[Reply]]]:
         """Token ids of the prompts, and replies of the `sft` role (or the base) to each: as many as there are `numbers` for a
-        prompt, which pick the random numbers."""
+        prompt, which pick the random numbers. `inner`: as a part of other work."""
         role, length = "sft" if "sft" in self.roles.names else None, self.max_new_tokens
         encoded = [self.roles.processor.encode_prompt(prompt, length) for prompt in prompts]
         n, groups = len(numbers) // max(1, len(prompts)), []
-        with Progress(
-            len(numbers), "pairs: samples", enabled=show and bool(numbers) and parallel.is_main()
-        ) as progress:
+        asked = bool(numbers) and parallel.is_main()
+        with Progress(len(numbers), "pairs: samples", enabled=asked, inner=inner) as progress:
             for at in range(0, len(prompts), AT_ONCE):
                 some = slice(at, at + AT_ONCE)
                 numbers_NR = uniforms(self.seed, stream, numbers[at * n : (at + AT_ONCE) * n], length)

@@ -41,6 +41,8 @@ class SFTSettings(OptimiserSettings):
     """At most so many steps."""
     batch_size: int = Field(default=16, ge=1)
     """Dialogues a step."""
+    validation_size: int = Field(default=64, ge=1)
+    """Held-out sides of dialogues in the validation loss, drawn evenly from all of them."""
     persona_weight: float = Field(default=1.0, gt=0)
     """Weight in the loss of those tokens of own turns that are content words of the persona (others: 1)."""
 

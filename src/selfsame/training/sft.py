@@ -16,8 +16,11 @@ from selfsame.model.branches import Branches, chain, micro_batches, reply_logpro
 from selfsame.model.roles import as_roles
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.settings import SamplingSettings
+from selfsame.run.interruption import may_stop
+from selfsame.run.logger import Progress
 from selfsame.training.loop import Record, batch_indices, fit, step_count
 from selfsame.training.settings import SFTSettings
+from selfsame.training.shown import answers
 from selfsame.types import Example, Prompt
 
 
@@ -41,6 +44,7 @@ class SFTTrainer:
         settings: optimiser, batch size, epochs.
         seed: of the data order.
         record: where checkpoints and metrics go; None: nowhere.
+        shown: held-out prompts whose replies are written to samples.jsonl.
         role: which one: `sft` is made anew, another one that is there goes on from what it is.
     """
 
@@ -56,6 +60,7 @@ class SFTTrainer:
         settings: SFTSettings = SFTSettings(),
         seed: int = 0,
         record: Record | None = None,
+        shown: Sequence[Prompt] = (),
         role: str = "sft",
     ) -> None:
         if not train:
@@ -69,7 +74,7 @@ class SFTTrainer:
             record,
         )
         self.steps = step_count(len(train), settings.batch_size, settings.epochs, settings.max_steps)
-        self.role, self.trained = role, (role,)
+        self.role, self.trained, self.shown = role, (role,), shown
         if role == "sft" or role not in self.roles.names:
             self.roles.add(role)
 
@@ -99,16 +104,19 @@ class SFTTrainer:
         return {"tokens": float(_reply_tokens(batch))}
 
     @torch.no_grad()
-    def evaluate(self, limit: int = 128) -> dict[str, float]:
-        """Loss (nats per reply token) on the first held-out dialogues, none if there are none."""
-        rows = [row for e in self.validation[:limit] for row in self.roles.processor.encode_example(e)]
+    def evaluate(self) -> dict[str, float]:
+        """Loss (nats per reply token) on `settings.validation_size` of the held-out dialogues, none if there are none."""
+        some = evenly(self.validation, self.settings.validation_size)
+        rows = [row for e in some for row in self.roles.processor.encode_example(e)]
         if not rows:
             return {}
-        total = 0.0
-        mine = parallel.share(rows)
-        with self.roles.use(self.role) as model:
+        total, mine = 0.0, parallel.share(rows)
+        bar = Progress(len(mine), f"{self.name}: held-out rows", enabled=parallel.is_main(), inner=True)
+        with self.roles.use(self.role) as model, bar as progress:
             for part in micro_batches([len(r.ids) for r in mine], self.settings.token_budget, model.device):
+                may_stop()
                 total -= float(reply_logprobs(model, self._branches([mine[i] for i in part]))[0].sum())
+                progress.advance(len(part))
         total = parallel.sum_numbers({"total": total})["total"]
         return {"validation_loss": total / _reply_tokens(rows)}
 
@@ -116,14 +124,9 @@ class SFTTrainer:
         """One reply of the role to each prompt."""
         return RolloutEngine(self.roles).reply(self.role, prompts, settings, self.seed)
 
-    def samples(self, batch: Any) -> list[dict[str, Any]]:
-        del batch
-        prompts = [e.prompt(min(1, len(e.replies) - 1)) for e in (self.validation or self.train_examples)[:3]]
-        replies = self.generate_samples(prompts)
-        return [
-            {"persona": list(p.persona), "history": list(p.history), "reply": r, "reward": None}
-            for p, r in zip(prompts, replies, strict=True)
-        ]
+    def samples(self) -> list[dict[str, Any]]:
+        """The role's present replies to the prompts that are shown."""
+        return answers(self.roles, self.role, self.shown)
 
     def finish(self) -> None: ...
 
@@ -148,6 +151,12 @@ class SFTTrainer:
 
     def _branches(self, rows: Sequence[EncodedDialogue]) -> Branches:
         return chain(rows, self.roles.processor.pad_id).to(self.roles.device)
+
+
+def evenly(items: Sequence[Example], count: int) -> list[Example]:
+    """So many of the items, at even steps from the first; all of them where they are no more."""
+    count = min(count, len(items))
+    return [items[k * len(items) // count] for k in range(count)]
 
 
 def _reply_tokens(rows: Sequence[EncodedDialogue]) -> int:

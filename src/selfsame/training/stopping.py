@@ -1,14 +1,10 @@
-"""When a run stops before its end: Ctrl-C, SIGTERM, or its time is up."""
+"""When a run stops before its end since its time is up (for Ctrl-C see `run/interruption.py`)."""
 
 from __future__ import annotations
 
 import os
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from selfsame.errors import TimeUp
 from selfsame.model import parallel
@@ -43,24 +39,3 @@ class TimeLimit:
     def stop(self, where: str) -> NoReturn:
         """Raises TimeUp."""
         raise TimeUp(f"the {self.hours:g} hours of run.max_hours are over ({where}); everything is saved")
-
-
-@contextmanager
-def interruptible() -> Iterator[Any]:
-    """A function that says whether Ctrl-C (or SIGTERM) was pressed; a second Ctrl-C ends the program at once."""
-    pressed = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield pressed.is_set
-        return
-
-    def note(number: int, frame: Any) -> None:
-        del frame
-        pressed.set()
-        signal.signal(number, signal.SIG_DFL if number != signal.SIGINT else signal.default_int_handler)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield pressed.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
