@@ -18,7 +18,7 @@ def run(tmp_path):
     for step in range(3):
         numbers = {"reward": step / 2, "kl": step, "entropy": 1.0}
         append_jsonl(path / "metrics.jsonl", {"stage": "ppo", "step": step, "time": 0.0, **numbers})
-        row = {"persona": ["I sing."], "history": ["Hi!"], "reply": f"<i>La{step}", "reward": 0.5}
+        row = {"prompt": "p", "persona": ["I sing."], "history": ["Hi!"], "reply": f"<i>La{step}", "reward": 0.5}
         append_jsonl(path / "samples.jsonl", {"stage": "ppo", "step": step, **row})
     reply = {"parts": [["I ", ""], ["<sing>", "drawn"]], "scores": {"consistency": 1.0}, "at_odds": ["I am mute."]}
     found = {"persona": ["I sing."], "history": ["Hi!"], "gold": "La.", "differ": False, "replies": {"ppo": reply}}

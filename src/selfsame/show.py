@@ -173,8 +173,8 @@ def intervals(run: str | Path | RunDirectory, metrics: Sequence[str] = ()) -> Pi
     return Picture([plot for plot in plots if not wanted or plot.title.lower() in wanted])
 
 
-def samples(run: str | Path | RunDirectory, count: int = 3) -> Table:
-    """Replies to the same prompts as training went on."""
+def samples(run: str | Path | RunDirectory, count: int = 4) -> Table:
+    """Replies of the role in training to the same held-out prompts, at several steps."""
     grids = []
     for talk in conversations(read_jsonl(_open(run).samples_path)[0])[:count]:
         asked = talk["turns"][-1]["text"] if talk["turns"] else "(opens the dialogue)"

@@ -76,9 +76,9 @@ def make_full(folder: Path) -> RunDirectory:
     for stage, steps in (("sft", (0, 60, 119)), ("ppo", (0, 30, 59))):
         for step in steps:
             row = {"persona": persona, "history": history, "reply": f"Reply of {stage} at {step}.", "reward": step / 50}
-            append_jsonl(run.samples_path, {"stage": stage, "step": step, **row})
+            append_jsonl(run.samples_path, {"stage": stage, "step": step, "prompt": "one", **row})
     row = {"persona": [HOSTILE], "history": ["Hello!", "Hi.", HOSTILE], "reply": HOSTILE, "reward": None}
-    append_jsonl(run.samples_path, {"stage": "ppo", "step": 59, **row})
+    append_jsonl(run.samples_path, {"stage": "ppo", "step": 59, "prompt": "two", **row})
     for system, value, missing in (("ppo", 61.2, 0), ("base", 31.0, 3), ("sft", 52.5, 0)):
         write_json(run.eval_path(system), evaluation(system, value, missing))
     bill = {"seconds": {"sft": 300.0, "ppo": 4000.5}, "total_seconds": 4300.5, "gpus": 0, "gpu_hourly_rate": 0.35}
@@ -260,7 +260,8 @@ def test_curves_take_the_text_colour_and_have_labelled_axes(page: str) -> None:
 
 def test_report_of_a_run_interrupted_after_sft(tmp_path: Path) -> None:
     page = write_report(make_sft(tmp_path / "run").path).read_text()
-    for name in ("results", "samples", "cost", "data", "setup"):
+    assert 'id="samples"' not in page
+    for name in ("results", "cost", "data", "setup"):
         assert "Not there yet" in section(page, name), name
     assert "<svg" in section(page, "training")
     pills = re.findall(r'<span class="pill([^"]*)"><b>(\w+)</b> ([^<]+)</span>', page)
@@ -271,7 +272,7 @@ def test_report_of_a_run_interrupted_after_sft(tmp_path: Path) -> None:
 
 def test_report_of_a_run_that_has_only_its_config(tmp_path: Path) -> None:
     page = write_report(RunDirectory.create(tmp_path / "run", {}).path).read_text()
-    assert page.count("Not there yet") == 6
+    assert page.count("Not there yet") == 5
 
 
 def test_damaged_files_are_listed_and_do_not_stop_the_report(tmp_path: Path) -> None:
@@ -322,11 +323,12 @@ def test_skipped_steps_are_added_up_either_way() -> None:
 
 
 def test_replies_are_spread_over_the_training() -> None:
-    rows = [{"stage": stage, "step": step, "persona": ["a"], "history": ["x", "y", "z"], "reply": f"{stage} {step}"}
+    same = {"prompt": "p", "persona": ["a"], "history": ["x", "y", "z"]}
+    rows = [{"stage": stage, "step": step, "reply": f"{stage} {step}", **same}
             for stage in ("ppo", "sft") for step in range(50)]  # fmt: skip
     (talk,) = conversations(rows)
     texts = [reply["text"] for reply in talk["replies"]]
-    assert len(texts) == 7 and texts[0] == "sft 0" and texts[-1] == "ppo 49"
+    assert len(texts) == 10 and [texts[i] for i in (0, 4, 5, 9)] == ["sft 0", "sft 49", "ppo 0", "ppo 49"]
     assert [turn["who"] for turn in talk["turns"]] == ["partner", "bot", "partner"]
 
 

@@ -30,8 +30,10 @@ from selfsame.run.directory import RunDirectory, dotted, read_json, read_jsonl, 
 from selfsame.run.metrics import savings_between
 
 _STAGES = ("sft", "reward", "ppo", "dpo")
-_MOST_PROMPTS = 5
-_MOST_REPLIES = 7
+_SPEAKING = ("sft", "ppo", "dpo")
+"""The stages that train who speaks."""
+_MOST_REPLIES = 5
+"""To a prompt, of a stage."""
 
 
 def write_report(run_dir: str | Path, than: str | Path | None = None) -> Path:
@@ -131,15 +133,19 @@ def skipped_steps(records: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def conversations(samples: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The prompts answered most often, each with replies spread over the training: first, last and some between."""
-    prompts: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Mapping[str, Any]]] = {}
+    """The held-out prompts that were answered as training went on, each with the replies of those who speak, stage by stage:
+    first, last and some between. Other samples (pairs with their rewards, those of earlier versions) are none of these."""
+    prompts: dict[str, list[Mapping[str, Any]]] = {}
     for row in samples:
-        key = (tuple(map(str, row.get("persona") or ())), tuple(map(str, row.get("history") or ())))
-        prompts.setdefault(key, []).append(row)
-    chosen = sorted(prompts.items(), key=lambda item: -len(item[1]))[:_MOST_PROMPTS]
+        if row.get("prompt") and row.get("stage") in _SPEAKING:
+            prompts.setdefault(str(row["prompt"]), []).append(row)
     return [
-        {"persona": persona, "turns": turns_of(history), "replies": _spread(replies, _MOST_REPLIES)}
-        for (persona, history), replies in chosen
+        {
+            "persona": tuple(map(str, rows[0].get("persona") or ())),
+            "turns": turns_of([*map(str, rows[0].get("history") or ())]),
+            "replies": [shown for stage in _SPEAKING for shown in _spread([r for r in rows if r["stage"] == stage])],
+        }
+        for rows in prompts.values()
     ]
 
 
@@ -241,8 +247,9 @@ def _how_far(run: RunDirectory, stage: str, last_step: int | None) -> str:
     return f"up to step {last_step}" + ("" if saved else ", no checkpoint")
 
 
-def _spread(replies: Sequence[Mapping[str, Any]], most: int) -> list[dict[str, str]]:
-    ordered = sorted(replies, key=lambda row: (_stage_order(str(row.get("stage"))), row.get("step") or 0))
+def _spread(replies: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Of the replies of a stage the first, the last and some between."""
+    ordered, most = sorted(replies, key=lambda row: row.get("step") or 0), _MOST_REPLIES
     if len(ordered) > most:
         ordered = [ordered[round(index * (len(ordered) - 1) / (most - 1))] for index in range(most)]
     return [
