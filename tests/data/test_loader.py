@@ -189,7 +189,7 @@ def test_hub_failures(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match="has no train split but test"):
         load("owner/name")
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(ConfigError, match=r"pip install 'selfsame\[hub\]'"):
+    with pytest.raises(ConfigError, match=r"pip install 'selfsame-chat\[hub\]'"):
         load("owner/name")
     with pytest.raises(DataError, match="no such file"):
         load("owner/name.jsonl")

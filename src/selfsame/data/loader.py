@@ -133,7 +133,7 @@ def _read_hub(name: str) -> list[_Source]:
         import datasets
     except ImportError:
         raise ConfigError(
-            f"{name}: reading from the hub needs the datasets package; pip install 'selfsame[hub]'"
+            f"{name}: reading from the hub needs the datasets package; pip install 'selfsame-chat[hub]'"
         ) from None
     try:
         splits: Any = datasets.load_dataset(name)

@@ -43,7 +43,7 @@ class ModelSettings(Settings):
     """Of the frozen base and of the products of what is trained, which is stored and updated in float32. `auto`: bfloat16
     where the hardware has it, float16 on older GPUs, float32 else."""
     four_bit: bool = False
-    """Load the base in 4-bit NF4 (needs `selfsame[quant]`)."""
+    """Load the base in 4-bit NF4 (needs `selfsame-chat[quant]`)."""
     tuning: Literal["lora", "full"] = "lora"
     """`lora`: adapters on one frozen base. `full`: every role is a copy of the model and trained in all its parameters, which
     wants smaller learning rates and takes many times the memory."""

@@ -10,6 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+DISTRIBUTION = "selfsame-chat"
+"""The package's name where packages are installed from: `selfsame` is somebody else's there."""
 RULES = 3
 """Raised whenever preference pairs, faults or scores come to mean something else with the same settings: runs of different
 rules do not take over each other's work."""
@@ -28,7 +30,8 @@ def describe_environment() -> dict[str, Any]:
         "cpu": _cpu_model(),
         "cores": len(affinity(0)) if affinity else os.cpu_count(),
         "memory_bytes": _memory_bytes(),
-        "versions": {name: _version(name) for name in ("selfsame", "torch", "transformers", "peft", "accelerate")},
+        "versions": {"selfsame": _version(DISTRIBUTION)}
+        | {name: _version(name) for name in ("torch", "transformers", "peft", "accelerate")},
         "gpus": [{"name": gpu.name, "memory_bytes": gpu.total_memory} for gpu in gpus],
         "git": _git_state(),
         "rules": RULES,

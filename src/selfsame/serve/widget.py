@@ -22,7 +22,7 @@ def chat_widget(name: str, persona: Persona, system: str | None = None, best_of:
     try:
         import ipywidgets as widgets
     except ImportError as error:
-        raise ConfigError("a chat in a notebook needs ipywidgets: pip install 'selfsame[notebooks]'") from error
+        raise ConfigError("a chat in a notebook needs ipywidgets: pip install 'selfsame-chat[notebooks]'") from error
 
     bot = load_chatbot(name, system, reward=best_of > 1)
     wide = widgets.Layout(width="100%")
