@@ -143,7 +143,7 @@ def _four_bit(dtype: torch.dtype) -> Any:
     try:
         import bitsandbytes  # noqa: F401
     except ImportError as error:
-        raise ConfigError("model.four_bit needs bitsandbytes: pip install 'selfsame[quant]'") from error
+        raise ConfigError("model.four_bit needs bitsandbytes: pip install 'selfsame-chat[quant]'") from error
     return transformers.BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
     )
