@@ -107,6 +107,7 @@ def _train(
     roles: Roles, prompts: list[Prompt], held_out: list[Prompt], settings: Any, seed: int, every: int
 ) -> dict[str, Any]:
     trainer = PPOTrainer(roles, prompts=prompts, settings=settings, seed=seed)
+    trainer.begin()  # the roles are those of the course before
     optimiser = Optimiser(roles, trainer.trained, settings, settings.steps)
     points = [{"step": 0, **_measure(trainer, held_out)}]
     with deterministic():

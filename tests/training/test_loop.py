@@ -250,10 +250,9 @@ def test_a_checkpoint_of_another_model_is_refused(tiny_models, tmp_path):
 
 def test_the_reward_is_normalised_at_the_end(tiny_models):
     trainer = make("reward", tiny_models())
-    head = trainer.roles.heads["reward"]
-    assert float(head.gain) == 1
+    assert float(trainer.roles.heads["reward"].gain) == 1
     trainer.train()
-    assert float(head.gain) != 1
+    assert float(trainer.roles.heads["reward"].gain) != 1
 
 
 def test_ranking_accuracy_counts_reasons_and_ties(tiny_models):

@@ -175,8 +175,8 @@ def learn(folder, steps=8, **settings):
     """Metrics of rollouts before and after some steps of PPO, nine prompts with four replies each."""
     trainer = ppo_trainer(folder, steps=steps, minibatches=1, prompts_per_step=9, samples_per_prompt=4, **settings)
     reward_alike_tokens(trainer)
-    if "value" in trainer.roles.heads:
-        torch.nn.init.zeros_(trainer.roles.heads["value"].linear.weight)  # a random critic would only add noise
+    # The value begins as the reward, and a random one would only add noise.
+    torch.nn.init.zeros_(trainer.roles.heads["reward"].linear.weight)
     before = trainer.metrics(trainer.collect(100))
     trainer.train()
     return before, trainer.metrics(trainer.collect(100))

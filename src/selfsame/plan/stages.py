@@ -160,6 +160,7 @@ class Probe:
         plain = settings.model_copy(update={"minibatches": 1, "token_budget": 2**30, "sft_coef": 0.0})
         with META:
             trainer = PPOTrainer(self.roles, prompts=[Prompt(())], settings=plain)
+            trainer.begin()  # with a value of this critic's kind
         return trainer, lambda rows: next(iter(trainer.minibatches(self._experience(rows, settings.critic), 0)))
 
     def _experience(self, rows: list[Any], critic: str) -> Experience:

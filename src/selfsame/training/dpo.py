@@ -40,7 +40,7 @@ def pair_branches(pairs: Sequence[EncodedPair], pad_id: int, device: torch.devic
 
 
 class DPOTrainer:
-    """Trains the `policy` role, which starts from `sft`, with `sft` as reference.
+    """Trains the `policy` role, which starts from `sft` when training begins, with `sft` as reference.
 
     Args:
         roles: a model with the role `sft`.
@@ -73,6 +73,11 @@ class DPOTrainer:
         self.pairs, self.validation, self.settings, self.seed, self.record = pairs, validation, settings, seed, record
         self.shown = shown
         self.steps = step_count(len(pairs), settings.batch_size, settings.epochs, settings.max_steps)
+        if "policy" not in roles.names:
+            self.begin()
+
+    def begin(self) -> None:
+        """The role as it is before the first step."""
         self.roles.add("policy", like="sft")
 
     def train(self) -> None:

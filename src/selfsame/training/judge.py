@@ -22,7 +22,7 @@ from selfsame.types import LABELS, LabelledPair
 
 
 class JudgeTrainer:
-    """Trains the `judge` role, which starts from the base. Labels count alike, however many pairs each has.
+    """Trains the `judge` role, which starts from the base when training begins. Labels count alike, whatever their pairs.
 
     Args:
         model: a `Roles`, or a Hugging Face causal language model.
@@ -56,8 +56,13 @@ class JudgeTrainer:
         self.steps = step_count(len(pairs), settings.batch_size, settings.epochs, settings.max_steps)
         counts = Counter(pair.label for pair in pairs)
         self.weight_of = {label: len(pairs) / (len(counts) * count) for label, count in counts.items()}
-        self.roles.add("judge")
+        if "judge" not in self.roles.names:
+            self.begin()
         self.model = PairModel(self.roles, settings.token_budget)
+
+    def begin(self) -> None:
+        """The role as it is before the first step."""
+        self.roles.add("judge")
 
     def train(self) -> None:
         """Trains to the end, or goes on from the newest checkpoint."""

@@ -34,7 +34,7 @@ SHOWN = ("loss", "accuracy", "reward", "kl")
 class Stage(Protocol):
     """What `fit` asks of a stage. `collect` returns the global batch of a step; `minibatches` yields, for each optimiser
     step, this process's parts of it; `loss` returns a part's share of the minibatch's loss and of its statistics, so that
-    the parts of all processes add up to the whole."""
+    the parts of all processes add up to the whole. `begin` makes the roles what they are before the first step."""
 
     name: str
     roles: Roles
@@ -45,6 +45,7 @@ class Stage(Protocol):
 
     @property
     def eval_every(self) -> int | None: ...
+    def begin(self) -> None: ...
     def collect(self, step: int) -> Any: ...
     def minibatches(self, batch: Any, step: int) -> Iterable[Sequence[Any]]: ...
     def loss(self, part: Any) -> tuple[Tensor, dict[str, float]]: ...
@@ -64,6 +65,8 @@ def fit(stage: Stage, record: Record | None = None) -> None:
         KeyboardInterrupt: after Ctrl-C, once the update at hand is done and saved; from sampling and evaluation at once.
         TimeUp: when the time of `record.limit` is up, once the step at hand is done and saved.
     """
+    if record is None or record.checkpoints.latest() is None:
+        stage.begin()  # before the optimiser takes hold of the roles' parameters
     optimiser = Optimiser(stage.roles, stage.trained, stage.settings, stage.steps)
     keeper = Keeper(stage, optimiser, record)
     start = keeper.restore()

@@ -78,7 +78,7 @@ class Part:
 
 
 class PPOTrainer:
-    """Trains the `policy` role (from `sft`) and the `value` role (from `reward`).
+    """Trains the `policy` role (from `sft`) and the `value` role (from `reward`), which they are when training begins.
 
     Args:
         roles: a model with the roles `sft` and `reward`.
@@ -123,8 +123,11 @@ class PPOTrainer:
         self.steps, self.eval_every, self.watch = settings.steps, settings.eval_every if watch else None, watch
         self.penalties = Penalties(settings, prompts, called, matcher)
         self.partners = dict(zip(prompts, partners or [()] * len(prompts), strict=True))
-        self.roles.add("policy", like="sft")
-        self._add_critic(settings.critic)
+        self._name_critic(settings.critic)
+        if "policy" not in roles.names:
+            self.roles.add("policy", like="sft")
+        if "value" not in roles.names:
+            self._add_value()
         mixed = sft.model_copy(update={"batch_size": settings.sft_batch_size})
         self.sft = (
             SFTTrainer(roles, train=dialogues, settings=mixed, seed=seed, role="policy") if settings.sft_coef else None
@@ -132,6 +135,12 @@ class PPOTrainer:
         self.reward_model = RewardModel(self.roles, settings.token_budget)
         self.engine = RolloutEngine(self.roles)
         self.kl = KLController(settings.kl_coef, settings.kl_target, settings.kl_horizon)
+
+    def begin(self) -> None:
+        """The roles as they are before the first step."""
+        self.roles.remove("value")
+        self.roles.add("policy", like="sft")
+        self._add_value()
 
     def train(self) -> None:
         """Trains to the last step, or goes on from the newest checkpoint."""
@@ -176,18 +185,18 @@ class PPOTrainer:
         texts = [processor.decode_reply(reply.ids) for reply in rollout.replies]
         return replace(rollout, faults=self.penalties.find(asked, texts))
 
-    def _add_critic(self, kind: str) -> None:
+    def _name_critic(self, kind: str) -> None:
         """`trained`: roles with parameters of their own; `passes`: roles that take forward passes in an update; `critic`: the
         role whose hidden states the value head reads."""
         self.trained: tuple[str, ...] = ("policy",) if kind == "none" else ("policy", "value")
         self.passes: tuple[str, ...] = self.trained if kind in ("adapter", "reward") else ("policy",)
         self.critic = {"adapter": "value", "none": None}.get(kind, kind)
-        if kind == "adapter":
-            self.roles.add("value", like="reward")
-        else:
-            self.roles.remove("value")
-        if kind in ("reward", "policy"):
-            self.roles.add_head("value", like="reward")
+
+    def _add_value(self) -> None:
+        """The value as it begins: an adapter with a head, a head alone, or nothing."""
+        if self.settings.critic != "none":
+            add = self.roles.add if self.settings.critic == "adapter" else self.roles.add_head
+            add("value", like="reward")
 
     def scores(self, rollout: Rollout) -> Tensor:
         """(N,) rewards of whole replies, less the penalties for a missing end and for faults."""

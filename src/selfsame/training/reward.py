@@ -63,7 +63,7 @@ def pairs_within(batch: Sequence[EncodedComparison]) -> tuple[Tensor, Tensor, Te
 
 
 class RewardTrainer:
-    """Trains the `reward` role, which starts from `sft`; then normalises it on samples of `sft`.
+    """Trains the `reward` role, which starts from `sft` when training begins; then normalises it on samples of `sft`.
 
     Args:
         model: a `Roles` (with the `sft` role, or the base itself is the start), or a Hugging Face causal language model.
@@ -101,8 +101,13 @@ class RewardTrainer:
         self.comparisons = self.sampler.comparisons(pairs)
         self.validation = self.sampler.pairs(validation, held_out=True)
         self.steps = step_count(len(self.comparisons), settings.batch_size, settings.epochs, settings.max_steps)
-        self.roles.add("reward", like="sft" if "sft" in self.roles.names else None)
+        if "reward" not in self.roles.names:
+            self.begin()
         self.reward_model = RewardModel(self.roles, settings.token_budget)
+
+    def begin(self) -> None:
+        """The role as it is before the first step: `sft`, or the base."""
+        self.roles.add("reward", like="sft" if "sft" in self.roles.names else None)
 
     def train(self) -> None:
         """Trains to the end, or goes on from the newest checkpoint."""

@@ -45,7 +45,7 @@ class SFTTrainer:
         seed: of the data order.
         record: where checkpoints and metrics go; None: nowhere.
         shown: held-out prompts whose replies are written to samples.jsonl.
-        role: which one: `sft` is made anew, another one that is there goes on from what it is.
+        role: which one: `sft` is made anew when training begins, another one that is there goes on from what it is.
     """
 
     name = "sft"
@@ -75,8 +75,13 @@ class SFTTrainer:
         )
         self.steps = step_count(len(train), settings.batch_size, settings.epochs, settings.max_steps)
         self.role, self.trained, self.shown = role, (role,), shown
-        if role == "sft" or role not in self.roles.names:
+        if role not in self.roles.names:
             self.roles.add(role)
+
+    def begin(self) -> None:
+        """The role `sft` as it is before the first step; another one stays what it is."""
+        if self.role == "sft":
+            self.roles.add(self.role)
 
     def train(self) -> None:
         """Trains to the end, or goes on from the newest checkpoint."""
