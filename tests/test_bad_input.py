@@ -141,7 +141,7 @@ def test_a_wrong_data_file_is_one_line(selfsame, tmp_path, command, name, conten
     assert str(path) in answer.told
     assert part in answer.told
     assert not out.exists()
-    assert not (tmp_path / "run" / "checkpoints").exists()
+    assert not (tmp_path / "run").exists()
     assert content is None or path.read_bytes() == content
 
 
@@ -151,6 +151,24 @@ def test_a_data_set_that_leaves_nothing_to_evaluate_on(selfsame, tuned, tmp_path
     answer = selfsame("evaluate", tuned, "--data.path", one)
     assert answer.code == 2
     assert f"{one} leaves no held-out persona to evaluate on" in answer.told
+    assert snapshot(tuned) == before
+
+
+def test_a_refused_run_leaves_no_folder_and_takes_none_away(selfsame, tuned, tmp_path):
+    """Of one that made something everything stays, and so does a folder that was there before."""
+    one = make(tmp_path, "one.jsonl", ROWS.split(b"\n")[0])
+    answer = selfsame.tiny("run", tmp_path / "new" / "runs" / "one", "--data.path", one)
+    assert f"{one} leaves no held-out persona to evaluate on" in answer.told
+    assert "is not finished: run it first" in selfsame.tiny("dpo", tmp_path / "new" / "dpo").told
+    assert [path.name for path in tmp_path.iterdir()] == ["one.jsonl"]
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / ".notes").write_text("mine")
+    (tmp_path / "runs").mkdir()
+    for folder in (tmp_path / "mine", tmp_path / "runs" / "one"):
+        assert selfsame.tiny("run", folder, "--data.path", one).code == 2
+    assert (tmp_path / "mine" / ".notes").read_text() == "mine" and list((tmp_path / "runs").iterdir()) == []
+    before = snapshot(tuned)
+    assert selfsame.tiny("sft", tuned, "--data.path", one).code == 2
     assert snapshot(tuned) == before
 
 
@@ -175,7 +193,7 @@ def test_a_persona_or_a_reply_longer_than_the_context(selfsame, tmp_path, person
     answer = selfsame.tiny("sft", tmp_path / "run", "--data.path", path, "--data.clean", "false")
     assert answer.code == 2
     assert f"no side of {path} fits into model.max_length (256 tokens)" in answer.told
-    assert not (tmp_path / "run" / "checkpoints").exists()
+    assert not (tmp_path / "run").exists()
     both = make(tmp_path, "b.jsonl", text.encode() + ROWS)
     answer = selfsame.tiny("sft", tmp_path / "both", "--data.path", both, "--data.clean", "false")
     assert answer.code == 0
@@ -248,7 +266,7 @@ def test_settings_that_the_model_cannot_have(selfsame, tmp_path, option, value, 
     answer = selfsame.tiny("run", tmp_path / "run", option, value)
     assert answer.code == 2
     assert part in answer.told
-    assert not (tmp_path / "run" / "checkpoints").exists()
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_system_that_is_not_there(selfsame, tuned):

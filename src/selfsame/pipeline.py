@@ -13,7 +13,7 @@ from selfsame.config import Config, config_hash, get_default_config
 from selfsame.data.generator import HELD_OUT, PreferenceGenerator, TestItem
 from selfsame.data.keywords import TraitMatcher
 from selfsame.data.loader import Dataset, DatasetLoader, half, write_rejects
-from selfsame.errors import DataError, RunError
+from selfsame.errors import DataError, RunError, SelfsameError, TimeUp
 from selfsame.eval.compare import compare_systems
 from selfsame.eval.judge import load_judge
 from selfsame.eval.persona import PersonaEvaluator
@@ -54,7 +54,8 @@ def run_directory(config: Config, name: str) -> Path:
 
 
 def run(config: Config, name: str = "run") -> RunDirectory:
-    """Does the stages of the configuration that are not done yet and writes the report.
+    """Does the stages of the configuration that are not done yet and writes the report. A run that is refused before it made
+    anything leaves no new folder behind.
 
     Raises:
         SelfsameError: see the stages.
@@ -62,7 +63,18 @@ def run(config: Config, name: str = "run") -> RunDirectory:
         TimeUp: after `run.max_hours`, the same.
     """
     parallel.start()
-    path, dtype = run_directory(config, name), dtype_name(config.model)
+    path = run_directory(config, name)
+    new = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        return _run(config, path)
+    except SelfsameError as error:
+        if path in new and parallel.is_main() and not isinstance(error, TimeUp):
+            RunDirectory(path).discard(new)
+        raise
+
+
+def _run(config: Config, path: Path) -> RunDirectory:
+    dtype = dtype_name(config.model)
     if parallel.is_main():
         now, usual = (c.model_dump(mode="json") for c in (config, get_default_config()))
         made = RunDirectory.create(path, now, FREE, usual)

@@ -10,8 +10,9 @@ import errno
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +259,17 @@ class RunDirectory:
         with file:
             _take(file, self.path)
             yield
+
+    def discard(self, new: Sequence[Path]) -> None:
+        """Removes the run that was refused before it made anything, and of the folders `new` with it those that are empty. One
+        that another process works in stays."""
+        if self._has_results() or (self.metrics_path.exists() and self.metrics_path.stat().st_size):
+            return
+        with suppress(RunError), self.lock():
+            shutil.rmtree(self.path, ignore_errors=True)
+        for folder in new:
+            with suppress(OSError):
+                folder.rmdir()
 
     def write_environment(self, dtype: str) -> str | None:
         """Store on what machine, with which versions and in which number format the run was begun. Returns that format where a
