@@ -11,8 +11,10 @@ import pytest
 from commands import Command, snapshot
 from evaluated import evaluated_run, evaluation
 from selfsame.compare import compare
+from selfsame.errors import RunError
 from selfsame.eval.statistics import holm
-from selfsame.run.directory import write_json
+from selfsame.run.directory import RunDirectory, dotted, write_json
+from selfsame.run.settings import FREE, is_free
 
 LOW, HIGH = [0.0] * 30 + [1.0] * 10, [0.0] * 10 + [1.0] * 30
 
@@ -202,3 +204,20 @@ def test_nothing_is_imported_that_computes_replies(runs):
     code = "import sys; from selfsame.cli import main; main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
     arguments = ["compare", f"{runs}/one", f"{runs}/two", "--html", f"{runs}/page.html"]
     assert subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, timeout=120).returncode == 0
+
+
+def test_what_may_differ_on_resuming_is_no_difference(tmp_path):
+    """One list of settings that change no result."""
+    budgets = {stage: {"token_budget": 2048} for stage in ("sft", "reward", "ppo", "dpo")}
+    other = {"model": {"device": "cuda"}, "sampling": {"batch_size": 8}, "run": {"keep": 1}, "training": budgets}
+    changed = other | {"training": budgets | {"ppo": {"token_budget": 64, "kl_coef": 0.05}}}
+    evaluated_run(tmp_path / "one", {"sft": evaluation(LOW)})
+    evaluated_run(tmp_path / "two", {"sft": evaluation(HIGH)}, **changed)
+    comparison = compare([f"{tmp_path}/one", f"{tmp_path}/two"])
+    assert comparison["settings"] == {} and not any("differ" in note for note in comparison["notes"])
+    keys = dotted(changed)
+    assert [key for key in keys if not is_free(key)] == ["training.ppo.kl_coef"]
+    RunDirectory.create(tmp_path / "one", {"seed": 0} | changed, FREE)
+    with pytest.raises(RunError, match=r"training\.ppo\.token_budgets"):
+        more = {"token_budgets": 1, "kl_coef": 0.05}
+        RunDirectory.create(tmp_path / "one", {"seed": 0} | changed | {"training": budgets | {"ppo": more}}, FREE)

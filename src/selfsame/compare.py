@@ -10,6 +10,7 @@ from typing import Any
 from selfsame.arguments import check_writable, make_parser
 from selfsame.errors import ConfigError
 from selfsame.run.directory import RunDirectory, dotted, read_json, write_json
+from selfsame.run.settings import is_free
 from selfsame.run.systems import Recipes, System, read_recipes
 
 DESCRIPTION = (
@@ -285,13 +286,11 @@ def _reward_weights(path: Path) -> dict[str, Any]:
 
 
 def _differing(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Dotted key -> name -> value, for what is not the same everywhere; None where it is not set. Where a run was written to
-    and how many rows it computes at a time change no result."""
+    """Dotted key -> name -> value, for what is not the same everywhere and may change a result; None where it is not set."""
     flat = {name: dotted(config) for name, config in configs.items()}
     keys = dict.fromkeys(key for values in flat.values() for key in values)
     found = {key: {name: values.get(key) for name, values in flat.items()} for key in keys}
-    free = ("run.", "model.device", "sampling.batch_size")
     return {
         key: values for key, values in found.items()
-        if not key.startswith(free) and any(value != next(iter(values.values())) for value in values.values())
+        if not is_free(key) and any(value != next(iter(values.values())) for value in values.values())
     }  # fmt: skip

@@ -13,7 +13,7 @@ from selfsame.config import Config, config_hash, get_default_config
 from selfsame.data.generator import HELD_OUT, PreferenceGenerator, TestItem
 from selfsame.data.keywords import TraitMatcher
 from selfsame.data.loader import Dataset, DatasetLoader, half, write_rejects
-from selfsame.errors import DataError, RunError, SelfsameError, TimeUp
+from selfsame.errors import DataError, RunError
 from selfsame.eval.compare import compare_systems
 from selfsame.eval.judge import load_judge
 from selfsame.eval.persona import PersonaEvaluator
@@ -32,6 +32,8 @@ from selfsame.run.environment import describe_environment
 from selfsame.run.inherit import inherit
 from selfsame.run.logger import RunLogger, say
 from selfsame.run.metrics import MetricsTracker
+from selfsame.run.refused import leaving_nothing_if_refused
+from selfsame.run.settings import FREE
 from selfsame.serve.chatbot import BEST_OF, ROLE_OF, check_systems, finished_stages, stages_behind
 from selfsame.training.dpo import DPOTrainer
 from selfsame.training.loop import Record
@@ -42,10 +44,6 @@ from selfsame.training.sft import SFTTrainer
 from selfsame.training.shown import shown_prompts
 from selfsame.training.stopping import TimeLimit
 from selfsame.types import Example, PreferencePair, Prompt
-
-_STAGES = ("sft", "reward", "ppo", "dpo")
-FREE = ("run", "model.device", "sampling.batch_size", *(f"training.{stage}.token_budget" for stage in _STAGES))
-"""Settings that may change when a run is resumed: where it runs and how much memory it takes."""
 
 
 def run_directory(config: Config, name: str) -> Path:
@@ -63,33 +61,23 @@ def run(config: Config, name: str = "run") -> RunDirectory:
         TimeUp: after `run.max_hours`, the same.
     """
     parallel.start()
-    path = run_directory(config, name)
-    new = [folder for folder in (path, *path.parents) if not folder.exists()]
-    try:
-        return _run(config, path)
-    except SelfsameError as error:
-        if path in new and parallel.is_main() and not isinstance(error, TimeUp):
-            RunDirectory(path).discard(new)
-        raise
-
-
-def _run(config: Config, path: Path) -> RunDirectory:
-    dtype = dtype_name(config.model)
-    if parallel.is_main():
-        now, usual = (c.model_dump(mode="json") for c in (config, get_default_config()))
-        made = RunDirectory.create(path, now, FREE, usual)
-        if config.run.start_from is not None:
-            inherit(made, config.run.start_from, now, config.run.stages, dtype, usual)
-    parallel.barrier()
-    directory = RunDirectory.open(path)
-    if not parallel.is_main():
-        _Pipeline(config, directory).go()
-        return directory
-    with directory.lock():
-        if begun := directory.write_environment(dtype):
-            say(f"this run was begun in {begun} and goes on in {dtype}: its results will be others")
-        _Pipeline(config, directory).go()
-        write_report(directory.path)
+    path, dtype = run_directory(config, name), dtype_name(config.model)
+    with leaving_nothing_if_refused(path, parallel.is_main()):
+        if parallel.is_main():
+            now, usual = (c.model_dump(mode="json") for c in (config, get_default_config()))
+            made = RunDirectory.create(path, now, FREE, usual)
+            if config.run.start_from is not None:
+                inherit(made, config.run.start_from, now, config.run.stages, dtype, usual)
+        parallel.barrier()
+        directory = RunDirectory.open(path)
+        if not parallel.is_main():
+            _Pipeline(config, directory).go()
+            return directory
+        with directory.lock():
+            if begun := directory.write_environment(dtype):
+                say(f"this run was begun in {begun} and goes on in {dtype}: its results will be others")
+            _Pipeline(config, directory).go()
+            write_report(directory.path)
     return directory
 
 

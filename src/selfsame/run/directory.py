@@ -10,9 +10,8 @@ import errno
 import json
 import math
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +173,7 @@ class RunDirectory:
         with writing(run.path):
             run.path.mkdir(parents=True, exist_ok=True)
             others = [entry.name for entry in run.path.iterdir() if not entry.name.startswith(".")]
-        if run.config_path.exists() and run._has_results():
+        if run.config_path.exists() and run.has_results():
             run._check_same(now, free, plain(defaults))
         elif run.config_path.exists():  # nothing was made yet: a mistyped setting may be put right
             run.data_path.unlink(missing_ok=True)
@@ -260,17 +259,6 @@ class RunDirectory:
             _take(file, self.path)
             yield
 
-    def discard(self, new: Sequence[Path]) -> None:
-        """Removes the run that was refused before it made anything, and of the folders `new` with it those that are empty. One
-        that another process works in stays."""
-        if self._has_results() or (self.metrics_path.exists() and self.metrics_path.stat().st_size):
-            return
-        with suppress(RunError), self.lock():
-            shutil.rmtree(self.path, ignore_errors=True)
-        for folder in new:
-            with suppress(OSError):
-                folder.rmdir()
-
     def write_environment(self, dtype: str) -> str | None:
         """Store on what machine, with which versions and in which number format the run was begun. Returns that format where a
         run that is resumed was begun in another one than `dtype`."""
@@ -287,7 +275,8 @@ class RunDirectory:
             return {}
         return found if isinstance(found, dict) else {}
 
-    def _has_results(self) -> bool:
+    def has_results(self) -> bool:
+        """Whether anything was trained or evaluated."""
         return any((self.path / name).exists() for name in ("checkpoints", "eval"))
 
     def _check_same(self, now: Mapping[str, Any], free: Sequence[str], defaults: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from selfsame.run.checkpoint import finished
 from selfsame.run.directory import RunDirectory, dotted, plain, read_json, read_jsonl, write_json, write_text
 from selfsame.run.environment import RULES
 from selfsame.run.logger import say
+from selfsame.run.settings import is_free
 
 _SFT = ("seed", "data", "model", "training.sft")
 _REWARD = (*_SFT, "pairs", "training.reward", "training.ppo.max_new_tokens")
@@ -22,7 +23,6 @@ DEPENDS_ON = {"sft": _SFT, "reward": _REWARD}
 """The settings that a stage comes out of, as dotted names or beginnings of them."""
 _NEEDED = {"reward": ("sft",), "ppo": ("sft", "reward"), "dpo": ("sft",)}
 _EVALUATED = {"base": (), "sft": ("sft",), "best_of": ("sft", "reward")}
-_CHANGES_NOTHING = ("evaluation.watch_size", "model.device")
 
 
 def inherit(
@@ -94,8 +94,8 @@ def _differing(now: Mapping[str, Any], then: Mapping[str, Any], names: Sequence[
         f"{key}: there {then.get(key)!r}, here {now.get(key)!r}"
         for key in {**now, **then}
         if any(key == name or key.startswith(f"{name}.") for name in names)
-        and key not in _CHANGES_NOTHING
-        and not key.endswith((".token_budget", "sampling.batch_size"))
+        and key != "evaluation.watch_size"
+        and not is_free(key)
         and now.get(key) != then.get(key)
     ]
 

@@ -11,6 +11,15 @@ from selfsame.settings import Settings
 Stage = Literal["data", "sft", "reward", "ppo", "dpo", "evaluate"]
 SystemName = Literal["base", "sft", "ppo", "dpo", "best_of", "ppo_best_of"]
 TrackerName = Literal["wandb", "tensorboard", "trackio"]
+_BUDGETS = tuple(f"training.{stage}.token_budget" for stage in ("sft", "reward", "ppo", "dpo"))
+FREE = ("run", "model.device", "sampling.batch_size", *_BUDGETS)
+"""Settings that change no result, as dotted names or beginnings of them: where a run is, and how much memory it takes. They may
+be others where a run is resumed or started from, and are no difference between runs that are compared."""
+
+
+def is_free(key: str) -> bool:
+    """Whether the setting of this dotted name changes no result."""
+    return any(key == name or key.startswith(f"{name}.") for name in FREE)
 
 
 class RunSettings(Settings):

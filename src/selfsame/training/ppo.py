@@ -124,10 +124,7 @@ class PPOTrainer:
         self.penalties = Penalties(settings, prompts, called, matcher)
         self.partners = dict(zip(prompts, partners or [()] * len(prompts), strict=True))
         self._name_critic(settings.critic)
-        if "policy" not in roles.names:
-            self.roles.add("policy", like="sft")
-        if "value" not in roles.names:
-            self._add_value()
+        self.begin(kept=roles.names)
         mixed = sft.model_copy(update={"batch_size": settings.sft_batch_size})
         self.sft = (
             SFTTrainer(roles, train=dialogues, settings=mixed, seed=seed, role="policy") if settings.sft_coef else None
@@ -136,11 +133,15 @@ class PPOTrainer:
         self.engine = RolloutEngine(self.roles)
         self.kl = KLController(settings.kl_coef, settings.kl_target, settings.kl_horizon)
 
-    def begin(self) -> None:
-        """The roles as they are before the first step."""
-        self.roles.remove("value")
-        self.roles.add("policy", like="sft")
-        self._add_value()
+    def begin(self, kept: Sequence[str] = ()) -> None:
+        """The roles as they are before the first step, but for those that are `kept`."""
+        if "policy" not in kept:
+            self.roles.add("policy", like="sft")
+        if "value" not in kept:
+            self.roles.remove("value")
+            if self.critic is not None:
+                add = self.roles.add if self.critic == "value" else self.roles.add_head
+                add("value", like="reward")
 
     def train(self) -> None:
         """Trains to the last step, or goes on from the newest checkpoint."""
@@ -191,12 +192,6 @@ class PPOTrainer:
         self.trained: tuple[str, ...] = ("policy",) if kind == "none" else ("policy", "value")
         self.passes: tuple[str, ...] = self.trained if kind in ("adapter", "reward") else ("policy",)
         self.critic = {"adapter": "value", "none": None}.get(kind, kind)
-
-    def _add_value(self) -> None:
-        """The value as it begins: an adapter with a head, a head alone, or nothing."""
-        if self.settings.critic != "none":
-            add = self.roles.add if self.settings.critic == "adapter" else self.roles.add_head
-            add("value", like="reward")
 
     def scores(self, rollout: Rollout) -> Tensor:
         """(N,) rewards of whole replies, less the penalties for a missing end and for faults."""
