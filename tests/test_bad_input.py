@@ -81,6 +81,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory, tiny_models: Any) -> Path:
         ("chat --model x --persona a --temperature -1", "--temperature is -1.0"),
         ("chat --model x --persona a --seed 1.5", "argument --seed: '1.5' is not a number"),
         ("chat --model x --persona a --best-of 0", "--best-of is 0: give 1 or more"),
+        ("chat --model x --persona a --max-new-tokens 0", "--max-new-tokens is 0: give 1 or more"),
         ("chat --model x --card /none.json", "/none.json: no such file; give a character card"),
         ("data show", "required: --data.path"),
         ("data shwo --data.path demo", "invalid choice: 'shwo'"),

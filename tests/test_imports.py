@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rollout": ROLLOUT,
     "training": ROLLOUT | {"training"},
     "eval": ROLLOUT | {"eval"},
-    "serve": ROLLOUT | {"serve", "config"},
+    "serve": ROLLOUT | {"serve", "config", "arguments"},
     "report": RUN | {"report"},
     "plan": ROLLOUT | {"plan", "config", "training", "serve"},
     "pipeline": ROLLOUT | {"config", "training", "eval", "serve", "report"},

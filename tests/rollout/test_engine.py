@@ -149,10 +149,11 @@ def test_what_is_said_again_is_sampled_anew(tiny_models, monkeypatch):
 
     def sample(self, role, ids, numbers_NR, temperature, top_p):
         asked.append((ids, numbers_NR))
-        return [[Reply([k], [0.0], True)] for k in range(len(ids))]
+        said.extend(next(texts))
+        return [[Reply([k], [0.0], True)] for k in range(len(said) - len(ids), len(said))]
 
     said: list[str] = []
-    monkeypatch.setattr(RolloutEngine, "sample", lambda *a: said.__setitem__(slice(None), next(texts)) or sample(*a))
+    monkeypatch.setattr(RolloutEngine, "sample", sample)
     monkeypatch.setattr(engine.processor, "decode_reply", lambda ids: said[ids[0]])
     prompts = [Prompt((), ("Hi", "I like tea a lot.", "And?")), Prompt((), ("Hi",)), Prompt((), ("Where?",))]
     settings = SamplingSettings(max_new_tokens=4, retries=2)

@@ -92,22 +92,37 @@ class RolloutEngine:
         places: Sequence[int] | None = None,
         best_of: int = 1,
     ) -> list[str]:
-        """The text of one reply to each prompt, sampled anew where it says something again and `settings.retries` allow it; or
-        of `best_of` replies the one to which the `reward` role gives most. Its random numbers are a function of seed, step and
-        its place (by default 0, 1, 2, ...)."""
+        """The texts of `replies`."""
+        found = self.replies(role, prompts, settings, seed, step, places, best_of)
+        return [self.processor.decode_reply(reply.ids) for reply in found]
+
+    def replies(
+        self,
+        role: str | None,
+        prompts: Sequence[Prompt],
+        settings: SamplingSettings,
+        seed: int = 0,
+        step: int = 0,
+        places: Sequence[int] | None = None,
+        best_of: int = 1,
+    ) -> list[Reply]:
+        """One reply to each prompt, sampled anew where it says something again and `settings.retries` allow it; or of `best_of`
+        replies the one to which the `reward` role gives most. Its random numbers are a function of seed, step and its place
+        (by default 0, 1, 2, ...)."""
         places = range(len(prompts)) if places is None else places
         if best_of > 1 and settings.temperature > 0:
             return self._best(role, prompts, settings, seed, step, places, best_of)
-        replies = [""] * len(prompts)
+        replies: dict[int, Reply] = {}
         wrong = list(range(len(prompts)))
         for attempt in range(1 + settings.retries * (settings.temperature > 0)):
             numbers_NR = uniforms(seed, step + RETRY * attempt, [places[k] for k in wrong], settings.max_new_tokens)
             ids = [self.processor.encode_prompt(prompts[k], settings.max_new_tokens) for k in wrong]
             groups = self.sample(role, ids, numbers_NR, settings.temperature, settings.top_p)
             for k, (reply,) in zip(wrong, groups, strict=True):
-                replies[k] = self.processor.decode_reply(reply.ids)
-            wrong = [k for k in wrong if says_again(prompts[k].history[1::2], replies[k])]
-        return replies
+                replies[k] = reply
+            texts = {k: self.processor.decode_reply(replies[k].ids) for k in wrong}
+            wrong = [k for k in wrong if says_again(prompts[k].history[1::2], texts[k])]
+        return [replies[k] for k in range(len(prompts))]
 
     def _best(
         self,
@@ -118,7 +133,7 @@ class RolloutEngine:
         step: int,
         places: Sequence[int],
         n: int,
-    ) -> list[str]:
+    ) -> list[Reply]:
         """Of n replies to each prompt the one to which the `reward` role gives most (best-of-n; Stiennon et al. 2020,
         arXiv:2009.01325). With `settings.retries` one that says something again is taken only where all do."""
         ids = [self.processor.encode_prompt(prompt, settings.max_new_tokens) for prompt in prompts]
@@ -128,14 +143,15 @@ class RolloutEngine:
         groups = self.sample(role, ids, numbers_NR, settings.temperature, settings.top_p)
         scores = RewardModel(self.roles).score_ids(ids, [[reply.ids for reply in group] for group in groups])
         texts = [[self.processor.decode_reply(reply.ids) for reply in group] for group in groups]
-        shun = settings.retries > 0
-        return [choose_best(*row, shun) for row in zip(prompts, texts, scores, strict=True)]
+        best = [choose_best(*row, settings.retries > 0) for row in zip(prompts, texts, scores, strict=True)]
+        return [group[k] for group, k in zip(groups, best, strict=True)]
 
 
-def choose_best(prompt: Prompt, replies: Sequence[str], rewards: Sequence[float], shun: bool) -> str:
-    """The reply with the highest reward; `shun`: of those that say no own earlier turn, or themselves, again, if any do not."""
+def choose_best(prompt: Prompt, replies: Sequence[str], rewards: Sequence[float], shun: bool) -> int:
+    """Which reply has the highest reward; `shun`: of those that say no own earlier turn, or themselves, again, if any do
+    not."""
     new = [k for k, reply in enumerate(replies) if not (shun and says_again(prompt.history[1::2], reply))]
-    return replies[max(new or range(len(replies)), key=lambda k: rewards[k])]
+    return max(new or range(len(replies)), key=lambda k: rewards[k])
 
 
 def _decode(

@@ -2,12 +2,58 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 
+from selfsame.errors import ConfigError
 from selfsame.model.roles import Roles
+from selfsame.model.settings import BUNDLED
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.settings import SamplingSettings
+from selfsame.serve.chatbot import Chatbot
 from selfsame.types import Persona, Prompt
+
+LONGEST = 128
+"""Tokens that a reply of a larger model may have in a chat, or half of what the persona leaves, if that is less."""
+_SENTENCE_END = re.compile(r"[.!?…]+[\"'”’)\]*]*(?=\s|$)|[。！？]+[」』”’]*")
+_LIST_NUMBER = re.compile(r"\s*\d+[.)]+")
+
+
+def chat_sampling(
+    bot: Chatbot, persona: Persona, temperature: float | None = None, max_new_tokens: int | None = None
+) -> SamplingSettings:
+    """How a bot's replies are sampled in a chat: as its run says, where that trained the bundled base. Any other model has more
+    to say than that one and gets `LONGEST` tokens.
+
+    Args:
+        bot: who speaks.
+        persona: as whom.
+        temperature: another one.
+        max_new_tokens: another limit.
+
+    Raises:
+        ConfigError: the limit leaves no room for the dialogue.
+    """
+    sampling, processor = bot.config.sampling, bot.roles.processor
+    limit, context = sampling.max_new_tokens, processor.max_length
+    if not (bot.of_run and bot.config.model.base == BUNDLED):
+        room = context - len(processor.header_ids(Prompt(persona)))
+        limit = max(limit, min(LONGEST, room // 2))
+    if max_new_tokens is not None:
+        limit = max_new_tokens
+        if not 1 <= limit <= context // 2:
+            raise ConfigError(f"--max-new-tokens is {limit}: give 1 to {context // 2}, half of the model's context")
+    chosen = {"max_new_tokens": limit} | ({} if temperature is None else {"temperature": temperature})
+    return sampling.model_copy(update=chosen)
+
+
+def cut_short(text: str) -> str:
+    """What is shown of a reply that came to its limit: its full sentences, or all of it and an ellipsis, if it has none."""
+    for end in reversed([found.end() for found in _SENTENCE_END.finditer(text)]):
+        line = text[:end].rpartition("\n")[2]
+        if not _LIST_NUMBER.fullmatch(line):
+            return text[:end]
+    return f"{text.rstrip()}…"
 
 
 class Conversation:
@@ -41,12 +87,14 @@ class Conversation:
         )  # a persona that is too long is told now
 
     def say(self, text: str) -> str:
-        """The bot's reply to what the user says."""
+        """The bot's reply to what the user says; one that came to the limit of its length is cut after a sentence."""
         prompt = Prompt(self.persona, (*self.turns, text))
         seed = self.seed + len(self.turns)
-        (reply,) = self.engine.reply(self.role, [prompt], self.sampling, seed, best_of=self.best_of)
-        self.turns += [text.strip(), reply]
-        return reply
+        (reply,) = self.engine.replies(self.role, [prompt], self.sampling, seed, best_of=self.best_of)
+        said = self.engine.processor.decode_reply(reply.ids)
+        said = said if reply.ended else cut_short(said)
+        self.turns += [text.strip(), said]
+        return said
 
 
 def chat(conversation: Conversation, lines: Iterable[str], show: Callable[[str], None]) -> None:

@@ -55,12 +55,13 @@ def check_systems(settings: RunSettings, directory: RunDirectory) -> None:
 
 @dataclass
 class Chatbot:
-    """A model that can speak: roles, and the role that speaks (None: the base)."""
+    """A model that can speak: roles, and the role that speaks (None: the base). `of_run`: a system of a run."""
 
     roles: Roles
     role: str | None
     config: Config
     name: str
+    of_run: bool = False
 
 
 def load_chatbot(name: str, system: str | None = None, reward: bool = False) -> Chatbot:
@@ -100,7 +101,7 @@ def _from_run(directory: RunDirectory, system: str | None) -> Chatbot:
     roles = load_roles(config.model)
     if role is not None and checkpoint is not None:
         roles.load(role, checkpoint / role)
-    return Chatbot(roles, role, config, f"{directory.path.name} ({system})")
+    return Chatbot(roles, role, config, f"{directory.path.name} ({system})", of_run=True)
 
 
 def _finished(directory: RunDirectory, stage: str) -> Path:
