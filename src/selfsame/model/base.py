@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from selfsame.data.processor import MARKERS
 from selfsame.errors import ConfigError
 from selfsame.model.attention import use_matmul
+from selfsame.model.named import NAMED, folder_of
 from selfsame.model.settings import BUNDLED, ModelSettings
 
 transformers.logging.set_verbosity_error()
@@ -87,7 +88,14 @@ def _cpu_has_bf16() -> bool:
 
 
 def locate_model(name: str) -> str:
-    """Where transformers finds the model `name`: the package's own is a folder beside this file, any other is its name."""
+    """Where transformers finds the model `name`: the package's own is a folder beside this file, a named base is in the
+    cache, any other is its name.
+
+    Raises:
+        ConfigError: a named base that is not prepared yet.
+    """
+    if name in NAMED:
+        return str(folder_of(name))
     return str(Path(__file__).parent / "bundled") if name == BUNDLED else name
 
 
