@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from selfsame.config import Config, config_hash, get_default_config
-from selfsame.data.generator import HELD_OUT, PreferenceGenerator, TestItem
-from selfsame.data.keywords import TraitMatcher
+from selfsame.data.generator import HELD_OUT, PreferenceGenerator
 from selfsame.data.loader import Dataset, DatasetLoader, half, write_rejects
 from selfsame.errors import DataError, RunError
 from selfsame.eval.compare import compare_systems
-from selfsame.eval.judge import load_judge
-from selfsame.eval.persona import PersonaEvaluator
 from selfsame.eval.sidebyside import side_by_side
 from selfsame.eval.statistics import Bootstrap
 from selfsame.eval.system import evaluate_system
-from selfsame.eval.watch import PersonaWatch
 from selfsame.model import parallel
 from selfsame.model.base import dtype_name
 from selfsame.model.roles import load_roles
@@ -35,6 +30,7 @@ from selfsame.run.metrics import MetricsTracker
 from selfsame.run.refused import leaving_nothing_if_refused
 from selfsame.run.settings import FREE
 from selfsame.serve.chatbot import BEST_OF, ROLE_OF, check_systems, finished_stages, stages_behind
+from selfsame.stage_inputs import accuracy_table, called_traits, distrusted_kinds, persona_watch, reward_sense
 from selfsame.training.dpo import DPOTrainer
 from selfsame.training.loop import Record
 from selfsame.training.ppo import PPOTrainer
@@ -142,6 +138,7 @@ class _Pipeline:
                 self.directory.path / "reward.json",
                 {"pairs": len(trainer.validation), "metrics": accuracy, "seed": config.seed},
             )
+            say(accuracy_table(accuracy))
 
     def _ppo(self) -> None:
         self._need("sft", "reward")
@@ -150,7 +147,7 @@ class _Pipeline:
         PPOTrainer(
             self.roles,
             prompts=[item.prompt for item in items],
-            called=[self._called(item) for item in items],
+            called=[called_traits(self.train_pairs.matcher, item) for item in items],
             partners=[item.partner_persona for item in items],
             matcher=self.train_pairs.matcher,
             dialogues=self.data.train,
@@ -159,25 +156,10 @@ class _Pipeline:
             seed=config.seed,
             record=self._record("ppo"),
             shown=shown_prompts(self.held_out, config.run.shown),
-            watch=self._watch(),
+            watch=persona_watch(config, self.data.validation),
+            sense=reward_sense(config, self.roles, self.train_pairs),
+            distrusted=distrusted_kinds(self.directory),
         ).train()
-
-    def _called(self, item: TestItem) -> Sequence[int] | None:
-        """The traits that a prompt calls for, by the matcher that replies are held against; where it sees none and the data
-        says that there are some, they are not known."""
-        return self.train_pairs.matcher.drawn(item.prompt.persona, item.reply) or (None if item.traits else ())
-
-    def _watch(self) -> PersonaWatch | None:
-        config = self.config
-        which = "all" if config.evaluation.people == "all" else "choose"
-        people = half(self.data.validation, which)
-        size = config.evaluation.watch_size
-        items = PreferenceGenerator(people, config.pairs, HELD_OUT + 1).create_test_sets(size, size)
-        if not items.consistency:
-            return None
-        evaluator = PersonaEvaluator(TraitMatcher.of(people), judge=load_judge(config.evaluation.judge))
-        sides = random.Random(HELD_OUT + 1).sample(people, min(size, len(people)))
-        return PersonaWatch(items.consistency, items.engagement, sides, evaluator, config.sampling, config.seed)
 
     def _dpo(self) -> None:
         config = self.config

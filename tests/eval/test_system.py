@@ -26,10 +26,21 @@ from selfsame.rollout.settings import SamplingSettings
 from selfsame.run.directory import read_json, write_json
 from selfsame.types import Example
 
-SETTINGS = EvaluationSettings(resamples=100, judge="rules", selfplay_size=0)
+SETTINGS = EvaluationSettings(resamples=100, judge="rules", selfplay_size=0, model="selfsame-9m")
 SAMPLING = SamplingSettings(max_new_tokens=6)
-PERSONA_METRICS = ["consistency", "expression", "same_trait", "contradiction", "recitation", "copying", "keywords"]
+PERSONA_METRICS = [
+    "sensible_consistency",
+    "consistency",
+    "expression",
+    "same_trait",
+    "contradiction",
+    "recitation",
+    "copying",
+    "keywords",
+]
+CHARACTER_METRICS = ["in_character", "in_character_called", "in_character_uncalled", "well_formed", "answers"]
 TALK_METRICS = [
+    *CHARACTER_METRICS,
     "telling",
     "engagement",
     "fitted_quality",
@@ -75,8 +86,9 @@ def test_every_metric_accounts_for_every_item(results):
         for names, items in ((PERSONA_METRICS, 12), (TALK_METRICS, 24), (PERPLEXITIES, 48)):
             for name in names:
                 cell = metrics[name]
-                # 15 different own turns in all: not 19 distractors
-                assert cell["count"] + cell["missing"] == items and (cell["count"] or name == "hits_at_1"), name
+                # 15 different own turns in all: not 19 distractors; no turn in mid-dialogue calls for the persona
+                empty = name in ("hits_at_1", "in_character_called")
+                assert cell["count"] + cell["missing"] == items and (cell["count"] or empty), name
                 assert math.isnan(cell["value"]) == (cell["count"] == 0), name
         assert (result["items"], result["left_out"]) == (12, 0) == (len(result["replies"]), 0)
 
@@ -156,7 +168,7 @@ def test_reference_rows_bound_a_model_that_recites(roles, monkeypatch):
     scores = [row["scores"] for row in result["replies"]]
     said = {"consistency": 1.0, "expression": 1.0, "same_trait": 1.0, "contradiction": 0.0, "recitation": 0.0}
     said |= {"copying": 1.0, "keywords": 1.0}
-    assert scores == [said] * 12  # their one trait was called for
+    assert [{n: v for n, v in row.items() if n != "sensible_consistency"} for row in scores] == [said] * 12
     assert result["judge"] == judge_summary(RuleJudge())
 
 
@@ -165,7 +177,8 @@ def test_gold_is_measured_by_all_that_does_not_compare_with_it(roles, monkeypatc
     result = evaluate(roles)
     gold, metrics = result["references"]["gold"], result["metrics"]
     assert sorted(gold) == sorted(
-        [*PERSONA_METRICS, "telling", "engagement", "fitted_quality", "distinct_1", "distinct_2", "reply_words"]
+        [*PERSONA_METRICS, *CHARACTER_METRICS, "telling", "engagement", "fitted_quality", "distinct_1", "distinct_2"]
+        + ["reply_words"]
     )
     assert gold["reply_words"]["value"] == pytest.approx((4 + 1) / 2)  # "I have two dogs." and "Bye."
     assert gold["distinct_1"]["value"] == pytest.approx((3 + 12 + 1) / (5 * 12))
@@ -176,7 +189,7 @@ def test_gold_is_measured_by_all_that_does_not_compare_with_it(roles, monkeypatc
 def test_other_replies_bound_what_is_compared_with_gold(roles, results):
     """Somebody's reply to another prompt: right by chance only, and never the very reply."""
     other = results[0]["references"]["other_reply"]
-    assert sorted(other) == ["bleu", "engagement", "f1", "fitted_quality", "rouge_l"]
+    assert sorted(other) == sorted([*CHARACTER_METRICS, "bleu", "engagement", "f1", "fitted_quality", "rouge_l"])
     assert other == results[1]["references"]["other_reply"]
     assert 0 < other["f1"]["value"] < 0.75 and other["f1"]["count"] == 24
     assert other["engagement"]["count"] + other["engagement"]["missing"] == 24

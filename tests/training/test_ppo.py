@@ -11,6 +11,7 @@ from stages import examples, ppo_trainer, prompts
 from selfsame.data.faults import FAULTS
 from selfsame.errors import RunError
 from selfsame.model.branches import hidden_states, reply_logprobs, source_states
+from selfsame.training.penalties import SENSELESS
 from selfsame.training.ppo import PPOTrainer
 from selfsame.training.settings import PPOSettings, SFTSettings
 
@@ -290,7 +291,7 @@ def test_faults_cost_what_the_settings_say(tiny_models, monkeypatch):
 
     monkeypatch.setattr("selfsame.training.penalties.find_faults", found)
     trainer = ppo_trainer(tiny_models(), contradiction_penalty=0.5, recitation_penalty=0.25, missing_end_penalty=0.0)
-    assert set(trainer.penalties.price) == set(FAULTS)
+    assert set(trainer.penalties.price) == {*FAULTS, *SENSELESS}
     trainer.penalties.called = {trainer.prompts[0]: (0,), trainer.prompts[1]: None}
     rollout = trainer.rollout(trainer.prompts[:2])
     assert rollout.faults["contradiction"].tolist() == [True, True, False, False]  # both replies to the first prompt
@@ -314,7 +315,7 @@ def test_a_fault_is_counted_where_it_can_be(tiny_models):
 
 
 def test_each_fault_has_its_own_price(tiny_models):
-    prices = dict(zip(FAULTS, (1.0, 2.0, 4.0, 8.0, 16.0, 32.0), strict=True))
+    prices = dict(zip((*FAULTS, *SENSELESS), (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0), strict=True))
     names = {"repetition": "self_repetition_penalty"}
     settings = {names.get(fault, f"{fault}_penalty"): price for fault, price in prices.items()}
     assert ppo_trainer(tiny_models(), **settings).penalties.price == prices

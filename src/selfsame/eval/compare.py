@@ -51,7 +51,12 @@ def compare_systems(
     """
     there = [(one, other) for one, other in pairs if one in records and other in records]
     return compare_replies(
-        [(one, other, records[one]["replies"], records[other]["replies"]) for one, other in there], bootstrap
+        [
+            (one, other, records[one].get(part, ()), records[other].get(part, ()))
+            for part in ("talk", "replies")  # records of earlier versions hold no replies in mid-dialogue
+            for one, other in there
+        ],
+        bootstrap,
     )
 
 
@@ -67,7 +72,7 @@ def compare_replies(pairs: Sequence[Paired], bootstrap: Bootstrap) -> list[dict[
     found = [
         {"system": system, "than": than, "metric": metric} | compare_scores(ours, theirs, metric, bootstrap)
         for system, than, ours, theirs in pairs
-        for metric in (ours[0]["scores"] if ours else ())
+        for metric in (ours[0]["scores"] if ours and theirs else ())
         if metric in theirs[0]["scores"] and metric not in NOT_COMPARED
     ]
     return with_verdicts(found, bootstrap)

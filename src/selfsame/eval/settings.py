@@ -36,6 +36,9 @@ class EvaluationSettings(Settings):
     """Bootstrap resamples behind an interval."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     """Coverage of the intervals."""
+    model: Literal["auto", "smollm2-135m", "selfsame-9m"] = "auto"
+    """Which base reads replies to say whether they are well formed and answer: `auto` is smollm2-135m where `selfsame base`
+    made it ready, else the toy in the package. Numbers of one are not those of the other; the record names it."""
     judge: str = "selfsame-judge"
     """Who says that a reply contradicts the persona or an own earlier turn: the judge in the package, `rules`, or an NLI
     classifier's hub id or folder."""

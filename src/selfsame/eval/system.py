@@ -15,12 +15,15 @@ from selfsame.data.generator import PreferenceGenerator, TestItem
 from selfsame.data.keywords import TraitMatcher
 from selfsame.data.loader import persona_key
 from selfsame.eval.benchmark import BenchmarkEvaluator, draw_distractors, fits, longest_candidate
+from selfsame.eval.character import all_of, evaluate_character
 from selfsame.eval.engagement import EngagementEvaluator
 from selfsame.eval.fit import fitted_quality
 from selfsame.eval.judge import judge_summary, load_judge
 from selfsame.eval.persona import PersonaEvaluator
 from selfsame.eval.quality import QualityEvaluator
+from selfsame.eval.reader import load_reader
 from selfsame.eval.selfplay import evaluate_selfplay
+from selfsame.eval.sense import SenseEvaluator, Turn
 from selfsame.eval.settings import EvaluationSettings
 from selfsame.eval.speaker import Speaker
 from selfsame.eval.statistics import Bootstrap, Estimate
@@ -31,6 +34,8 @@ from selfsame.run.logger import Progress
 from selfsame.types import Example, Persona
 
 DISTRACTORS = 19  # ConvAI2's number: 20 candidates
+CALIBRATION = 200
+"""Turns that people said, on which the bounds of sense are set."""
 
 
 def evaluate_system(
@@ -59,9 +64,10 @@ def evaluate_system(
             perplexity, is the role's.
 
     Returns:
-        `{system, items, left_out, metrics: {name: estimate}, references: {row: {name: estimate}}, settings, judge, replies,
-        selfplay}`, estimates as `{value, low, high, count, missing}`; `left_out`: prompts whose persona is too long for
-        the model; `selfplay`: see `evaluate_selfplay`, not there for a `selfplay_size` of 0.
+        `{system, items, left_out, metrics: {name: estimate}, references: {row: {name: estimate}}, settings, judge, reader,
+        replies, talk, selfplay}`, estimates as `{value, low, high, count, missing}`; `left_out`: prompts whose persona is too
+        long for the model; `reader`: who says what makes sense, and how often that is wrong; `talk`: the replies in
+        mid-dialogue; `selfplay`: see `evaluate_selfplay`, not there for a `selfplay_size` of 0.
     """
     judge, matcher = load_judge(settings.judge), TraitMatcher.of(examples)
     tests = generator.create_test_sets(settings.consistency_size, settings.engagement_size)
@@ -75,6 +81,7 @@ def evaluate_system(
         without = speak([item.prompt.with_persona(()) for item in calls])
         talk_replies = speak([item.prompt for item in talk])
     persona = PersonaEvaluator(matcher, bootstrap, judge)
+    sense = sense_of(settings.model, examples, [*calls, *talk], seed)
     held_out = random.Random(seed).sample(examples, min(settings.perplexity_size, len(examples)))
     parts: list[Callable[[], dict[str, Estimate]]] = [
         lambda: {"telling": _telling(persona, talk, talk_replies)},
@@ -84,14 +91,17 @@ def evaluate_system(
         lambda: _overlap(bootstrap, talk, talk_replies) | _diversity(bootstrap, talk, talk_replies),
         lambda: {"hits_at_1": _hits(roles, role, examples, talk, bootstrap)},
     ]
-    with Progress(2 + len(parts), f"score {system}", enabled=parallel.is_main()) as progress:
-        scores = _persona_scores(persona, [i.prompt.persona for i in calls], replies, calls)
-        metrics = _shares(bootstrap, scores, calls)
+    with Progress(3 + len(parts), f"score {system}", enabled=parallel.is_main()) as progress:
+        character = evaluate_character(persona, sense, talk, talk_replies)
+        metrics = _shares(bootstrap, character, talk)
+        progress.advance()
+        scores = _called_scores(persona, sense, calls, replies)
+        metrics |= _shares(bootstrap, scores, calls)
         progress.advance()
         for part in parts:
             metrics |= part()
             progress.advance()
-        references = _references(persona, calls, replies, without, talk, seed)
+        references = _references(persona, sense, calls, replies, without, talk, seed)
         progress.advance()
     result = {
         "system": system,
@@ -106,7 +116,10 @@ def evaluate_system(
             "best_of": best_of,
         },
         "judge": judge_summary(judge),
+        "reader": {"name": sense.reader.name, "shares_base": base_of(roles) == base_of(sense.reader.roles)}
+        | sense.bounds.to_dict(),
         "replies": _reply_rows(persona, scores, calls, replies),
+        "talk": _reply_rows(persona, character, talk, talk_replies),
     }
     if settings.selfplay_size:
         size, turns = settings.selfplay_size, settings.selfplay_turns
@@ -114,6 +127,23 @@ def evaluate_system(
             roles, role, examples, persona, size, turns, sampling, seed, system, best_of
         )
     return result
+
+
+def base_of(roles: Roles) -> str:
+    """The name of a model's base."""
+    return str(roles.config._name_or_path)
+
+
+def sense_of(model: str, examples: Sequence[Example], items: Sequence[TestItem], seed: int) -> SenseEvaluator:
+    """Bounds of sense from turns that people said in these dialogues, other turns than those of the items where there are
+    enough. `model`: see `EvaluationSettings`."""
+    asked = {(item.prompt.history, item.reply) for item in items}
+    turns: list[Turn] = [(prompt.history, reply) for e in examples for prompt, reply in e.prompts() if reply]
+    turns = [turn for turn in dict.fromkeys(turns) if any(turn[0])]
+    fresh = [turn for turn in turns if turn not in asked]
+    pool = fresh if len(fresh) >= CALIBRATION // 2 else turns
+    drawn = random.Random(seed).sample(pool, min(CALIBRATION, len(pool)))
+    return SenseEvaluator(load_reader(model), drawn, seed)
 
 
 def _that_fit(roles: Roles, items: Sequence[TestItem], reserve: int) -> list[TestItem]:
@@ -134,6 +164,17 @@ def _persona_scores(
     return evaluator.evaluate_each(personas, replies, histories, called)
 
 
+def _called_scores(
+    persona: PersonaEvaluator, sense: SenseEvaluator, items: Sequence[TestItem], replies: Sequence[str]
+) -> dict[str, list[float]]:
+    """The persona's scores of replies to prompts that call for it, and `sensible_consistency`: consistent, well formed and an
+    answer."""
+    scores = _persona_scores(persona, [i.prompt.persona for i in items], replies, items)
+    sound = sense.evaluate([i.prompt.history for i in items], replies)
+    rows = zip(scores["consistency"], sound["well_formed"], sound["answers"], strict=True)
+    return {"sensible_consistency": [all_of(*row) for row in rows], **scores}
+
+
 def _shares(
     bootstrap: Bootstrap, scores: Mapping[str, Sequence[float]], items: Sequence[TestItem]
 ) -> dict[str, Estimate]:
@@ -142,6 +183,7 @@ def _shares(
 
 def _references(
     evaluator: PersonaEvaluator,
+    sense: SenseEvaluator,
     calls: Sequence[TestItem],
     replies: Sequence[str],
     without: Sequence[str],
@@ -150,8 +192,12 @@ def _references(
 ) -> dict[str, dict[str, Estimate]]:
     """What the metrics are to be read beside, by row."""
     found = _persona_references(evaluator, calls, replies, without, seed)
+    gold = [i.reply for i in talk]
+    called = _called_scores(evaluator, sense, calls, [i.reply for i in calls])["sensible_consistency"]
+    found["gold"] |= _shares(evaluator.bootstrap, {"sensible_consistency": called}, calls)
+    found["gold"] |= _shares(evaluator.bootstrap, evaluate_character(evaluator, sense, talk, gold), talk)
     found["gold"] |= _gold_talk(evaluator, talk)
-    return found | {"other_reply": _other_talk(evaluator.bootstrap, talk, seed)}
+    return found | {"other_reply": _other_talk(evaluator, sense, talk, seed)}
 
 
 def _persona_references(
@@ -192,12 +238,16 @@ def _gold_talk(evaluator: PersonaEvaluator, items: Sequence[TestItem]) -> dict[s
     }
 
 
-def _other_talk(bootstrap: Bootstrap, items: Sequence[TestItem], seed: int) -> dict[str, Estimate]:
+def _other_talk(
+    evaluator: PersonaEvaluator, sense: SenseEvaluator, items: Sequence[TestItem], seed: int
+) -> dict[str, Estimate]:
     """What people said to other prompts: what a fluent reply gets that has nothing to do with the prompt."""
+    bootstrap = evaluator.bootstrap
     gold = [i.reply for i in items]
     drawn = [(i, other[0]) for i, other in zip(items, draw_distractors(gold, gold, 1, seed), strict=True) if other]
     items, replies = [item for item, _ in drawn], [reply for _, reply in drawn]
     return {
+        **_shares(bootstrap, evaluate_character(evaluator, sense, items, replies), items),
         "engagement": _engagement(bootstrap, items, replies),
         "fitted_quality": _fitted(bootstrap, items, replies),
         **_overlap(bootstrap, items, replies),
@@ -257,7 +307,7 @@ def _reply_rows(
     replies: Sequence[str],
 ) -> list[dict[str, Any]]:
     """Each reply with its prompt and scores; `at_odds`: what it contradicts."""
-    wrong = [k for k, value in enumerate(scores["contradiction"]) if value == 1]
+    wrong = [k for k, value in enumerate(scores.get("contradiction", ())) if value == 1]
     asked = [items[k].prompt for k in wrong]
     premises = evaluator.find_contradictions(
         [p.persona for p in asked], [replies[k] for k in wrong], [p.history for p in asked]

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from selfsame.data.generator import TestItem
+from selfsame.eval.character import evaluate_character
 from selfsame.eval.persona import PersonaEvaluator
 from selfsame.eval.quality import QualityEvaluator
+from selfsame.eval.sense import SenseEvaluator
 from selfsame.eval.speaker import Speaker
 from selfsame.model import parallel
 from selfsame.model.heads import RewardModel
@@ -31,6 +33,7 @@ class PersonaWatch:
         evaluator: scores the replies.
         sampling: how replies are sampled.
         seed: of the random numbers.
+        sense: says which replies make sense; None: whether they are in character is not said.
     """
 
     items: Sequence[TestItem]
@@ -39,11 +42,12 @@ class PersonaWatch:
     evaluator: PersonaEvaluator
     sampling: SamplingSettings
     seed: int = 0
+    sense: SenseEvaluator | None = None
 
     def __call__(self, roles: Roles) -> dict[str, float]:
         """`watch_*`: shares of consistent replies and so on, the reward of the same replies (without penalties, and as if each
-        had ended), words a reply; of the replies in mid-dialogue how many draw on a trait (telling), and distinct-2; perplexity
-        of gold replies."""
+        had ended), words a reply; of the replies in mid-dialogue how many draw on a trait (telling) and are in character, and
+        distinct-2; perplexity of gold replies."""
         prompts, total = [item.prompt for item in self.items], len(self.items) + len(self.talk)
         with Progress(total, "watch: replies", enabled=parallel.is_main(), inner=True) as progress:
             speak = Speaker(roles, "policy", self.sampling, self.seed, progress)
@@ -63,4 +67,7 @@ class PersonaWatch:
             "distinct_2": quality.compute_distinct_n(talk, 2).value,
             "perplexity": quality.compute_perplexity(roles, "policy", self.sides)["perplexity"].value,
         }
+        if self.sense is not None and self.talk:
+            character = evaluate_character(self.evaluator, self.sense, self.talk, talk)
+            found |= {name: self.evaluator.bootstrap.share(values).value for name, values in character.items()}
         return {f"watch_{name}": value for name, value in found.items()}

@@ -55,7 +55,7 @@ class Keeper:
             return Start()
         checkpoint = record.checkpoints.load()
         self.optimiser.detach()
-        for role in stage.trained:
+        for role in (*stage.trained, *checkpoint.state.get("kept", ())):
             stage.roles.load(role, checkpoint.path / role)
         self.optimiser.attach()
         self.saved = checkpoint.step
@@ -85,10 +85,11 @@ class Keeper:
         if self.record is None or not parallel.is_main():
             return
         stage, (tensors, state) = self.stage, self.optimiser.state()
-        kept = {"done": done, "optimiser": state, "stage": stage.state()}
+        beside: tuple[str, ...] = getattr(stage, "kept", ())
+        kept = {"done": done, "optimiser": state, "stage": stage.state(), "kept": list(beside)}
         self.record.checkpoints.save(
             step,
             {"optimiser": tensors},
             kept if waiting is None else kept | {"waiting": dict(waiting)},
-            [lambda folder, role=role: stage.roles.save(role, folder / role) for role in stage.trained],
+            [lambda folder, role=role: stage.roles.save(role, folder / role) for role in (*stage.trained, *beside)],
         )

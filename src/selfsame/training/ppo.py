@@ -9,8 +9,8 @@ adapters on one frozen base; `PPOSettings.critic` names cheaper ways to a value,
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from torch import Tensor
 from selfsame.data.keywords import TraitMatcher
 from selfsame.errors import DataError, RunError
 from selfsame.model import parallel
-from selfsame.model.branches import Branches, hidden_states, logprobs_of, micro_batches, source_states
+from selfsame.model.branches import hidden_states, logprobs_of, source_states
 from selfsame.model.heads import RewardModel
 from selfsame.model.roles import Roles
 from selfsame.rollout.collect import Rollout, collect_rollout
@@ -36,45 +36,20 @@ from selfsame.training.advantages import (
     shaped_rewards,
     whiten,
 )
+from selfsame.training.experience import Experience, Part, parts_of
 from selfsame.training.loop import MINIBATCH_ORDER, Record, batch_indices, fit
 from selfsame.training.losses import approximate_kl, clip_fraction, policy_loss, value_loss
-from selfsame.training.penalties import Penalties
+from selfsame.training.penalties import Penalties, Sense
 from selfsame.training.settings import PPOSettings, SFTSettings
 from selfsame.training.sft import Part as SFTPart
 from selfsame.training.sft import SFTTrainer
 from selfsame.training.shown import answers
 from selfsame.types import Example, Persona, Prompt
 
-
-@dataclass(frozen=True)
-class Experience:
-    """A rollout to some prompts with what it is worth. (N, R) tensors are zero outside the rollout's reply mask. `kl`: nats
-    per reply against `sft`, `kl_coef`: the weight it had in the rewards."""
-
-    prompts: Sequence[Prompt]
-    rollout: Rollout
-    rewards_NR: Tensor
-    advantages_NR: Tensor
-    returns_NR: Tensor
-    kl: float
-    kl_coef: float
-
-
-@dataclass(frozen=True)
-class Part:
-    """Some rows of a minibatch, for one role. `tokens`: reply tokens of the whole minibatch, over all processes. `states_MH`:
-    what the value head reads, where that does not change while training."""
-
-    role: str
-    batch: Branches
-    old_logprobs_NR: Tensor
-    ref_logprobs_NR: Tensor
-    old_values_NR: Tensor
-    advantages_NR: Tensor
-    returns_NR: Tensor
-    kl_coef: float
-    tokens: int
-    states_MH: Tensor | None
+BEST_BY = "watch_in_character"
+"""What the watch says of the policy that is kept: the best one, which need not be the last."""
+BEST = "best"
+"""The role in which the best policy so far waits for the end."""
 
 
 class PPOTrainer:
@@ -93,6 +68,9 @@ class PPOTrainer:
         seed: of prompts, samples and minibatches.
         record: where checkpoints, metrics and samples go; None: nowhere.
         shown: held-out prompts whose replies are written to samples.jsonl.
+        sense: says which replies make sense (see `Penalties`); another model than the one that evaluates.
+        distrusted: kinds of pairs that the reward model ranks below chance. A reply with such a fault is paid no more than
+            SFT's average reply.
     """
 
     name = "ppo"
@@ -112,8 +90,11 @@ class PPOTrainer:
         record: Record | None = None,
         shown: Sequence[Prompt] = (),
         watch: Callable[[Roles], dict[str, float]] | None = None,
+        sense: Sense | None = None,
+        distrusted: Collection[str] = (),
     ) -> None:
-        self.roles = roles
+        self.roles, self.distrusted = roles, distrusted
+        self.best: float | None = None
         if not prompts:
             raise DataError("there is no prompt to train on")
         for role in ("sft", "reward"):
@@ -121,7 +102,7 @@ class PPOTrainer:
                 raise RunError(f"PPO needs the role {role!r}: train the stage {role} first")
         self.prompts, self.settings, self.seed, self.record, self.shown = prompts, settings, seed, record, shown
         self.steps, self.eval_every, self.watch = settings.steps, settings.eval_every if watch else None, watch
-        self.penalties = Penalties(settings, prompts, called, matcher)
+        self.penalties = Penalties(settings, prompts, called, matcher, sense)
         self.partners = dict(zip(prompts, partners or [()] * len(prompts), strict=True))
         self._name_critic(settings.critic)
         self.begin(kept=roles.names)
@@ -195,7 +176,10 @@ class PPOTrainer:
 
     def scores(self, rollout: Rollout) -> Tensor:
         """(N,) rewards of whole replies, less the penalties for a missing end and for faults."""
-        scores_N = rollout.scores_N - self.settings.missing_end_penalty * ~rollout.ended_N
+        scores_N = rollout.scores_N
+        if (unpaid_N := self.penalties.distrusted(rollout.faults, self.distrusted)) is not None:
+            scores_N = torch.where(unpaid_N, scores_N.clamp(max=0.0), scores_N)  # 0: the mean of SFT's replies
+        scores_N = scores_N - self.settings.missing_end_penalty * ~rollout.ended_N
         return scores_N - self.penalties.total(rollout.faults) if rollout.faults else scores_N
 
     def compute_rewards(self, rollout: Rollout) -> Tensor:
@@ -224,6 +208,7 @@ class PPOTrainer:
         """`epochs` passes over the rollout in shuffled minibatches. A prompt and all its replies stay together; the policy's
         parts come first, then the value's, so that only one role's activations are alive at a time."""
         count, s = len(batch.rollout.prompts), self.settings
+        where = s.token_budget, self.roles.processor.pad_id, self.roles.device
         for epoch in range(s.epochs):
             order = np.random.default_rng([MINIBATCH_ORDER, self.seed, step, epoch]).permutation(count)
             for n, chosen in enumerate(np.array_split(order, min(s.minibatches, count))):
@@ -231,7 +216,7 @@ class PPOTrainer:
                 tokens = sum(len(batch.rollout.replies[i].ids) for p in prompts for i in batch.rollout.episodes(p))
                 mine = parallel.share(prompts)
                 mixed = self._dialogues((step * s.epochs + epoch) * s.minibatches + n)
-                yield [*mixed, *(part for role in self.passes for part in self._parts(batch, mine, role, tokens))]
+                yield [*mixed, *(part for role in self.passes for part in parts_of(batch, mine, role, tokens, *where))]
 
     def loss(self, part: Part | SFTPart) -> tuple[Tensor, dict[str, float]]:
         """The clipped policy loss (less an entropy bonus), the clipped value loss, or both, per reply token; or the weighted
@@ -294,8 +279,13 @@ class PPOTrainer:
         }
 
     def evaluate(self) -> dict[str, float]:
-        """What the watch says; nothing without one."""
-        return self.watch(self.roles) if self.watch else {}
+        """What the watch says; nothing without one. The policy is put aside where it is the best so far."""
+        found = self.watch(self.roles) if self.watch else {}
+        value = found.get(BEST_BY, math.nan)
+        if not math.isnan(value) and (self.best is None or value > self.best):
+            self.best = value
+            self.roles.add(BEST, like="policy")
+        return found
 
     def samples(self) -> list[dict[str, Any]]:
         """The policy's present replies to the prompts that are shown, with their rewards."""
@@ -305,35 +295,21 @@ class PPOTrainer:
         """Persona and turns of a rendered prompt (see `DataProcessor.parse_prompt`)."""
         return self.roles.processor.parse_prompt(text)
 
-    def finish(self) -> None: ...
+    def finish(self) -> None:
+        """The best policy that the watch saw becomes the policy."""
+        if BEST in self.roles.names:
+            self.roles.load_state("policy", self.roles.state(BEST))
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Roles that are saved beside those that are trained."""
+        return (BEST,) if BEST in self.roles.names else ()
 
     def state(self) -> dict[str, Any]:
-        return {"kl_coef": self.kl.coef}
+        return {"kl_coef": self.kl.coef, "best": self.best}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        self.kl.coef = state["kl_coef"]
+        self.kl.coef, self.best = state["kl_coef"], state.get("best")
 
     def _dialogues(self, step: int) -> list[SFTPart]:
         return next(self.sft.minibatches(self.sft.collect(step), step)) if self.sft else []
-
-    def _parts(self, batch: Experience, prompts: list[int], role: str, tokens: int) -> list[Part]:
-        rollout, device = batch.rollout, self.roles.device
-        lengths = [
-            len(rollout.prompts[p]) + sum(len(rollout.replies[i].ids) for i in rollout.episodes(p)) for p in prompts
-        ]
-        parts = []
-        for rows in micro_batches(lengths, self.settings.token_budget, device):
-            chosen = [prompts[r] for r in rows]
-            branches = rollout.branches(chosen, self.roles.processor.pad_id).to(device)
-            episodes = torch.tensor([i for p in chosen for i in rollout.episodes(p)])
-            width = branches.reply_mask_NR.shape[1]
-            measured = rollout.logprobs_NR, rollout.ref_logprobs_NR, rollout.values_NR
-            tensors = *measured, batch.advantages_NR, batch.returns_NR
-            states_MH = None
-            if role == "value" and rollout.states is not None:
-                states_MH = torch.cat([rollout.states[i] for i in episodes.tolist()]).to(device)
-            old, reference, values, advantages, returns = (t[episodes, :width].to(device) for t in tensors)
-            parts.append(
-                Part(role, branches, old, reference, values, advantages, returns, batch.kl_coef, tokens, states_MH)
-            )
-        return parts

@@ -167,8 +167,14 @@ class PPOSettings(OptimiserSettings):
     """Taken off the score of a reply that says an own earlier turn or itself again, nearly word for word."""
     retelling_penalty: float = Field(default=0.0, ge=0)
     """Taken off the score of a reply that tells nothing new: its content words stand in own earlier turns."""
+    malformed_penalty: float = Field(default=0.0, ge=0)
+    """Taken off the score of a reply that is not well formed: it says something twice, has no end, or surprises the SFT role
+    more than people's turns do."""
+    unanswering_penalty: float = Field(default=0.0, ge=0)
+    """Taken off the score of a reply that what was said before makes no more likely, by the SFT role: it answers nothing."""
     eval_every: int = Field(default=10, ge=1)
-    """Steps between looks at held-out people, where a run has a watch; the last step is always looked at."""
+    """Steps between looks at held-out people, where a run has a watch; the last step is always looked at. The policy that was
+    most often in character is the one that is kept."""
 
     @model_validator(mode="after")
     def _has_a_baseline(self) -> PPOSettings:

@@ -1,0 +1,48 @@
+"""In character: the headline. Over a natural mix of turns, a reply that is right both ways: it draws on the persona where the
+person's reply did and leaves it alone where it did not; it contradicts and recites nothing, is well formed and answers.
+
+One-sided numbers cannot see a bot that speaks of itself all the time, nor one whose replies are no sentences.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from selfsame.data.generator import TestItem
+from selfsame.eval.persona import PersonaEvaluator
+from selfsame.eval.sense import SenseEvaluator
+
+PARTS = ("in_character", "in_character_called", "in_character_uncalled", "well_formed", "answers")
+
+
+def evaluate_character(
+    persona: PersonaEvaluator, sense: SenseEvaluator, items: Sequence[TestItem], replies: Sequence[str]
+) -> dict[str, list[float]]:
+    """The scores `PARTS` of replies to turns anywhere in dialogues, 1 or 0 each; NaN where one cannot be said.
+    `in_character_called` is that of the prompts whose gold reply draws on the persona, `in_character_uncalled` of the rest."""
+    personas, histories = [i.prompt.persona for i in items], [i.prompt.history for i in items]
+    draws = persona.evaluate_expression(personas, replies)
+    contradicts = persona.evaluate_contradiction(personas, replies, histories)
+    recites = persona.evaluate_recitation(personas, replies, [i.traits for i in items])
+    sound = sense.evaluate(histories, replies)
+    called = [bool(i.traits) for i in items]
+    rows = zip(called, draws, contradicts, recites, sound["well_formed"], sound["answers"], strict=True)
+    right = [_right(*row) for row in rows]
+    return {
+        "in_character": right,
+        "in_character_called": [value if asked else math.nan for value, asked in zip(right, called, strict=True)],
+        "in_character_uncalled": [math.nan if asked else value for value, asked in zip(right, called, strict=True)],
+        **sound,
+    }
+
+
+def all_of(*values: float) -> float:
+    """1 where all of these scores are 1, 0 where one is 0, else NaN."""
+    return 0.0 if 0.0 in values else math.nan if any(map(math.isnan, values)) else 1.0
+
+
+def _right(called: bool, draws: float, contradicts: float, recites: float, formed: float, answers: float) -> float:
+    """One fault is enough to be wrong, whatever is not known; without one, all has to be known."""
+    as_people = math.nan if math.isnan(draws) else float(draws == float(called))
+    return all_of(as_people, 1 - contradicts, 1 - recites, formed, answers)

@@ -1,0 +1,95 @@
+"""What the stages of a run are given beside their settings: who watches PPO, what makes sense to its reward, and whether the
+reward model can be trusted."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from selfsame.config import Config
+from selfsame.data.generator import HELD_OUT, PreferenceGenerator, TestItem
+from selfsame.data.keywords import TraitMatcher
+from selfsame.data.loader import half
+from selfsame.errors import RunError
+from selfsame.eval.judge import load_judge
+from selfsame.eval.persona import PersonaEvaluator
+from selfsame.eval.reader import Reader
+from selfsame.eval.sense import SenseEvaluator
+from selfsame.eval.system import sense_of
+from selfsame.eval.watch import PersonaWatch
+from selfsame.model import parallel
+from selfsame.model.roles import Roles
+from selfsame.run.directory import RunDirectory, read_json
+from selfsame.run.logger import say
+from selfsame.training.penalties import Sense
+from selfsame.types import Example, Prompt
+
+SENSE_TURNS = 200
+"""Turns of the training part on which the reward's bounds of sense are set."""
+CHANCE = 0.5
+
+
+def called_traits(matcher: TraitMatcher, item: TestItem) -> Sequence[int] | None:
+    """The traits that a prompt calls for, by the matcher that replies are held against; where it sees none and the data says
+    that there are some, they are not known."""
+    return matcher.drawn(item.prompt.persona, item.reply) or (None if item.traits else ())
+
+
+def persona_watch(config: Config, validation: Sequence[Example]) -> PersonaWatch | None:
+    """A look at the held-out people on whom settings are chosen; None where no prompt calls for the persona."""
+    people = half(validation, "all" if config.evaluation.people == "all" else "choose")
+    size = config.evaluation.watch_size
+    tests = PreferenceGenerator(people, config.pairs, HELD_OUT + 1).create_test_sets(size, size)
+    if not tests.consistency:
+        return None
+    evaluator = PersonaEvaluator(TraitMatcher.of(people), judge=load_judge(config.evaluation.judge))
+    sides = random.Random(HELD_OUT + 1).sample(people, min(size, len(people)))
+    sense = sense_of(config.evaluation.model, people, [*tests.consistency, *tests.engagement], config.seed)
+    return PersonaWatch(tests.consistency, tests.engagement, sides, evaluator, config.sampling, config.seed, sense)
+
+
+def reward_sense(config: Config, roles: Roles, pairs: PreferenceGenerator) -> Sense | None:
+    """Which replies make sense to the frozen SFT role, by bounds set on people of the training part; None where that costs
+    nothing. Evaluation reads with another model: what judges is not what pays."""
+    ppo = config.training.ppo
+    if not (ppo.malformed_penalty or ppo.unanswering_penalty):
+        return None
+    turns = [(item.prompt.history, item.reply) for item in pairs.extract_items(SENSE_TURNS, 0.5)]
+    evaluator = SenseEvaluator(Reader(roles, "sft", "sft", remember=False), turns, config.seed)
+    say(f"reward: {evaluator.bounds.line()}", parallel.is_main())
+
+    def sense(prompts: Sequence[Prompt], replies: Sequence[str]) -> Mapping[str, Sequence[float]]:
+        return evaluator.evaluate([prompt.history for prompt in prompts], replies)
+
+    return sense
+
+
+def accuracy_table(metrics: Mapping[str, Any]) -> str:
+    """How many held-out pairs of each kind the reward model ranks correctly, a line each; what is below chance says so."""
+    kinds = {name.partition("/")[2] or "all pairs": value for name, value in metrics.items() if value is not None}
+    width = max(map(len, kinds), default=0)
+    lines = [
+        f"  {kind:<{width}}  {value:.2f}{'  below chance' if value < CHANCE else ''}" for kind, value in kinds.items()
+    ]
+    return "\n".join(["reward: accuracy on held-out pairs, by kind of the rejected reply", *lines])
+
+
+def distrusted_kinds(directory: RunDirectory) -> tuple[str, ...]:
+    """Kinds of held-out pairs that the reward model ranks below chance, said in one line. None where nothing was measured.
+
+    Raises:
+        RunError: it ranks all pairs together below chance: PPO would climb a broken reward.
+    """
+    path = directory.path / "reward.json"
+    metrics = read_json(path)["metrics"] if path.exists() else {}
+    below = [name for name, value in metrics.items() if value is not None and value < CHANCE]
+    if "accuracy" in below:
+        raise RunError(
+            f"the reward model ranks {metrics['accuracy']:.2f} of the held-out pairs correctly, less than chance: PPO would"
+            " climb a broken reward. Train it longer (--training.reward.epochs) or on more pairs (--pairs.count)"
+        )
+    kinds = tuple(name.partition("/")[2] for name in below)
+    if kinds:
+        say(f"reward: not paid out for {', '.join(kinds)}, which it ranks below chance", parallel.is_main())
+    return kinds

@@ -1,0 +1,66 @@
+"""PPO's reward asks for sense, pays no fault that the reward model likes, and the best policy is kept."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from safetensors.torch import load_file
+from stages import ppo_trainer
+from test_loop import record
+
+
+def test_a_reply_without_sense_is_priced_and_misses_what_was_called_for(tiny_models, monkeypatch):
+    def sense(prompts, replies):
+        assert len(prompts) == len(replies) == 4
+        return {"well_formed": [0.0, 1.0, 1.0, 1.0], "answers": [1.0, 0.0, math.nan, 1.0]}
+
+    trainer = ppo_trainer(
+        tiny_models(), malformed_penalty=2.0, unanswering_penalty=3.0, missing_end_penalty=0.0, missed_penalty=8.0
+    )
+    trainer.penalties.sense = sense
+    one, two = trainer.prompts[:2]
+    trainer.penalties.called = {one: (0,), two: ()}
+    monkeypatch.setattr(
+        type(trainer.penalties.matcher), "drawn", lambda self, persona, reply: (0,)
+    )  # all have a trait's word
+    faults = trainer.rollout([one, two]).faults
+    assert faults["malformed"].tolist() == [True, False, False, False]
+    assert faults["unanswering"].tolist() == [False, True, False, False]  # what is not known costs nothing
+    assert faults["missed"].tolist() == [True, True, False, False]
+    price = trainer.penalties.total({name: faults[name] for name in ("malformed", "unanswering", "missed")})
+    assert price.tolist() == [10.0, 11.0, 0.0, 0.0]
+
+
+def test_a_fault_that_the_reward_model_likes_is_not_paid(tiny_models):
+    trainer = ppo_trainer(tiny_models(), missing_end_penalty=0.0)
+    trainer.distrusted = ("contradicted",)
+    rollout = trainer.rollout(trainer.prompts[:2])
+    rollout = replace(
+        rollout,
+        scores_N=torch.tensor([2.0, -1.0, 2.0, -1.0]),
+        faults={"contradiction": torch.tensor([True, True, False, False])},
+    )
+    assert trainer.scores(rollout).tolist() == [0.0, -1.0, 2.0, -1.0]
+    trainer.distrusted = ()
+    assert trainer.scores(rollout).tolist() == [2.0, -1.0, 2.0, -1.0]
+
+
+def test_the_best_policy_that_the_watch_saw_is_kept(tiny_models, tmp_path):
+    seen, values = {}, iter([0.5, 0.8, 0.1])
+
+    def watch(roles):
+        value = next(values)
+        seen[value] = roles.state("policy")
+        return {"watch_in_character": value}
+
+    trainer = ppo_trainer(tiny_models(), steps=3, eval_every=1, record=record(tmp_path, "ppo"))
+    trainer.watch, trainer.eval_every = watch, 1
+    trainer.train()
+    kept, last = trainer.roles.state("policy"), seen[0.1]
+    assert all(torch.equal(kept[name], tensor) for name, tensor in seen[0.8].items())
+    assert any(not torch.equal(kept[name], tensor) for name, tensor in last.items())
+    folder = trainer.record.checkpoints.latest()
+    saved, best = (load_file(folder / role / "adapter_model.safetensors") for role in ("policy", "best"))
+    assert all(torch.equal(saved[name], best[name]) for name in saved)
