@@ -113,10 +113,10 @@ def _chosen(roles: Roles, role: str, items: Sequence[TestItem], sampling: Any, s
 def _numbers(matcher: TraitMatcher, called: Sampled, talk: Sampled, n: int) -> dict[str, Any]:
     bootstrap = Bootstrap()
     dialogues = [item.dialogue_id for item, _, _ in called]
-    best = [choose_best(item.prompt, texts[:n], scores[:n], True) for item, texts, scores in called]
+    best = [texts[choose_best(item.prompt, texts[:n], scores[:n], True)] for item, texts, scores in called]
     right = [faultless(matcher, item, reply) for (item, _, _), reply in zip(called, best, strict=True)]
     possible = [any(faultless(matcher, item, text) for text in texts[:n]) for item, texts, _ in called]
-    said = [choose_best(item.prompt, texts[:n], scores[:n], True) for item, texts, scores in talk]
+    said = [texts[choose_best(item.prompt, texts[:n], scores[:n], True)] for item, texts, scores in talk]
     told = [bool(matcher.drawn(item.prompt.persona, reply)) for (item, _, _), reply in zip(talk, said, strict=True)]
     return {
         "faultless": bootstrap.share(list(map(float, right)), dialogues).to_dict(),

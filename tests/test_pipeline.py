@@ -258,6 +258,7 @@ def test_a_run_starts_from_another_one(whole, tmp_path, capsys):
     marked = read_json(copy / "eval" / "sft.json") | {"mark": "of the source"}
     write_json(copy / "eval" / "sft.json", marked)
     directory, start = tmp_path / "variant", ["--run.start-from", str(copy), "--training.ppo.learning-rate", "0.01"]
+    directory.mkdir()  # so that it stays
     assert main([*arguments(directory), *start, "--run.start-from", "nowhere"]) == 2
     interrupted = directory / ".inherited" / "eval"  # a copy that was killed
     interrupted.mkdir(parents=True)
