@@ -12,7 +12,6 @@ from selfsame.eval.character import PARTS, all_of, evaluate_character
 from selfsame.eval.persona import PersonaEvaluator
 from selfsame.eval.reader import Reading, load_reader, reader_name
 from selfsame.eval.sense import SenseEvaluator
-from selfsame.model.named import is_ready
 from selfsame.types import Prompt
 
 
@@ -137,9 +136,8 @@ SENSIBLE = [
 ]
 
 
-@pytest.mark.skipif(not is_ready("smollm2-135m"), reason="smollm2-135m is not prepared: selfsame base smollm2-135m")
-def test_a_real_base_tells_gibberish_from_sense():
-    reader = load_reader("smollm2-135m")
+def test_a_real_base_tells_gibberish_from_sense(real_base):
+    reader = load_reader(real_base)
     good = reader.read([(asked,) for asked, _ in SENSIBLE], [reply for _, reply in SENSIBLE])
     bad = reader.read([(asked,) for asked, _ in GIBBERISH], [reply for _, reply in GIBBERISH])
     pairs = [(one, other) for one in good for other in bad]
@@ -147,6 +145,9 @@ def test_a_real_base_tells_gibberish_from_sense():
     assert sum(one.lift > other.lift for one, other in pairs) >= 0.8 * len(pairs)
 
 
-def test_the_reader_is_named():
-    assert reader_name("selfsame-9m") == "selfsame-9m"
-    assert reader_name("auto") == ("smollm2-135m" if is_ready("smollm2-135m") else "selfsame-9m")
+def test_the_reader_is_the_toy_where_nothing_better_is_there():
+    assert reader_name("selfsame-9m") == reader_name("auto") == "selfsame-9m"
+
+
+def test_the_reader_is_on_the_real_base_where_that_is_there(real_base):
+    assert reader_name("auto") == real_base

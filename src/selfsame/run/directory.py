@@ -25,9 +25,18 @@ try:
 except ImportError:  # Windows has no flock: two processes in one run directory are not kept apart there
     fcntl = None
 
+BUNDLED_RUNS = ("selfsame-135m",)
+"""Runs in the package, reduced to what speaks: `base_model/bundle.py` made them."""
 _MOST_DIFFERENCES = 6
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _NOT_ALLOWED = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def locate_run(name: str | Path) -> Path:
+    """The folder of a run: one in the package by its name, or the folder itself."""
+    if str(name) in BUNDLED_RUNS:
+        return Path(__file__).resolve().parents[1] / "model" / "bundled" / str(name)
+    return Path(name)
 
 
 @contextmanager

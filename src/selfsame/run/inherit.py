@@ -11,7 +11,17 @@ from typing import Any
 
 from selfsame.errors import RunError
 from selfsame.run.checkpoint import finished
-from selfsame.run.directory import RunDirectory, dotted, plain, read_json, read_jsonl, write_json, write_text
+from selfsame.run.directory import (
+    BUNDLED_RUNS,
+    RunDirectory,
+    dotted,
+    locate_run,
+    plain,
+    read_json,
+    read_jsonl,
+    write_json,
+    write_text,
+)
 from selfsame.run.environment import RULES
 from selfsame.run.logger import say
 from selfsame.run.settings import is_free
@@ -21,6 +31,8 @@ _REWARD = (*_SFT, "pairs", "training.reward", "training.ppo.max_new_tokens")
 _EVALUATION = ("seed", "data", "model", "pairs", "sampling", "evaluation")
 DEPENDS_ON = {"sft": _SFT, "reward": _REWARD}
 """The settings that a stage comes out of, as dotted names or beginnings of them."""
+_FITS = ("model.base", "model.revision", "model.tuning", "model.lora")
+"""What has to be the same for roles to fit. A run in the package is a starting point for other data and settings too."""
 _NEEDED = {"reward": ("sft",), "ppo": ("sft", "reward"), "dpo": ("sft",)}
 _EVALUATED = {"base": (), "sft": ("sft",), "best_of": ("sft", "reward")}
 
@@ -38,7 +50,8 @@ def inherit(
 
     Args:
         run: the new run.
-        source: directory of the other run, which is only read.
+        source: directory of the other run, which is only read, or the name of one in the package: its roles are taken
+            whatever they were trained on.
         config: the new run's settings, nested.
         stages: those that the new run may train itself, where its settings are others.
         dtype: the number format of the new run's base; it is said where the source, or what that started from, had another one.
@@ -53,7 +66,7 @@ def inherit(
             if not run.inherited_path.exists():
                 say(f"{run.path} has stages of its own: nothing is taken from {source}")
             return
-        other = RunDirectory.open(source)
+        other, bundled = RunDirectory.open(locate_run(source)), str(source) in BUNDLED_RUNS
         environment = read_json(other.environment_path) if other.environment_path.exists() else {}
         if environment.get("rules") != RULES:
             raise RunError(
@@ -61,11 +74,13 @@ def inherit(
                 " anew, without --run.start-from"
             )
         now, then = dotted(plain(config)), dotted(plain(defaults)) | dotted(other.config())
-        taken = dict(_same_stages(other, now, then, stages))
+        depends_on = dict.fromkeys(DEPENDS_ON, _FITS) if bundled else DEPENDS_ON
+        taken = dict(_same_stages(other, now, then, stages, depends_on))
         if not taken:
             raise RunError(f"{source} has nothing that this run could start from: leave out --run.start-from")
         record = {"source": str(source), "stages": list(taken), "environment": environment}
-        _copy(other, run, taken, not _differing(now, then, _EVALUATION), record)
+        evaluated = not bundled and not _differing(now, then, _EVALUATION)
+        _copy(other, run, taken, evaluated, record, same_data=not bundled)
     say(f"from {source}: {', '.join(taken)}")
     earlier = read_json(other.inherited_path)["environment"] if other.inherited_path.exists() else {}
     for made in sorted({known["dtype"] for known in (environment, earlier) if known.get("dtype")} - {dtype}):
@@ -75,10 +90,14 @@ def inherit(
 
 
 def _same_stages(
-    other: RunDirectory, now: Mapping[str, Any], then: Mapping[str, Any], stages: Sequence[str]
+    other: RunDirectory,
+    now: Mapping[str, Any],
+    then: Mapping[str, Any],
+    stages: Sequence[str],
+    depends_on: Mapping[str, Sequence[str]],
 ) -> Iterator[tuple[str, Path]]:
     """Each stage that can be taken, with its checkpoint."""
-    for stage, names in DEPENDS_ON.items():
+    for stage, names in depends_on.items():
         checkpoint, differing = finished(other, stage), _differing(now, then, names)
         if checkpoint is not None and not differing:
             yield stage, checkpoint
@@ -101,13 +120,19 @@ def _differing(now: Mapping[str, Any], then: Mapping[str, Any], names: Sequence[
 
 
 def _copy(
-    other: RunDirectory, run: RunDirectory, taken: Mapping[str, Path], evaluated: bool, record: Mapping[str, Any]
+    other: RunDirectory,
+    run: RunDirectory,
+    taken: Mapping[str, Path],
+    evaluated: bool,
+    record: Mapping[str, Any],
+    same_data: bool = True,
 ) -> None:
     """Everything is put together beside the run and moved in at the end, the checkpoints last."""
     made = RunDirectory(run.path / ".inherited")
     shutil.rmtree(made.path, ignore_errors=True)
     made.path.mkdir()
-    shutil.copy(other.data_path, made.data_path)  # tells whether the dialogues are the same
+    if same_data:
+        shutil.copy(other.data_path, made.data_path)  # tells whether the dialogues are the same
     files = [other.path / "reward.json"] if "reward" in taken else []
     if evaluated:
         files += [other.eval_path(system) for system, stages in _EVALUATED.items() if set(stages) <= set(taken)]

@@ -35,7 +35,8 @@ class RunSettings(Settings):
     """Systems that the stage `evaluate` measures, in this order; without any the base and all that are trained. Those with
     `best_of` in their name need the reward model, and `evaluation.best_of` above 1."""
     start_from: str | None = None
-    """Another run's directory: stages before PPO that would come out the same are copied from there, not trained again."""
+    """Another run's directory: stages before PPO that would come out the same are copied from there, not trained again. Or
+    selfsame-135m, the run in the package: its SFT and reward model are taken whatever the data, for a base of the same name."""
     max_hours: float | None = Field(default=None, gt=0)
     """Wall-clock hours, counted from the start of the program, after which the run saves and stops, to be gone on with by the
     same command. The step at hand, the sampling of pairs or the evaluation of a system is finished first."""

@@ -13,7 +13,7 @@ from selfsame.model.base import context_length, explained, locate_model
 from selfsame.model.roles import HEAD_FILE, Roles, load_roles
 from selfsame.model.settings import ModelSettings
 from selfsame.run.checkpoint import finished
-from selfsame.run.directory import RunDirectory, read_json
+from selfsame.run.directory import BUNDLED_RUNS, RunDirectory, locate_run, read_json
 from selfsame.run.settings import RunSettings
 
 ROLE_OF = {"base": None, "sft": "sft", "ppo": "policy", "dpo": "policy"}
@@ -71,7 +71,7 @@ def load_chatbot(name: str, system: str | None = None, reward: bool = False) -> 
     Raises:
         SelfsameError: there is no such run, stage or model.
     """
-    path = Path(locate_model(name))
+    path = locate_run(name) if name in BUNDLED_RUNS else Path(locate_model(name))
     if (path / "config.yaml").is_file():
         directory = RunDirectory.open(path)
         bot = _from_run(directory, system)

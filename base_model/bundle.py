@@ -1,0 +1,68 @@
+"""`python -m base_model.bundle RUN OUT`: a run reduced to what speaks and how good it was, to be part of the package.
+
+Of each finished stage of training the last checkpoint, roles in float16, without the optimiser; settings, curves, the reward
+model's accuracy and the results, without the replies behind them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+from selfsame.run.checkpoint import CheckpointManager, finished
+from selfsame.run.directory import RunDirectory, read_json, write_json, write_text
+
+STAGES = {"sft": "sft", "reward": "reward", "ppo": "policy"}
+"""The stages that are taken, and the role of each."""
+DATA = "google/Synthetic-Persona-Chat"
+
+
+def bundle(run: RunDirectory, out: Path, data: str) -> None:
+    """Writes the reduced run. `data`: where its dialogues can be had, in place of a path on some machine."""
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    config: dict[str, Any] = dict(run.config())
+    config["data"] = dict(config["data"]) | {"path": data}
+    config["run"] = dict(config["run"]) | {"directory": None, "start_from": None}
+    write_text(out / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+    for stage, role in STAGES.items():
+        if checkpoint := finished(run, stage):
+            _save(checkpoint, CheckpointManager(out / "checkpoints" / stage), role)
+    for name in ("environment.json", "reward.json", "cost.json"):
+        if (run.path / name).exists():
+            shutil.copy(run.path / name, out / name)
+    for path in sorted((run.path / "eval").glob("*.json")):
+        record = read_json(path)
+        write_json(out / "eval" / path.name, record | {"replies": [], "talk": [], "items": record.get("items")})
+
+
+def _save(checkpoint: Path, manager: CheckpointManager, role: str) -> None:
+    def write(folder: Path) -> None:
+        shutil.copytree(checkpoint / role, folder / role)
+        for file in (folder / role).glob("*.safetensors"):
+            head = file.name == "head.safetensors"  # small, and its scale matters
+            save_file({n: t if head else t.to(torch.float16) for n, t in load_file(file).items()}, file)
+
+    step = int(checkpoint.name.rpartition("-")[2])
+    manager.save(step, {}, {"done": True}, [write])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--data", default=DATA)
+    options = parser.parse_args()
+    bundle(RunDirectory.open(options.run), options.out, options.data)
+    size = sum(path.stat().st_size for path in options.out.rglob("*") if path.is_file())
+    print(f"{options.out}: {size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
