@@ -38,14 +38,13 @@ def arguments(directory: Path) -> list[str]:
         --model.dtype float32 --model.max-length 160 --model.lora.rank 4 --data.limit 30 --data.max-turns 6
         --training.sft.max-steps 8 --training.sft.batch-size 4 --training.reward.max-steps 6 --training.reward.batch-size 4
         --training.reward.normalise-samples 8 --training.ppo.steps 6 --training.ppo.prompts-per-step 3
-        --training.ppo.max-new-tokens 8 --training.dpo.max-steps 6 --training.dpo.batch-size 4
+        --training.ppo.max-new-tokens 8 --training.dpo.max-steps 6 --training.dpo.batch-size 4 --training.ppo.sft-coef 0.1
         --pairs.count 24 --pairs.validation-count 12 --sampling.max-new-tokens 8
         --evaluation.consistency-size 8 --evaluation.engagement-size 8 --evaluation.perplexity-size 4
         --evaluation.resamples 100 --evaluation.selfplay-size 3 --evaluation.selfplay-turns 4
         --evaluation.judge rules --evaluation.people report --evaluation.watch-size 4 --evaluation.best-of 2
         --data.validation-share 0.5 --training.reward.missed-samples 2 --training.ppo.eval-every 2 --training.ppo.turns 2
-        --training.ppo.missed-penalty 1 --training.ppo.self-repetition-penalty 1
-        --training.sft.persona-weight 2 --training.ppo.sft-coef 0.1""".split()
+        --training.ppo.missed-penalty 1 --training.ppo.malformed-penalty 1 --training.sft.persona-weight 2""".split()
 
 
 @pytest.fixture(scope="module")

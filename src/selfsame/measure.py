@@ -104,7 +104,8 @@ def _score(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from selfsame.eval.judge import load_judge
     from selfsame.eval.rows import read_given
     from selfsame.eval.statistics import Bootstrap
-    from selfsame.report.tables import comparison_lines, judge_line, rows_of, text_table
+    from selfsame.report.sources import judge_line
+    from selfsame.report.tables import comparison_lines, rows_of, text_table
 
     rows, rejected = read_given(options.file)
     result = score_given(rows, load_judge(options.judge), Bootstrap())

@@ -331,11 +331,6 @@ def test_the_watch_is_asked_every_so_many_steps_and_at_the_end(tiny_models, tmp_
     trainer = ppo_trainer(tiny_models(), steps=3, eval_every=2)
     assert trainer.eval_every is None and trainer.evaluate() == {}
     asked = []
-    watched = PPOTrainer(
-        trainer.roles,
-        prompts=prompts(),
-        settings=trainer.settings,
-        watch=lambda roles: asked.append(roles) or {"w": 1.0},
-    )
-    watched.train()
+    watch = {"watch": lambda roles: asked.append(roles) or {"w": 1.0}}
+    PPOTrainer(trainer.roles, prompts=prompts(), settings=trainer.settings, **watch).train()
     assert asked == [trainer.roles] * 2

@@ -9,17 +9,16 @@ from typing import Any
 from selfsame.report.dialogues import dialogue, turns_of
 from selfsame.report.page import duration, missing_values, number, render, safe_plots, size
 from selfsame.report.plots import Plot, difference_plot
+from selfsame.report.sources import judge_line, reward_line
 from selfsame.report.tables import (
     Cell,
     cell_of,
     comparison_line,
     decimals_of,
     interval_level,
-    judge_line,
     markdown_grid,
     markdown_table,
     result_grids,
-    reward_line,
     rows_of,
     selfplay_rows,
     selfplay_title,

@@ -8,7 +8,13 @@ from typing import Any
 from selfsame.report.tables import Cell, Row, cell_of
 
 _PAIRS = (("ppo", "sft"), ("dpo", "sft"), ("sft", "base"))
-_BETTER = {"consistency": "higher", "expression": "higher", "contradiction": "lower", "recitation": "lower"}
+_BETTER = {
+    "in_character": "higher",
+    "sensible_consistency": "higher",
+    "consistency": "higher",
+    "contradiction": "lower",
+    "recitation": "lower",
+}
 """The scores that are shown, and which verdict on the difference is good."""
 _COST = {"perplexity": "lower", "distinct_2": "higher", "repetition": "lower"}
 """What a gain may have cost, and what is good of it."""

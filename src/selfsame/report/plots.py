@@ -34,7 +34,7 @@ _GROUPS: tuple[tuple[str, str, str], ...] = (
     ("Loss", "loss", r"(train_|valid(ation)?_|eval_)?loss"),
     ("Ranking accuracy", "share of pairs", r"[^/]*accuracy"),
     ("Reward model's score", "score, without prices", r"(.*_)?(reward|score)(_mean|_raw|_shaped)?"),
-    ("Held-out people", "share of replies", r"watch_(consistency|expression|contradiction|recitation|telling)"),
+    ("Held-out people", "share of replies", r"watch_(in_character|consistency|contradiction|recitation|telling)"),
     (
         "Faults of the sampled replies",
         "share of replies",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,11 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from selfsame.errors import ConfigError, RunError
+from selfsame.report.sources import UNKNOWN, finite, judge_line, reader_line, reward_line
 from selfsame.run.directory import RunDirectory, read_json, write_text
 
 SYSTEMS = ("base", "sft", "best_of", "ppo", "ppo_best_of", "dpo")
 """The order in which systems are listed; others follow by name."""
-UNKNOWN = "–"
 _NO_RESULTS = "There are no results yet: run the evaluation first."
 
 
@@ -171,19 +170,13 @@ def summary_lines(run_dir: str | Path) -> list[str]:
         RunDirectory(folder), problems=[]
     )  # a damaged one is told where its numbers are missing
     judges = [content["judge"] for content in evaluations.values() if "judge" in content]
-    return [*lines, *dict.fromkeys(map(judge_line, judges))]
-
-
-def judge_line(record: Mapping[str, Any]) -> str:
-    """Which judge told the contradictions, and how often it is right."""
-    known = ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in record["balanced_accuracy"].items())
-    accuracy = f"balanced accuracy on held-out pairs: {known}" if known else "its accuracy is not known"
-    return f"Contradictions are told by {record['name']} ({accuracy})."
+    readers = [content["reader"] for content in evaluations.values() if "reader" in content]
+    return [*lines, *dict.fromkeys([*map(judge_line, judges), *map(reader_line, readers)])]
 
 
 def comparison_lines(records: Sequence[Mapping[str, Any]]) -> list[str]:
     """A line for each paired comparison, and what p is in them."""
-    tested = sum(_finite(record.get("p_corrected")) is not None for record in records)
+    tested = sum(finite(record.get("p_corrected")) is not None for record in records)
     note = (
         f"p: McNemar's exact test, corrected for all {tested} tests here (Holm). Yes/no scores are higher or lower only"
         " where the interval excludes 0 and p is small too; intervals are not corrected."
@@ -193,20 +186,11 @@ def comparison_lines(records: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def comparison_line(record: Mapping[str, Any]) -> str:
     """`ppo - sft, consistency, same prompts: +0.052 [0.010, 0.094], p 0.021, higher.` Other prompts are told in `on`."""
-    cell, p = cell_of(record), _finite(record.get("p_corrected"))
+    cell, p = cell_of(record), finite(record.get("p_corrected"))
     shown = UNKNOWN if cell.value is None else f"{'+' if cell.value >= 0 else ''}{cell.show(3)}"
     tested = "" if p is None else ", p < 0.001" if p < 0.001 else f", p {p:.3f}"
     of = f"{record['system']} - {record['than']}, {record['metric'].replace('_', ' ')}"
     return f"{of}, {record.get('on', 'same prompts')}: {shown}{tested}, {record['verdict']}."
-
-
-def reward_line(record: Mapping[str, Any]) -> str:
-    by_reason = {n.partition("/")[2].replace("_", " "): v for n, v in record["metrics"].items() if "/" in n}
-    reasons = ", ".join(
-        f"{name} {UNKNOWN if value is None else format(value, '.2f')}" for name, value in by_reason.items()
-    )
-    accuracy = f"ranks {record['metrics']['accuracy']:.3f} of {record['pairs']} held-out pairs rightly"
-    return f"Reward model: {accuracy} ({reasons})."
 
 
 def update_readme(readme_path: str | Path, marker: str, text: str) -> bool:
@@ -232,21 +216,16 @@ def update_readme(readme_path: str | Path, marker: str, text: str) -> bool:
 def cell_of(content: Any) -> Cell:
     """A metric as the evaluation stored it: a mapping with an interval, or a bare number. NaN is unknown."""
     if not isinstance(content, Mapping):
-        return Cell(_finite(content))
-    count, missing = _finite(content.get("count")), _finite(content.get("missing"))
+        return Cell(finite(content))
+    count, missing = finite(content.get("count")), finite(content.get("missing"))
     return Cell(
-        _finite(content.get("value")),
-        _finite(content.get("low")),
-        _finite(content.get("high")),
+        finite(content.get("value")),
+        finite(content.get("low")),
+        finite(content.get("high")),
         None if count is None else int(count),
         int(missing or 0),
         content.get("seeds"),
     )
-
-
-def _finite(value: Any) -> float | None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if number and math.isfinite(value) else None
 
 
 def _system_order(name: str) -> tuple[int, str]:

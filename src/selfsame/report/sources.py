@@ -1,0 +1,43 @@
+"""What numbers rest on, a line each: the reward model, the judge of contradictions, the reader of sense."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+UNKNOWN = "–"
+
+
+def finite(value: Any) -> float | None:
+    """A number as it is; None for what is none, or not finite."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if number and math.isfinite(value) else None
+
+
+def reader_line(record: Mapping[str, Any]) -> str:
+    """Which model says what is well formed and answers, how often it is wrong, and what it shares with the model it judges."""
+    shared = "; it stands on the same base as the model it judges" if record.get("shares_base") else ""
+    wrong = [finite(record.get(name)) for name in ("people_malformed", "people_unanswering", "others_answering")]
+    if None in wrong:
+        return f"Sense is read by {record['name']}{shared}; too few of people's turns to say how often it is wrong."
+    return (
+        f"Sense is read by {record['name']}{shared}; of people's {record['turns']} turns it calls {wrong[0]:.0%} malformed and"
+        f" {wrong[1]:.0%} no answer, of replies to other turns it lets {wrong[2]:.0%} pass as an answer."
+    )
+
+
+def judge_line(record: Mapping[str, Any]) -> str:
+    """Which judge told the contradictions, and how often it is right."""
+    known = ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in record["balanced_accuracy"].items())
+    accuracy = f"balanced accuracy on held-out pairs: {known}" if known else "its accuracy is not known"
+    return f"Contradictions are told by {record['name']} ({accuracy})."
+
+
+def reward_line(record: Mapping[str, Any]) -> str:
+    by_reason = {n.partition("/")[2].replace("_", " "): v for n, v in record["metrics"].items() if "/" in n}
+    reasons = ", ".join(
+        f"{name} {UNKNOWN if value is None else format(value, '.2f')}" for name, value in by_reason.items()
+    )
+    accuracy = f"ranks {record['metrics']['accuracy']:.3f} of {record['pairs']} held-out pairs rightly"
+    return f"Reward model: {accuracy} ({reasons})."

@@ -1,0 +1,72 @@
+"""Blind sheets and what two readers make of them."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from benchmarks import reading
+from selfsame.run.directory import RunDirectory, read_json, write_json
+
+
+def row(k, reply, score):
+    history = ["Hi!", "Hello.", f"Question {k}?"]
+    return {
+        "dialogue": f"d{k}", "persona": ["I sing."], "history": history, "gold": f"gold {k}", "reply": reply,
+        "scores": {"in_character": score},
+    }  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path):
+    run = RunDirectory.create(tmp_path / "run", {"seed": 0})
+    write_json(run.eval_path("base"), {"talk": [row(k, f"base {k}", 0.0) for k in range(8)]})
+    write_json(run.eval_path("ppo"), {"talk": [row(k, f"ppo {k}", 1.0 if k else None) for k in range(8)]})
+    reading.main(["sheet", str(run.path), "--out", str(tmp_path / "out"), "--count", "6"])
+    return tmp_path / "out"
+
+
+def test_the_sheet_is_blind_and_the_key_has_no_text_of_the_data(folder):
+    rows = [json.loads(line) for line in (folder / "sheet.jsonl").read_text().splitlines()]
+    key = read_json(folder / "key.json")
+    assert len(rows) == len(key) == 18 and [r["id"] for r in rows] == list(range(18))
+    assert all(set(r) == {"id", "persona", "history", "reply"} for r in rows)
+    systems = [key[str(r["id"])]["system"] for r in rows]
+    assert sorted(systems) == ["base"] * 6 + ["people"] * 6 + ["ppo"] * 6 and systems != sorted(systems)
+    for r in rows:
+        kind = {"people": "gold"}.get(key[str(r["id"])]["system"], key[str(r["id"])]["system"])
+        assert r["reply"].startswith(kind)
+    text = (folder / "key.json").read_text()
+    assert "gold" not in text and "I sing" not in text and "Question" not in text
+
+
+def test_two_readers_are_compared_with_each_other_and_with_the_scores(folder, capsys):
+    key = read_json(folder / "key.json")
+    good = {name: entry["system"] != "base" for name, entry in key.items()}
+    odd = next(name for name, entry in key.items() if entry["system"] == "base")
+    for name, flips in (("one", ()), ("two", (odd,))):
+        lines = [{"id": int(k), "acceptable": v != (k in flips), "in_character": v} for k, v in good.items()]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    arguments = [
+        "agree",
+        str(folder),
+        str(folder / "one.jsonl"),
+        str(folder / "two.jsonl"),
+        "--json",
+        str(folder / "r.json"),
+    ]
+    reading.main(arguments)
+    found = read_json(folder / "r.json")
+    assert found["systems"]["ppo"]["acceptable"]["value"] == 1.0
+    assert found["systems"]["base"]["acceptable"]["value"] == pytest.approx(0.5 / 6)
+    assert found["kappa"]["in_character"] == 1.0 and 0.8 < found["kappa"]["acceptable"] < 1.0
+    assert found["kappa"]["scores and readers, in character"] == 1.0
+    assert found["counted_in_character"]["acceptable"]["value"] == 1.0
+    assert "counted in character" in capsys.readouterr().out
+
+
+def test_kappa_is_cohens():
+    assert reading.kappa([True, True, False, False], [True, False, False, False]) == pytest.approx(0.5)
+    assert math.isnan(reading.kappa([True, True], [True, True]))
