@@ -1,9 +1,9 @@
 """Replies read blind, beside the scores: do the numbers say what a reader says?
 
-`python -m benchmarks.reading sheet RUN --out FOLDER` draws prompts of a run's evaluation and writes, in random order and without a
-name, what each system and the person replied: `sheet.jsonl` for the readers, `key.json` for later. Each reader writes a JSONL of
-`{"id", "acceptable", "in_character"}` by the rule in `benchmarks/readings/RULE.md`.
-`python -m benchmarks.reading agree FOLDER FIRST SECOND --json OUT` compares the readers with one another and with the scores.
+`python -m benchmarks.reading sheet RUN --out FOLDER` draws prompts of a run's evaluation and writes, in random order and
+without a name, what each system and the person replied: `sheet.jsonl` for the readers, `key.json` for later. Each reader
+writes a JSONL of `{"id", "acceptable", "in_character"}` by the rule in `benchmarks/readings/RULE.md`.
+`python -m benchmarks.reading agree FOLDER FIRST SECOND --json OUT` compares the readers with each other and with the scores.
 """
 
 from __future__ import annotations
