@@ -15,9 +15,23 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
+from selfsame.model.named import NAMED
 from selfsame.run.checkpoint import CheckpointManager, finished
 from selfsame.run.directory import RunDirectory, read_json, write_json, write_text
 
+CARD = """# {name}
+
+A persona chatbot: LoRA adapters (rank {rank}, the last {layers} blocks, float16) for `{base}`, which is {weights} of
+{origin} ({licence}). `selfsame chat --model {name} --persona 'I have two dogs.'` talks with it; `--system sft` and
+`--system base` with what it was before.
+
+Trained on {data} by the settings in `config.yaml`: {stages}.
+Synthetic-Persona-Chat is by Jandaghi et al. 2023 (arXiv:2312.10007), CC BY 4.0; its dialogues are model-written. `eval/` has
+what was measured on held-out people of it (docs/metrics.md says what that means).
+
+Limits: 135 million parameters. It knows little of the world, makes things up where the persona is silent, speaks English
+only, and was not made safe for anybody. Adapters fit the pinned Q4_1 weights, not the hub's full ones.
+"""
 STAGES = {"sft": "sft", "reward": "reward", "ppo": "policy"}
 """The stages that are taken, and the role of each."""
 DATA = "google/Synthetic-Persona-Chat"
@@ -34,6 +48,15 @@ def bundle(run: RunDirectory, out: Path, data: str) -> None:
     for stage, role in STAGES.items():
         if checkpoint := finished(run, stage):
             _save(checkpoint, CheckpointManager(out / "checkpoints" / stage), role)
+    model, training = config["model"], config["training"]
+    named = NAMED.get(model["base"])
+    stages = f"SFT {training['sft']['max_steps']} steps, then a reward model, then PPO {training['ppo']['steps']} steps"
+    text = CARD.format(
+        name=out.name, rank=model["lora"]["rank"], layers=model["lora"]["layers"], base=model["base"], data=data, stages=stages,
+        weights=named.weights if named else "the model", origin=named.origin if named else model["base"],
+        licence=named.licence if named else "see there",
+    )  # fmt: skip
+    write_text(out / "README.md", text)
     for name in ("environment.json", "reward.json", "cost.json"):
         if (run.path / name).exists():
             shutil.copy(run.path / name, out / name)

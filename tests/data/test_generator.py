@@ -322,3 +322,19 @@ def test_length_accuracy() -> None:
 def test_loops_stay_in_the_ratio(reply: str, ratio: float, seed: int) -> None:
     for made in replies.loops(reply, ratio, random.Random(seed)):
         assert len(reply.split()) / ratio - 1 <= len(made.split(" ")) <= len(reply.split()) * ratio
+
+
+@pytest.mark.parametrize(
+    ("reply", "trait", "never"),
+    [
+        ("I haven't let a dentist near me since 2010.", "I haven't seen a dentist since 2010.", "teacher"),
+        ("My brother was like that, and now he's an actor.", "My brother is an actor.", "sister"),
+        ("At seventy-five, yes, I am seventy-five.", "I am seventy-five and I skate.", "seventy-ten"),
+    ],
+)
+def test_a_contradiction_is_one_and_good_english(reply, trait, never) -> None:
+    found = [
+        text for seed in range(40) for text in replies.contradictions(reply, [trait], frozenset(), random.Random(seed))
+    ]
+    assert not [text for text in found if never in text]
+    assert all("seventy-" not in text or "seventy-five" in text for text in found)

@@ -15,7 +15,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from selfsame.data.keywords import TraitMatcher, content_stems, sentences, statement_stems, trait_stems, words
+from selfsame.data.keywords import (
+    TraitMatcher,
+    content_stems,
+    plain_match,
+    sentences,
+    statement_stems,
+    trait_stems,
+    words,
+)
 from selfsame.data.replies import BLAND, bland_replies, contradictions, count_words, cut_off, loops, spoken
 from selfsame.data.settings import PairSettings
 from selfsame.types import Example, Persona, PreferencePair, Prompt
@@ -31,9 +39,7 @@ _SMALL_TALK = re.compile(r"\b(?:that's|that is|sounds?|agree|cool|nice|awesome|i
 _IN_CONTEXT = re.compile(
     r"\b(?:hi|hello|bye|meet|talk\w*|welcome|thanks?|day|go|too|should|will|yes|no)\b|['’]ll\b", re.I
 )
-_ASKS = re.compile(
-    r"\?|\b(?:tell me|about you|yourself|introduce|how about|what about|welcome|hi|hello)\b", re.IGNORECASE
-)
+_ASKS = re.compile(r"\?|\b(?:tell me|about you|yourself|introduce|how about|what about|welcome|hi|hello)\b", re.I)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,21 +218,22 @@ class PreferenceGenerator:
 
     def _candidates(self, reason: str, site: _Site, rng: random.Random) -> Iterable[str]:
         """Replies to this site that are worse for this reason, of any length."""
-        if reason == "persona_swapped":
-            return self._swapped(site, rng)
+        makers = {"persona_swapped": self._swapped, "bland": self._said_blandly, "recited": self._recited}
+        if reason in makers:
+            return makers[reason](site, rng)
         if reason == "contradicted":
             return contradictions(
                 site.reply, [site.example.persona[k] for k in site.traits], self._own_stems(site), rng
             )
-        if reason == "bland":  # many empty phrases in a row are no reply that anybody would give
-            return (
-                []
-                if count_words(site.reply) > 20
-                else bland_replies(self._bland, count_words(site.reply), self.settings.length_ratio, rng)
-            )
         if reason == "degenerate":
             return [*cut_off(site.reply), *loops(site.reply, self.settings.length_ratio, rng)]
-        return self._recited(site, rng) if reason == "recited" else self._mixed(site)
+        return self._mixed(site)
+
+    def _said_blandly(self, site: _Site, rng: random.Random) -> list[str]:
+        """Empty phrases without a word of the persona; many of them in a row are no reply that anybody would give."""
+        length = count_words(site.reply)
+        made = bland_replies(self._bland, length, self.settings.length_ratio, rng) if length <= 20 else ()
+        return [text for text in made if not plain_match(site.example.persona, text)]
 
     def _swapped(self, site: _Site, rng: random.Random) -> list[str]:
         """What people with another persona answered to the most similar questions."""

@@ -53,6 +53,27 @@ red blue green yellow purple orange pink black white brown|pizza pasta sushi tac
 football soccer basketball tennis baseball hockey golf volleyball rugby|coffee tea beer wine juice soda milk|
 spring summer autumn winter|jazz rap reggae techno|apple banana strawberry mango|guitar piano violin drum flute banjo
 """
+_GENDERED = frozenset(
+    [
+        "brother",
+        "sister",
+        "uncle",
+        "aunt",
+        "mother",
+        "father",
+        "mom",
+        "dad",
+        "wife",
+        "husband",
+        "son",
+        "daughter",
+        "grandmother",
+        "grandfather",
+        "grandma",
+        "grandpa",
+    ]
+)
+_PRONOUN = re.compile(r"\b(?:he|she|his|her|hers|him)\b|\b(?:he|she)['’]", re.IGNORECASE)
 _KIND = {word: group.split() for group in f"{_FACTS}|{_TASTES}".split("|") for word in group.split()}
 """Words of one kind, each of which denies the others where a trait names it."""
 _TASTE_WORDS = frozenset(_TASTES.replace("|", " ").split())
@@ -123,7 +144,7 @@ def bland_replies(bland: Sequence[str], length: int, ratio: float, rng: random.R
     for _ in range(8):
         parts: list[str] = []
         target = rng.uniform(length / ratio, length * ratio)
-        while not parts or count_words(" ".join(parts)) < target - 3:
+        while not parts or (len(parts) < 2 and count_words(" ".join(parts)) < target - 3):  # three in a row nobody says
             parts.append(
                 rng.choice([text for text in rng.sample(bland, 5) if text not in parts] or [rng.choice(bland)])
             )
@@ -165,7 +186,8 @@ def contradictions(reply: str, traits: Sequence[str], own_stems: frozenset[str],
             if not _OWN.search(sentence) and count_words(sentence) > 4:  # may be about somebody else
                 continue
             made += [reply.replace(sentence, edited, 1) for edited in _deny(sentence, shared, negative, rng)]
-            made += _change_words(reply, sentence, trait, own_stems, rng)
+            if not negative:  # whoever let no dentist near denies nothing by letting no teacher near
+                made += _change_words(reply, sentence, trait, own_stems, rng)
     return made
 
 
@@ -186,12 +208,15 @@ def _change_words(
     other_shared = len(trait_stems(trait).intersection(content_stems(sentence))) > 1
     for word in sorted(set(words(sentence)) & set(words(trait))):
         others = _others_of_kind(word, own_stems, favourite)
+        if word in _GENDERED and _PRONOUN.search(reply):  # "My sister ... he"
+            continue
         # A number says the same thing in both only beside another word that both share.
         if others and (other_shared or not (word in _NUMBERS or word.isdigit())):
             other = rng.choice(others)
-            yield re.sub(
-                rf"\b{word}\b", lambda match, new=other: _in_case_of(match[0], new), reply, flags=re.IGNORECASE
-            )
+            # Not in "seventy-five", which is a word of its own.
+            changed = re.compile(rf"(?<![\w-]){word}(?![\w-])", re.IGNORECASE)
+            if changed.search(reply):
+                yield changed.sub(lambda match, new=other: _in_case_of(match[0], new), reply)
 
 
 def _others_of_kind(word: str, own_stems: frozenset[str], favourite: bool) -> list[str]:

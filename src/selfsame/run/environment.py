@@ -12,7 +12,7 @@ from typing import Any
 
 DISTRIBUTION = "selfsame-chat"
 """The package's name where packages are installed from: `selfsame` is somebody else's there."""
-RULES = 3
+RULES = 4
 """Raised whenever preference pairs, faults or scores come to mean something else with the same settings: runs of different
 rules do not take over each other's work."""
 

@@ -68,7 +68,7 @@ def inherit(
             return
         other, bundled = RunDirectory.open(locate_run(source)), str(source) in BUNDLED_RUNS
         environment = read_json(other.environment_path) if other.environment_path.exists() else {}
-        if environment.get("rules") != RULES:
+        if not bundled and environment.get("rules") != RULES:
             raise RunError(
                 f"{source} was made by a version of Selfsame whose pairs or scores mean something else: train those stages"
                 " anew, without --run.start-from"
