@@ -29,7 +29,7 @@ from selfsame.data.settings import PairSettings
 from selfsame.types import Example, Persona, PreferencePair, Prompt
 
 REASONS = ("persona_swapped", "contradicted", "bland", "degenerate", "recited", "speaker_mixed")
-"""Why a rejected reply is worse: another life; a trait denied; nothing said; cut off or looping; recited; the partner's life."""
+"""Why a rejected reply is worse: another life; a denied trait; nothing said; cut off, looping; recited; the partner's life."""
 
 HELD_OUT = 1
 """The seed of held-out pairs and prompts, whatever a run's seed is: runs with different seeds meet the same prompts."""
