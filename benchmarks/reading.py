@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsame.eval.statistics import Bootstrap
+from selfsame.report.tables import update_readme
 from selfsame.run.directory import RunDirectory, read_json, read_jsonl, write_json, write_text
 
 QUESTIONS = ("acceptable", "in_character")
@@ -108,6 +109,22 @@ def table(result: Mapping[str, Any]) -> str:
     )
 
 
+def markdown(result: Mapping[str, Any]) -> str:
+    """The same for a README, people last."""
+    systems = sorted(result["systems"].items(), key=lambda item: (item[0] == PEOPLE, item[1]["in_character"]["value"]))
+    lines = ["| speaker | acceptable | in character | the score says in character |", "| --- | ---: | ---: | ---: |"]
+    for system, row in systems:
+        lines.append(
+            f"| {system} | " + " | ".join(_cell(row[name]) for name in (*QUESTIONS, "score_in_character")) + " |"
+        )
+    kappas = ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in result["kappa"].items())
+    counted = result["counted_in_character"]["acceptable"]
+    note = f"{result['replies']} replies; kappa: {kappas}. Of {counted['count']} replies that the score counts as in character,"
+    return "\n".join(
+        [*lines, "", f"{note} {_cell(counted)} are acceptable to a reader; 95 % intervals over dialogues."]
+    )
+
+
 def _cell(estimate: Mapping[str, Any]) -> str:
     value, low, high = (estimate[name] for name in ("value", "low", "high"))
     return "-" if not estimate["count"] else f"{value:.2f} [{low:.2f}, {high:.2f}]"
@@ -129,6 +146,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     two.add_argument("folder", type=Path, help="with key.json")
     two.add_argument("readers", type=Path, nargs=2)
     two.add_argument("--json", type=Path)
+    two.add_argument("--readme", type=Path, help="put the table between the markers of this file")
+    two.add_argument("--marker", default="reading")
     options = parser.parse_args(arguments)
     if options.command == "sheet":
         sheet(options.run, options.out, options.count, options.seed)
@@ -136,6 +155,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     result = agree(read_json(options.folder / "key.json"), [_read(path) for path in options.readers])
     if options.json:
         write_json(options.json, result)
+    if options.readme:
+        update_readme(options.readme, options.marker, markdown(result))
     print(table(result))
 
 
