@@ -129,7 +129,7 @@ def test_without_a_folder_the_run_is_named_by_its_configuration(selfsame, monkey
     for arguments in (["demo"], ["demo", "--run.keep", "1"], ["demo", "--seed", "1"], ["run"], ["sft"]):
         assert selfsame(*arguments).code == 130
     assert seen[0] == seen[1] != seen[2]
-    assert seen[0].startswith("runs/demo-")
+    assert seen[0].startswith("runs/toy-")
     assert seen[3] == seen[4]
     assert seen[3].startswith("runs/run-")
 

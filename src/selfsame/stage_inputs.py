@@ -75,21 +75,29 @@ def accuracy_table(metrics: Mapping[str, Any]) -> str:
     return "\n".join(["reward: accuracy on held-out pairs, by kind of the rejected reply", *lines])
 
 
+def _surely_below(accuracy: float, pairs: int) -> bool:
+    """Whether so many pairs, ranked so often correctly, leave no doubt (95 %, Wilson 1927) that it is less than chance."""
+    from scipy.stats import binomtest
+
+    return binomtest(round(accuracy * pairs), pairs).proportion_ci(0.95, "wilson").high < CHANCE
+
+
 def distrusted_kinds(directory: RunDirectory) -> tuple[str, ...]:
     """Kinds of held-out pairs that the reward model ranks below chance, said in one line. None where nothing was measured.
 
     Raises:
-        RunError: it ranks all pairs together below chance: PPO would climb a broken reward.
+        RunError: it ranks all pairs together below chance, beyond doubt: PPO would climb a broken reward.
     """
     path = directory.path / "reward.json"
-    metrics = read_json(path)["metrics"] if path.exists() else {}
+    record = read_json(path) if path.exists() else {"metrics": {}, "pairs": 0}
+    metrics = record["metrics"]
     below = [name for name, value in metrics.items() if value is not None and value < CHANCE]
-    if "accuracy" in below:
+    if "accuracy" in below and _surely_below(metrics["accuracy"], record["pairs"]):
         raise RunError(
             f"the reward model ranks {metrics['accuracy']:.2f} of the held-out pairs correctly, less than chance: PPO would"
             " climb a broken reward. Train it longer (--training.reward.epochs) or on more pairs (--pairs.count)"
         )
-    kinds = tuple(name.partition("/")[2] for name in below)
+    kinds = tuple(name.partition("/")[2] for name in below if "/" in name)
     if kinds:
         say(f"reward: not paid out for {', '.join(kinds)}, which it ranks below chance", parallel.is_main())
     return kinds
