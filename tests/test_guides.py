@@ -14,7 +14,7 @@ from selfsame.config import preset_names, read_config, setting_names
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 GUIDES = sorted((DOCS / "guides").glob("*.md"))
 FLAGS = {"--" + name.replace("_", "-") for name in setting_names()}
-OTHERS = {"--preset", "--config", "--gpu", "--gpus", "--hours", "--judge", "--group"}
+OTHERS = {"--wheel", "--preset", "--config", "--gpu", "--gpus", "--hours", "--judge", "--group"}
 OTHERS |= {"--model", "--card", "--persona", "--max-new-tokens"}  # of chat
 OF_TORCHRUN = {"--nproc-per-node", "--nnodes", "--node-rank", "--master-addr", "--max-restarts"}
 
