@@ -21,11 +21,11 @@ from selfsame.data.faults import FAULTS
 from selfsame.data.loader import DatasetLoader, half, persona_key
 from selfsame.errors import ConfigError, RunError
 from selfsame.eval.speaker import Speaker
-from selfsame.pipeline import _Pipeline
 from selfsame.run.checkpoint import finished
 from selfsame.run.directory import RunDirectory, read_json, read_jsonl, write_json
 from selfsame.serve.chat import Conversation
 from selfsame.serve.chatbot import load_chatbot
+from selfsame.stage_inputs import persona_watch
 from selfsame.training import loop
 from selfsame.types import Prompt, clean_persona
 
@@ -123,9 +123,7 @@ def test_the_half_that_is_reported_is_not_the_half_that_is_watched(whole):
     }
     halves = [{persona_key(e.persona) for e in half(held_out, which)} for which in ("choose", "report")]
     assert reported <= halves[1] and not halves[0] & halves[1] and halves[0]
-    pipeline = object.__new__(_Pipeline)
-    pipeline.config, pipeline.data = config, DatasetLoader(config.data).load()
-    watch = pipeline._watch()
+    watch = persona_watch(config, held_out)
     assert watch is not None and {persona_key(item.prompt.persona) for item in watch.items} <= halves[0]
 
 
