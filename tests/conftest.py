@@ -12,11 +12,13 @@ os.environ["SELFSAME_CACHE"] = os.path.join(os.path.dirname(__file__), ".no-base
 
 
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
@@ -47,6 +49,8 @@ def real_base(monkeypatch: pytest.MonkeyPatch) -> str:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # what a shell gives a program that it starts in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+_SHARED = {"whole", "tuned", "measured", "work", "trained", "run_with_reward", "results"}
+"""Fixtures that last for their file and take seconds: a run, or what was made of one."""
 CORPUS = [
     "I have two dogs and teach chemistry at a small school.",
     "What do you do for a living? I drive a night bus in Leeds.",
@@ -126,3 +130,28 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Any:
         return made[family, chat]
 
     return get
+
+
+@pytest.fixture(autouse=True)
+def plain_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plots of a report are drawn, but not laid out and written as SVG, which takes half of the time of a tiny run; they are
+    in the tests of reports, and for runs that a file shares, which are made before this."""
+    plots = sys.modules.get("selfsame.report.plots")
+    if plots and request.path.parent.name != "report":
+        monkeypatch.setattr(plots.Plot, "svg", property(_plain))
+
+
+def _plain(plot: Any) -> str:
+    plot.draw(Figure().add_subplot())
+    return '<svg viewBox="0 0 1 1" role="img"></svg>'
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share a run which their file makes go to one worker of several (`--dist loadgroup`), so that it is made once;
+    files with slow tests come first, so that no worker is left with one of them at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+    for item in items:
+        if _SHARED & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))

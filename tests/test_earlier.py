@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -13,15 +14,16 @@ COMMAND = """run --run.stages sft --model.dtype float32 --model.max-length 160 -
     --evaluation.judge rules"""
 
 
-def test_a_run_of_an_earlier_version_goes_on_and_is_started_from(tmp_path: Path, capsys) -> None:
+def test_a_run_of_an_earlier_version_goes_on_and_is_started_from(tmp_path: Path, tiny_models: Any, capsys) -> None:
+    command = [*COMMAND.split(), "--model.base", str(tiny_models())]
     earlier = tmp_path / "earlier"
-    arguments = [*COMMAND.split(), "--run.directory", str(earlier)]
+    arguments = [*command, "--run.directory", str(earlier)]
     assert main(arguments) == 0
     path = earlier / "config.yaml"
     config = yaml.safe_load(path.read_text())
     del config["training"]["sft"]["weight_decay"], config["sampling"]["retries"]
     path.write_text(yaml.safe_dump(config))
-    start = [*COMMAND.split(), "--run.start-from", str(earlier), "--run.directory"]
+    start = [*command, "--run.start-from", str(earlier), "--run.directory"]
     capsys.readouterr()
     machine = earlier / "environment.json"
     known = machine.read_text()
@@ -35,10 +37,7 @@ def test_a_run_of_an_earlier_version_goes_on_and_is_started_from(tmp_path: Path,
     machine.write_text(known.replace('"float32"', '"bfloat16"'))
     assert main([*start, str(tmp_path / "again")]) == 0
     assert f"{earlier} was computed in bfloat16, at least in part" in capsys.readouterr().err
-    assert (
-        main([*COMMAND.split(), "--run.start-from", str(tmp_path / "again"), "--run.directory", str(tmp_path / "c")])
-        == 0
-    )
+    assert main([*command, "--run.start-from", str(tmp_path / "again"), "--run.directory", str(tmp_path / "c")]) == 0
     assert f"{tmp_path / 'again'} was computed in bfloat16, at least in part" in capsys.readouterr().err
     assert main([*start, str(tmp_path / "other"), "--training.sft.weight-decay", "0.5"]) == 2
     assert "has nothing that this run could start from" in capsys.readouterr().err

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 import json
-import sys
 from pathlib import Path
 
+import execute
 import pytest
+from record import differences
 
 from selfsame.run.directory import RunDirectory, read_json
 
@@ -64,21 +65,55 @@ def test_they_are_committed_executed(path):
     assert path.stat().st_size < 800_000
 
 
+RECORD = ROOT / "notebooks" / "record.json"
+
+
+@pytest.mark.parametrize("path", PATHS, ids=NAMES)
+def test_they_show_what_their_run_recorded(path):
+    assert RECORD.exists(), "they were executed before there was a record: make notebooks"
+    record = json.loads(RECORD.read_text(encoding="utf-8"))[path.stem]
+    assert differences(json.loads(path.read_text(encoding="utf-8")), record) == []
+
+
+def small(model: Path) -> dict:
+    """Settings with which all six take a minute or two, most of it imports."""
+    few = {"max_steps": 2, "batch_size": 4}
+    return {
+        "model": {"base": str(model), "max_length": 256},
+        "pairs": {"count": 20, "validation_count": 10},
+        "sampling": {"max_new_tokens": 8},
+        "training": {
+            "sft": few | {"learning_rate": 0.02},  # so that it answers otherwise than the base
+            "reward": few | {"normalise_samples": 4, "missed_samples": 2},
+            "ppo": {"steps": 4, "prompts_per_step": 2, "samples_per_prompt": 2, "max_new_tokens": 8},
+        },
+        "evaluation": {
+            "consistency_size": 44,
+            "engagement_size": 8,
+            "perplexity_size": 4,
+            "selfplay_size": 2,
+            "selfplay_turns": 4,
+            "watch_size": 8,
+            "resamples": 100,
+            "judge": "rules",
+        },
+    }
+
+
 @pytest.mark.slow
-def test_they_run_from_scratch(tmp_path, monkeypatch):
+def test_they_run_from_scratch_and_show_what_their_run_recorded(tiny_models, tmp_path, monkeypatch):
     pytest.importorskip("nbclient")
     pytest.importorskip("wandb")
-    monkeypatch.syspath_prepend(str(ROOT / "notebooks"))
     for name in ("WANDB_API_KEY", "WANDB_MODE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
-    from execute import main
-
-    main(["--folder", str(tmp_path)])
-    sys.modules.pop("execute")
+    values = tmp_path / "values.json"
+    values.write_text(json.dumps(small(tiny_models())))
+    execute.main(["--folder", str(tmp_path), "--values", str(values)])  # exits where one shows something else
     made = sorted(tmp_path.glob("*.ipynb"))
     assert [path.stem for path in made] == NAMES
     for path in made:
+        assert list(map(source, code_cells(path))) == list(map(source, code_cells(ROOT / "notebooks" / path.name)))
         assert not any(output["output_type"] == "error" for output in outputs_of(path))
         kinds = {kind for output in outputs_of(path) for kind in output.get("data", {})}
         assert "text/html" in kinds
@@ -90,3 +125,19 @@ def test_they_run_from_scratch(tmp_path, monkeypatch):
     assert run.report_path.exists() and all(run.eval_path(system).exists() for system in ("base", "sft", "ppo"))
     assert read_json(run.eval_path("ppo"))["items"] > 40
     assert "savings" not in read_json(run.cost_path)  # they are of two runs, and shown
+
+    # What it is for: replies of the base that are shown as those of SFT, and numbers of another run.
+    records = json.loads((tmp_path / "record.json").read_text(encoding="utf-8"))
+    third, record = read_json(tmp_path / "3_sft_training.ipynb"), records["3_sft_training"]
+    assert differences(third, record) == []
+    theirs = records["2_baseline_testing"]["lines"]["the base's replies"].split("\n  ")[1:]
+    cells = {name: cell for cell in third["cells"] for name in ("generate_samples", "show.results", "show.dialogues")
+             if cell["cell_type"] == "code" and name in source(cell)}  # fmt: skip
+    cells["generate_samples"]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "\n    ".join(theirs)}]
+    assert [line.partition(":")[0] for line in differences(third, record)] == ["SFT's replies"]
+    for name, old, new in (("show.dialogues", ">base<", ">sft<"), ("show.results", ">sft<", ">ppo<")):
+        (page,) = (output["data"] for output in cells[name]["outputs"] if "text/html" in output.get("data", {}))
+        html = "".join(page["text/html"])
+        assert old in html
+        page["text/html"] = html.replace(new, ">other<").replace(old, new)
+        assert any(line.startswith(name) for line in differences(third, record)), name

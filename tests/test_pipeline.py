@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.resources
 import json
 import os
 import random
 import shutil
-import subprocess
-import sys
+import signal
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from forked import Forked
 from selfsame.cli import main
 from selfsame.config import load_config
 from selfsame.data.faults import FAULTS
 from selfsame.data.loader import DatasetLoader, half, persona_key
 from selfsame.errors import ConfigError, RunError
+from selfsame.eval import system
 from selfsame.eval.speaker import Speaker
 from selfsame.run.checkpoint import finished
 from selfsame.run.directory import RunDirectory, read_json, read_jsonl, write_json
@@ -30,12 +35,24 @@ from selfsame.training import loop
 from selfsame.types import Prompt, clean_persona
 
 STAGES = ("sft", "reward", "ppo", "dpo")
+Arguments = Callable[[Path], list[str]]
 
 
-def arguments(directory: Path) -> list[str]:
-    """A run on the bundled dialogues and the bundled base, of a few seconds a stage."""
-    return f"""run --run.directory {directory} --run.stages sft reward ppo dpo evaluate --run.save-every 2 --run.samples-every 2
-        --model.dtype float32 --model.max-length 160 --model.lora.rank 4 --data.limit 30 --data.max-turns 6
+@pytest.fixture(scope="module", autouse=True)
+def few_turns() -> Iterator[None]:
+    """Bounds of sense are set on few of people's turns: reading them takes a third of a tiny run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(system, "CALIBRATION", 40)
+        yield
+
+
+@pytest.fixture(scope="module")
+def arguments(tiny_models: Any) -> Arguments:
+    """A run on the bundled dialogues and a tiny base, of a second or two a stage."""
+    base = tiny_models()
+    return lambda directory: f"""run --run.directory {directory} --model.base {base}
+        --run.stages sft reward ppo dpo evaluate --run.save-every 2 --run.samples-every 2
+        --model.dtype float32 --model.max-length 256 --model.lora.rank 4 --data.limit 30 --data.max-turns 6
         --training.sft.max-steps 8 --training.sft.batch-size 4 --training.reward.max-steps 6 --training.reward.batch-size 4
         --training.reward.normalise-samples 8 --training.ppo.steps 6 --training.ppo.prompts-per-step 3
         --training.ppo.max-new-tokens 8 --training.dpo.max-steps 6 --training.dpo.batch-size 4 --training.ppo.sft-coef 0.1
@@ -48,7 +65,7 @@ def arguments(directory: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(tmp_path_factory: pytest.TempPathFactory, arguments: Arguments) -> Path:
     directory = tmp_path_factory.mktemp("runs") / "whole"
     assert main(arguments(directory)) == 0
     return directory
@@ -69,23 +86,28 @@ def adapters(directory: Path) -> dict[str, object]:
 
 
 @pytest.mark.slow
-def test_killed_again_and_again_it_ends_the_same(whole, tmp_path):
-    directory, draw, kills = tmp_path / "killed", random.Random(0), 0
-    command = [sys.executable, "-m", "selfsame.cli", *arguments(directory)]
-    environment = {**os.environ, "PYTHONHASHSEED": "random"}
-    for attempt in range(40):
-        process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
-        try:
-            # From the moment the data is loaded: a kill during the imports would prove nothing.
-            _, errors = process.communicate(timeout=draw.uniform(6, 14) if attempt < 6 else 300)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            kills += 1
-            continue
-        assert process.returncode == 0, errors.decode()[-2000:]
-        break
-    assert kills >= 3
+def test_killed_again_and_again_it_ends_the_same(whole, tmp_path, arguments):
+    directory, draw, ends = tmp_path / "killed", random.Random(0), []
+    moments = sorted(draw.sample(range(1, 8 + 6 + 6 + 6 + 6), 6))  # so many steps and evaluations are done
+
+    def done() -> int:
+        rows = read_jsonl(directory / "metrics.jsonl")[0] if (directory / "metrics.jsonl").exists() else ()
+        return len(rows) + len(list(directory.glob("eval/*.json")))
+
+    before = "from selfsame.eval import system; from selfsame.report.plots import Plot; Plot.svg = '<svg/>'"
+    with Forked(tmp_path / "errors", f"{before}; system.CALIBRATION = 40") as forked:
+        for moment in moments:
+            process, began = forked.start(arguments(directory)), time.monotonic()
+            while done() < moment:
+                assert Path(f"/proc/{process}").exists() and time.monotonic() - began < 300, forked.errors.read_text()
+                time.sleep(0.01)
+            time.sleep(draw.uniform(0, 0.5))
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+            ends.append(forked.wait())
+        forked.start(arguments(directory))
+        assert forked.wait() == 0, forked.errors.read_text()[-2000:]
+    assert ends.count(-signal.SIGKILL) >= 3
     expected, found = adapters(whole), adapters(directory)
     assert len(expected) > 100 and expected.keys() == found.keys()
     assert [name for name, value in expected.items() if found[name] != value] == []
@@ -127,7 +149,7 @@ def test_the_half_that_is_reported_is_not_the_half_that_is_watched(whole):
     assert watch is not None and {persona_key(item.prompt.persona) for item in watch.items} <= halves[0]
 
 
-def test_runs_with_other_seeds_meet_the_same_prompts(whole, tmp_path):
+def test_runs_with_other_seeds_meet_the_same_prompts(whole, tmp_path, arguments):
     command = " ".join(arguments(tmp_path / "other")).replace("sft reward ppo dpo evaluate", "evaluate").split()
     assert main([*command, "--seed", "7"]) == 0
     rows = [json.loads((d / "eval/base.json").read_text())["replies"] for d in (whole, tmp_path / "other")]
@@ -136,7 +158,7 @@ def test_runs_with_other_seeds_meet_the_same_prompts(whole, tmp_path):
     assert [row["reply"] for row in rows[0]] != [row["reply"] for row in rows[1]]
 
 
-def test_the_same_command_again_changes_no_weights_and_no_numbers(whole):
+def test_the_same_command_again_changes_no_weights_and_no_numbers(whole, arguments):
     before = adapters(whole)
     stamp = {p: p.stat().st_mtime_ns for p in whole.rglob("*.safetensors")}
     assert main(arguments(whole)) == 0
@@ -174,7 +196,7 @@ def test_the_best_of_the_policy_s_replies_is_evaluated(whole):
         load_chatbot("selfsame-9m", reward=True)
 
 
-def test_only_the_named_systems_are_evaluated(whole, tmp_path, capsys):
+def test_only_the_named_systems_are_evaluated(whole, tmp_path, capsys, arguments):
     command = [*arguments(tmp_path / "some"), *f"--run.start-from {whole} --run.stages evaluate --run.systems".split()]
     assert main([*command, "best_of", "ppo"]) == main([*command, "ppo", "--run.stages", "evaluate", "ppo"]) == 2
     assert capsys.readouterr().err.count("run.systems: ppo needs the stage ppo, which is neither finished in") == 2
@@ -200,7 +222,7 @@ def test_ppo_and_dpo_start_from_sft_and_differ(whole):
     assert all(0 < d < 0.1 for d in distances) and distances[0] != distances[1]
 
 
-def test_damaged_weights_are_noticed_wherever_they_are_used(whole, tmp_path, capsys):
+def test_damaged_weights_are_noticed_wherever_they_are_used(whole, tmp_path, capsys, arguments):
     directory = tmp_path / "damaged"
     shutil.copytree(whole, directory)
     file = sorted(directory.glob("checkpoints/sft/step-*/sft/adapter_model.safetensors"))[-1]
@@ -226,7 +248,7 @@ def test_preferred_by_a_reward_model(whole, tmp_path):
     assert note.startswith("whole:ppo learned")
 
 
-def test_a_run_does_not_go_on_with_other_dialogues(whole, tmp_path, capsys):
+def test_a_run_does_not_go_on_with_other_dialogues(whole, tmp_path, capsys, arguments):
     data, directory = tmp_path / "own.jsonl", tmp_path / "run"
     rows = Path(str(importlib.resources.files("selfsame") / "data/demo/dialogues.jsonl")).read_text().splitlines()
     command = ["--data.path", str(data), "--run.stages", "sft"]
@@ -237,7 +259,7 @@ def test_a_run_does_not_go_on_with_other_dialogues(whole, tmp_path, capsys):
     assert "holds a run on other dialogues" in capsys.readouterr().err
 
 
-def test_ppo_mixes_in_what_sft_learned_as_sft_weighted_it(whole, tmp_path, monkeypatch):
+def test_ppo_mixes_in_what_sft_learned_as_sft_weighted_it(whole, tmp_path, monkeypatch, arguments):
     def stop(roles, **given):
         found.update(given)
         raise RunError("stop")
@@ -249,7 +271,7 @@ def test_ppo_mixes_in_what_sft_learned_as_sft_weighted_it(whole, tmp_path, monke
     assert all("sft_loss" in r for r in read_jsonl(whole / "metrics.jsonl")[0] if r["stage"] == "ppo")
 
 
-def test_a_run_starts_from_another_one(whole, tmp_path, capsys):
+def test_a_run_starts_from_another_one(whole, tmp_path, capsys, arguments):
     """A variant of PPO shares all that comes before it: weights, curves, costs and evaluations."""
     copy = shutil.copytree(whole, tmp_path / "source")
     marked = read_json(copy / "eval" / "sft.json") | {"mark": "of the source"}
@@ -289,7 +311,7 @@ def test_a_run_starts_from_another_one(whole, tmp_path, capsys):
     assert main(again) == 0 and "has stages of its own" in capsys.readouterr().err
 
 
-def test_what_a_run_does_not_take_over(whole, tmp_path, capsys):
+def test_what_a_run_does_not_take_over(whole, tmp_path, capsys, arguments):
     """Evaluations with other settings; a stage that is not finished; anything made by other rules."""
     copy = shutil.copytree(whole, tmp_path / "source")
     for name in ("sft", "base"):
@@ -307,11 +329,11 @@ def test_what_a_run_does_not_take_over(whole, tmp_path, capsys):
     assert "mean something else" in capsys.readouterr().err
 
 
-def test_full_tuning_stopped_again_and_again_it_ends_the_same(tiny_models, tmp_path, monkeypatch):
+def test_full_tuning_stopped_again_and_again_it_ends_the_same(tmp_path, monkeypatch, arguments):
     """A whole run with a model for each role: through all stages, evaluated, spoken with."""
     command, update, steps = arguments(tmp_path / "whole"), loop.update, []
     rank = command.index("--model.lora.rank")
-    command[rank : rank + 2] = f"--model.tuning full --model.base {tiny_models()} --model.max-length 256".split()
+    command[rank : rank + 2] = ["--model.tuning", "full"]
     command += [f"--training.{name}=3" for name in ("sft.max-steps", "reward.max-steps", "ppo.steps", "dpo.max-steps")]
     assert main(command) == 0
     command[command.index("--run.directory") + 1] = str(tmp_path / "stopped")
