@@ -33,8 +33,8 @@ from selfsame.serve.chatbot import load_chatbot
 from selfsame.stage_inputs import persona_watch
 from selfsame.training import loop
 from selfsame.types import Prompt, clean_persona
+from tiny_run import STAGES, adapters, run_arguments
 
-STAGES = ("sft", "reward", "ppo", "dpo")
 Arguments = Callable[[Path], list[str]]
 
 
@@ -50,18 +50,7 @@ def few_turns() -> Iterator[None]:
 def arguments(tiny_models: Any) -> Arguments:
     """A run on the bundled dialogues and a tiny base, of a second or two a stage."""
     base = tiny_models()
-    return lambda directory: f"""run --run.directory {directory} --model.base {base}
-        --run.stages sft reward ppo dpo evaluate --run.save-every 2 --run.samples-every 2
-        --model.dtype float32 --model.max-length 256 --model.lora.rank 4 --data.limit 30 --data.max-turns 6
-        --training.sft.max-steps 8 --training.sft.batch-size 4 --training.reward.max-steps 6 --training.reward.batch-size 4
-        --training.reward.normalise-samples 8 --training.ppo.steps 6 --training.ppo.prompts-per-step 3
-        --training.ppo.max-new-tokens 8 --training.dpo.max-steps 6 --training.dpo.batch-size 4 --training.ppo.sft-coef 0.1
-        --pairs.count 24 --pairs.validation-count 12 --sampling.max-new-tokens 8
-        --evaluation.consistency-size 8 --evaluation.engagement-size 8 --evaluation.perplexity-size 4
-        --evaluation.resamples 100 --evaluation.selfplay-size 3 --evaluation.selfplay-turns 4
-        --evaluation.judge rules --evaluation.people report --evaluation.watch-size 4 --evaluation.best-of 2
-        --data.validation-share 0.5 --training.reward.missed-samples 2 --training.ppo.eval-every 2 --training.ppo.turns 2
-        --training.ppo.missed-penalty 1 --training.ppo.malformed-penalty 1 --training.sft.persona-weight 2""".split()
+    return lambda directory: run_arguments(base, directory)
 
 
 @pytest.fixture(scope="module")
@@ -69,20 +58,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory, arguments: Arguments) -> Pat
     directory = tmp_path_factory.mktemp("runs") / "whole"
     assert main(arguments(directory)) == 0
     return directory
-
-
-def adapters(directory: Path) -> dict[str, object]:
-    """Every tensor of every final role, and every evaluation."""
-    found: dict[str, object] = {}
-    for stage in STAGES:
-        checkpoint = finished(RunDirectory.open(directory), stage)
-        assert checkpoint is not None, stage
-        for file in sorted(checkpoint.glob("*/*.safetensors")):
-            for name, tensor in load_file(file).items():
-                found[f"{stage}/{file.relative_to(checkpoint)}/{name}"] = tensor.numpy().tobytes()
-    for file in sorted((directory / "eval").glob("*.json")):
-        found[file.name] = json.loads(file.read_text())
-    return found
 
 
 @pytest.mark.slow
