@@ -35,8 +35,8 @@ def train(recipe: Recipe, work: Path, data: Path) -> None:
     del data
     pairs, _ = read_pairs(work / "train.jsonl")
     watched = pairs[:WATCHED]  # shuffled when they were made
-    roles = load_roles(ModelSettings(base=BUNDLED, lora=recipe.lora), recipe.seed)
-    record = Record(CheckpointManager(work / "judge"), RunLogger(RunDirectory(work)), save_every=100, samples_every=200)
+    roles = load_roles(ModelSettings(base=recipe.base, lora=recipe.lora), recipe.seed)
+    record = Record(CheckpointManager(work / "judge"), RunLogger(RunDirectory(work)), save_every=recipe.save_every, samples_every=200)
     trainer = JudgeTrainer(
         roles, pairs=pairs[WATCHED:], validation=watched, settings=recipe.training, seed=recipe.seed, record=record
     )
@@ -48,12 +48,12 @@ def export(recipe: Recipe, work: Path, data: Path, folder: Path) -> dict[str, An
     needs of `data` is in `work`."""
     del data
     checkpoint = CheckpointManager(work / "judge").load()
-    roles = load_roles(ModelSettings(base=BUNDLED, lora=recipe.lora), recipe.seed)
+    roles = load_roles(ModelSettings(base=recipe.base, lora=recipe.lora), recipe.seed)
     roles.load("judge", checkpoint.path / "judge")
     roles.save("judge", folder)
     adapter = folder / "adapter_model.safetensors"
     save_file({n: t.to(torch.float16) for n, t in load_file(adapter).items()}, adapter)
-    record: dict[str, Any] = {"base": BUNDLED, "lora": recipe.lora.model_dump(exclude_defaults=True), "threshold": 0.5}
+    record: dict[str, Any] = {"base": recipe.base, "lora": recipe.lora.model_dump(exclude_defaults=True), "threshold": 0.5}
     write_record(folder / RECORD, record)
     judge, rules = AdapterJudge(str(folder)), RuleJudge()
     examples = DatasetLoader().load().train  # the bundled dialogues: the judge has never seen them

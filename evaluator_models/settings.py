@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError
 
 from selfsame.config import read_yaml
 from selfsame.errors import ConfigError
-from selfsame.model.settings import LoraSettings
+from selfsame.model.settings import BUNDLED, LoraSettings
 from selfsame.settings import Settings
 from selfsame.training.settings import JudgeSettings, RewardSettings
 
@@ -40,6 +40,10 @@ class Recipe(Settings):
     """Judge and ranker."""
 
     seed: int = 0
+    base: str = BUNDLED
+    """Base model of both, by the name that `model.base` takes."""
+    save_every: int = Field(default=100, ge=1)
+    """Steps between checkpoints."""
     pairs: PairCounts = PairCounts()
     held_out_share: float = Field(default=0.1, gt=0, lt=0.5)
     """Share of the groups of connected DECODE pairs that are not trained on (of ProSeCCo's: half)."""

@@ -83,7 +83,8 @@ def inherit(
         _copy(other, run, taken, evaluated, record, same_data=not bundled)
     say(f"from {source}: {', '.join(taken)}")
     earlier = read_json(other.inherited_path)["environment"] if other.inherited_path.exists() else {}
-    for made in sorted({known["dtype"] for known in (environment, earlier) if known.get("dtype")} - {dtype}):
+    others = {known["dtype"] for known in (environment, earlier) if known.get("dtype")} - {dtype}
+    for made in () if bundled else sorted(others):  # a bundled run is a starting point, not a result to be gone on with
         say(
             f"{source} was computed in {made}, at least in part, and this run goes on in {dtype}: its results will be others"
         )
