@@ -20,14 +20,14 @@ from typing import Any
 import torch
 
 from base_model.corpus import read_corpus
-from selfsame.data.generator import PreferenceGenerator
 from selfsame.data.loader import DatasetLoader
+from selfsame.data.pairs import PreferenceGenerator
 from selfsame.data.processor import DataProcessor
 from selfsame.data.settings import DataSettings, PairSettings
 from selfsame.model.roles import Roles, load_roles
 from selfsame.model.settings import ModelSettings
 from selfsame.rollout.engine import RolloutEngine
-from selfsame.rollout.sampler import uniforms
+from selfsame.rollout.sampler import reply_noise
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.run.directory import read_json, read_jsonl, write_json
 from selfsame.types import Example
@@ -122,7 +122,7 @@ def speed(model: str, roles: Roles, examples: Sequence[Example], repeats: int = 
     (median)."""
     fresh = [float(subprocess.check_output([sys.executable, "-c", _FIRST_REPLY, model])) for _ in range(repeats)]
     prompts = [roles.processor.encode_prompt(e.prompt(1), 32) for e in examples if len(e.replies) > 1][:32]
-    numbers_NR = uniforms(0, 0, range(32), 32)
+    numbers_NR = reply_noise(0, 0, range(32), 32)
     engine, before = RolloutEngine(roles), torch.get_num_threads()
     engine.processor.end_id, end = -1, engine.processor.end_id  # no reply ends early
     torch.set_num_threads(1)

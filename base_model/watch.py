@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from base_model.settings import WatchSettings
-from selfsame.data.generator import PreferenceGenerator
 from selfsame.data.keywords import TraitMatcher
+from selfsame.data.pairs import PreferenceGenerator
 from selfsame.data.settings import PairSettings
 from selfsame.eval.persona import PersonaEvaluator
 from selfsame.eval.quality import QualityEvaluator
@@ -36,6 +36,6 @@ def watch(
     replies = RolloutEngine(roles, sampling.batch_size).reply(None, [item.prompt for item in calls], sampling, seed)
     evaluator = PersonaEvaluator(TraitMatcher([t for e in examples for t in (*e.persona, *e.turns)]), bootstrap)
     personas = [item.prompt.persona for item in calls]
-    scores = {"expression": personas, "expression_random": others(personas, seed)}
-    found = {name: bootstrap.share(evaluator.evaluate_expression(held, replies)).value for name, held in scores.items()}
+    scores = {"grounding": personas, "expression_random": others(personas, seed)}
+    found = {name: bootstrap.share(evaluator.evaluate_grounding(held, replies)).value for name, held in scores.items()}
     return {"bits_per_byte": bits, **found}

@@ -240,7 +240,7 @@ COLUMNS = ("engagement", "ranker", OWN_SET, HELD_OUT, OTHER_SETS)
 PERSONA = (
     *JUDGED,
     "keywords",
-    "expression",
+    "grounding",
     "persona evidence",
     "engagement",
     "ranker",

@@ -18,7 +18,7 @@ from benchmarks.workload import Amount, batch_as_json, roles_of, stage
 from selfsame.model import parallel
 from selfsame.model.roles import Roles
 from selfsame.rollout.engine import RolloutEngine
-from selfsame.rollout.sampler import uniforms
+from selfsame.rollout.sampler import reply_noise
 from selfsame.run.directory import read_json, write_json
 from selfsame.run.environment import describe_environment
 from selfsame.training.loop import Optimiser, deterministic, update
@@ -110,7 +110,7 @@ def _generation(roles: Roles, content: dict[str, Any], amount: Amount) -> Any:
 
     def step(number: int) -> dict[str, float]:
         prompts = content["prompts"][number]
-        numbers_NR = uniforms(0, number, range(len(prompts) * amount.samples), amount.new_tokens)
+        numbers_NR = reply_noise(0, number, range(len(prompts) * amount.samples), amount.new_tokens)
         replies = engine.sample("sft", prompts, numbers_NR)
         assert all(len(reply.ids) == amount.new_tokens for group in replies for reply in group)
         return {}

@@ -26,7 +26,7 @@ from selfsame.run.directory import RunDirectory, read_json, write_json
 from selfsame.run.metrics import T4_MEMORY_GB, estimate_gpus, memory_key, percent_saved, savings_between
 
 STAGES = ("sft", "reward", "ppo")
-QUALITY = ("expression", "bits_per_byte", "engagement")
+QUALITY = ("grounding", "bits_per_byte", "engagement")
 KINDS = ("lora", "full")
 RESULT = "savings.json"
 OURS = ("run.directory", "run.stages", "model.tuning", "seed")

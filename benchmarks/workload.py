@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.shapes import SHAPES, make_model
-from selfsame.data.generator import PreferenceGenerator
 from selfsame.data.loader import DatasetLoader
+from selfsame.data.pairs import PreferenceGenerator
 from selfsame.data.settings import DataSettings, PairSettings
 from selfsame.model.roles import Roles, load_roles
 from selfsame.model.settings import LoraSettings, ModelSettings
@@ -100,7 +100,7 @@ def stage(name: str, roles: Roles, data: str, amount: Amount, **changes: Any) ->
         return SFTTrainer(roles, train=dialogues.train, settings=SFTSettings(**supervised, **changes))
     roles.add("sft")
     if name == "reward":
-        settings = RewardSettings(sampled_share=0, missed_share=0, **supervised, **changes)
+        settings = RewardSettings(sampled_share=0, comparison_share=0, **supervised, **changes)
         return RewardTrainer(roles, pairs=pairs.generate_pairs(64), settings=settings)
     roles.add("reward")
     settings = PPOSettings(

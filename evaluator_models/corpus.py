@@ -26,10 +26,10 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from evaluator_models.settings import Recipe
+from selfsame.data.corruptions import contradictions, spoken
 from selfsame.data.formats import read_file
 from selfsame.data.keywords import TraitMatcher, content_stems, sentences, words
 from selfsame.data.loader import DatasetLoader
-from selfsame.data.replies import contradictions, spoken
 from selfsame.data.rules import RuleJudge
 from selfsame.data.settings import DataSettings
 from selfsame.errors import DataError

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from evaluator_models.settings import WHAT
-from selfsame.data.faults import claims
 from selfsame.data.keywords import NUMBER_WORDS, TraitMatcher, content_stems, words
 from selfsame.data.rules import negated, opposite_words
+from selfsame.data.violations import claims
 from selfsame.eval.judge import Judge, judge_pairs
 from selfsame.eval.rows import read_pairs
 from selfsame.eval.statistics import Bootstrap

@@ -17,7 +17,7 @@ from selfsame.data.rules import RuleJudge
 from selfsame.eval.judge import RECORD, AdapterJudge
 from selfsame.eval.rows import read_pairs
 from selfsame.model.roles import load_roles
-from selfsame.model.settings import BUNDLED, ModelSettings
+from selfsame.model.settings import ModelSettings
 from selfsame.run.checkpoint import CheckpointManager
 from selfsame.run.directory import RunDirectory
 from selfsame.run.environment import describe_environment
@@ -36,7 +36,12 @@ def train(recipe: Recipe, work: Path, data: Path) -> None:
     pairs, _ = read_pairs(work / "train.jsonl")
     watched = pairs[:WATCHED]  # shuffled when they were made
     roles = load_roles(ModelSettings(base=recipe.base, lora=recipe.lora), recipe.seed)
-    record = Record(CheckpointManager(work / "judge"), RunLogger(RunDirectory(work)), save_every=recipe.save_every, samples_every=200)
+    record = Record(
+        CheckpointManager(work / "judge"),
+        RunLogger(RunDirectory(work)),
+        save_every=recipe.save_every,
+        samples_every=200,
+    )
     trainer = JudgeTrainer(
         roles, pairs=pairs[WATCHED:], validation=watched, settings=recipe.training, seed=recipe.seed, record=record
     )
@@ -53,7 +58,11 @@ def export(recipe: Recipe, work: Path, data: Path, folder: Path) -> dict[str, An
     roles.save("judge", folder)
     adapter = folder / "adapter_model.safetensors"
     save_file({n: t.to(torch.float16) for n, t in load_file(adapter).items()}, adapter)
-    record: dict[str, Any] = {"base": recipe.base, "lora": recipe.lora.model_dump(exclude_defaults=True), "threshold": 0.5}
+    record: dict[str, Any] = {
+        "base": recipe.base,
+        "lora": recipe.lora.model_dump(exclude_defaults=True),
+        "threshold": 0.5,
+    }
     write_record(folder / RECORD, record)
     judge, rules = AdapterJudge(str(folder)), RuleJudge()
     examples = DatasetLoader().load().train  # the bundled dialogues: the judge has never seen them

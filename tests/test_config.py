@@ -197,7 +197,7 @@ def test_values_that_do_not_fit_together(tmp_path):
         with pytest.raises(ConfigError, match=f"{key} is 600, but .* model.max_length 512 tokens"):
             load_config(values=parse_values([f"--{key}=600"]))
     with pytest.raises(ConfigError, match=r"run\.systems names the best of several replies: evaluation\.best_of is 0"):
-        load_config(values=parse_values(["--run.systems", "ppo_best_of"]))
+        load_config(values=parse_values(["--run.systems", "ppo_best_of_n"]))
     assert {*get_args(SystemName)} == {*ROLE_OF, *BEST_OF}
     file = write(tmp_path / "a.yaml", "sampling: {max_new_tokens: 600}")
     assert load_config(file, values={"model": {"max_length": 1024}}).sampling.max_new_tokens == 600
@@ -280,8 +280,5 @@ def test_values_with_equals_signs_dashes_and_spaces():
     }
     assert parse_values(["--run.trackers"]) == parse_values(["--run.trackers="]) == {"run": {"trackers": []}}
     assert parse_values(["--model.lora.targets", "None"]) == {"model": {"lora": {"targets": None}}}
-    assert parse_values(["--training.ppo.critic", "none"]) == {
-        "training": {"ppo": {"critic": "none"}}
-    }  # one of its words
     assert parse_values(["--data.path=--odd"]) == {"data": {"path": "--odd"}}
     assert parse_values(["--seed", "1", "--seed", "2"]) == {"seed": "2"}

@@ -10,11 +10,11 @@ from stages import LORA, examples, pairs, prompts
 from test_branches import PROMPTS, REPLIES
 from test_roles import scramble
 
-from selfsame.model.branches import branch, reply_logprobs
+from selfsame.model.prefix_batch import prefix_batch, reply_logprobs
 from selfsame.model.roles import load_roles
 from selfsame.model.settings import ModelSettings
 from selfsame.rollout.engine import RolloutEngine
-from selfsame.rollout.sampler import uniforms
+from selfsame.rollout.sampler import reply_noise
 from selfsame.training.loop import Optimiser, Totals, fit
 from selfsame.training.ppo import PPOTrainer
 from selfsame.training.reward import RewardTrainer
@@ -40,7 +40,7 @@ def test_log_probabilities_are_those_of_the_cpu(tiny_models, family):
         for p in roles.parameters("sft").values():
             p.data.copy_(torch.randn(p.shape) * 0.2)
         with roles.use("sft") as model, torch.no_grad():
-            found.append(reply_logprobs(model, branch(PROMPTS, REPLIES).to(model.device))[0].cpu())
+            found.append(reply_logprobs(model, prefix_batch(PROMPTS, REPLIES).to(model.device))[0].cpu())
     torch.testing.assert_close(found[0], found[1], atol=2e-3, rtol=1e-3)
 
 
@@ -108,7 +108,7 @@ def test_the_same_random_numbers_give_the_same_replies(tiny_models):
     for device in ("cpu", "cuda"):
         roles = load(tiny_models(), "float32", device)
         roles.add("sft")
-        numbers_NR = uniforms(0, 0, range(6), 12)
+        numbers_NR = reply_noise(0, 0, range(6), 12)
         replies.append([r.ids for group in RolloutEngine(roles).sample("sft", PROMPTS, numbers_NR) for r in group])
     same = sum(a == b for a, b in zip(*replies, strict=True))
     assert same >= 5  # a number may fall between two tokens' probabilities that differ in the last digit

@@ -21,8 +21,8 @@ from safetensors.torch import load_file
 from forked import Forked
 from selfsame.cli import main
 from selfsame.config import load_config
-from selfsame.data.faults import FAULTS
 from selfsame.data.loader import DatasetLoader, half, persona_key
+from selfsame.data.violations import VIOLATIONS
 from selfsame.errors import ConfigError, RunError
 from selfsame.eval import system
 from selfsame.eval.speaker import Speaker
@@ -30,7 +30,7 @@ from selfsame.run.checkpoint import finished
 from selfsame.run.directory import RunDirectory, read_json, read_jsonl, write_json
 from selfsame.serve.chat import Conversation
 from selfsame.serve.chatbot import load_chatbot
-from selfsame.stage_inputs import persona_watch
+from selfsame.stage_inputs import policy_evaluation
 from selfsame.training import loop
 from selfsame.types import Prompt, clean_persona
 from tiny_run import STAGES, adapters, run_arguments
@@ -93,7 +93,7 @@ def test_killed_again_and_again_it_ends_the_same(whole, tmp_path, arguments):
 def test_a_run_holds_what_the_design_says(whole):
     for name in ("config.yaml", "environment.json", "metrics.jsonl", "samples.jsonl", "cost.json", "report.html"):
         assert (whole / name).stat().st_size > 0, name
-    systems = ("base", "best_of", "dpo", "ppo", "ppo_best_of", "sft")
+    systems = ("base", "best_of", "dpo", "ppo", "ppo_best_of_n", "sft")
     assert sorted(p.name for p in (whole / "eval").glob("*.json")) == [f"{name}.json" for name in systems]
     for name in systems:
         record = json.loads((whole / "eval" / f"{name}.json").read_text())
@@ -103,8 +103,10 @@ def test_a_run_holds_what_the_design_says(whole):
     logged = [r for r in read_jsonl(whole / "metrics.jsonl")[0] if r["stage"] == "ppo"]
     wanted = "kl kl_coef reward advantage clip_fraction explained_variance reply_length skipped_steps entropy"
     assert all(name in row for row in logged for name in wanted.split())
-    assert all(0 <= row[fault] <= 1 for row in logged for fault in FAULTS if fault != "unasked")  # all prompts call
-    assert [row["step"] for row in logged if "watch_consistency" in row] == [2, 4, 6]
+    assert all(
+        0 <= row[violation] <= 1 for row in logged for violation in VIOLATIONS if violation != "off_topic_grounding"
+    )  # all prompts call
+    assert [row["step"] for row in logged if "eval_consistency" in row] == [2, 4, 6]
     assert {r["stage"] for r in read_jsonl(whole / "samples.jsonl")[0]} == set(STAGES)
     seconds = json.loads((whole / "cost.json").read_text())["seconds"]
     assert all(seconds[name] > 0 for name in ("data", "base", *STAGES, "evaluate"))
@@ -120,7 +122,7 @@ def test_the_half_that_is_reported_is_not_the_half_that_is_watched(whole):
     }
     halves = [{persona_key(e.persona) for e in half(held_out, which)} for which in ("choose", "report")]
     assert reported <= halves[1] and not halves[0] & halves[1] and halves[0]
-    watch = persona_watch(config, held_out)
+    watch = policy_evaluation(config, held_out)
     assert watch is not None and {persona_key(item.prompt.persona) for item in watch.items} <= halves[0]
 
 

@@ -43,7 +43,7 @@ def test_two_runs_of_equal_work_and_what_they_took(measured, capsys):
     for run in (ours, theirs):
         assert run["bill"] == read_json(measured / run["name"] / "cost.json") and run["starts"] == 1
         assert all(run["seconds"][stage] > 0 for stage in ("sft", "reward", "ppo"))
-        assert run["metrics"]["expression"]["count"] == 4
+        assert run["metrics"]["grounding"]["count"] == 4
     (saved,) = record["savings"]
     took = [sum(run["seconds"].values()) for run in (ours, theirs)]
     assert saved["time_saved_percent"] == pytest.approx(100 * (1 - took[0] / took[1]))
@@ -66,7 +66,7 @@ def test_the_table_goes_into_a_readme(measured, tmp_path, capsys):
     text = readme.read_text()
     assert text.startswith("before") and text.endswith("after\n") and capsys.readouterr().out.strip() in text
     assert "| lora |" in text and "| full |" in text and "| **saved** |" in text and "GPUs of 16 GB (estimate)" in text
-    assert all(name in text for name in ("expression", "bits per byte", "engagement"))
+    assert all(name in text for name in ("grounding", "bits per byte", "engagement"))
 
 
 def test_cost_is_given_where_it_has_a_price_and_only_there(measured):

@@ -23,12 +23,13 @@ NEEDED = {
     "sft": ("sft",),
     "ppo": ("sft", "reward", "ppo"),
     "dpo": ("sft", "dpo"),
-    "best_of": ("sft", "reward"),
-    "ppo_best_of": ("sft", "reward", "ppo"),
+    "sft_best_of_n": ("sft", "reward"),
+    "ppo_best_of_n": ("sft", "reward", "ppo"),
 }
 """The stages that a system needs."""
-_SAME_FOR_ALL = ("gold", "recitation", "other_reply")  # references that no system takes part in
-_OTHERWISE = ("seed", "best_of", "evaluation.best_of", "evaluation.watch_size")  # said elsewhere, or change no row
+_SAME_FOR_ALL = ("gold", "persona_recited", "other_reply")  # references that no system takes part in
+_OTHERWISE = ("seed", "best_of", "evaluation.best_of", "training.ppo.eval_size")
+"""Settings that are said elsewhere, or change no row."""
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -203,7 +204,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def _differences(recipes: Recipes) -> dict[str, Any]:
     """Each recipe against the first; p-values are corrected for all of these differences together."""
     from selfsame.eval.compare import with_verdicts
-    from selfsame.eval.recipes import compare_recipes
+    from selfsame.eval.seeds import compare_recipes
     from selfsame.eval.statistics import Bootstrap
 
     (than, first), *others = recipes.items()

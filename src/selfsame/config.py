@@ -20,6 +20,7 @@ from selfsame.data.settings import DataSettings, PairSettings
 from selfsame.errors import ConfigError
 from selfsame.eval.settings import EvaluationSettings
 from selfsame.model.settings import ModelSettings
+from selfsame.renamed import hint, modern_config
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.run.settings import RunSettings
 from selfsame.settings import Settings
@@ -49,11 +50,15 @@ class Config(Settings):
                     f"{name}.max_new_tokens is {length}, but prompt and reply together have model.max_length"
                     f" {self.model.max_length} tokens: lower it or raise model.max_length"
                 )
-        if self.evaluation.best_of < 2 and {"best_of", "ppo_best_of"} & set(self.run.systems):
+        if self.evaluation.best_of < 2 and {"sft_best_of_n", "ppo_best_of_n"} & set(self.run.systems):
             raise ValueError(
                 f"run.systems names the best of several replies: evaluation.best_of is {self.evaluation.best_of}"
             )
         return self
+
+
+_SECTIONS = ("data", "model", "training", "evaluation", "run")
+"""What a whole configuration has, and a file of differences hardly ever."""
 
 
 def get_default_config() -> Config:
@@ -161,7 +166,7 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
         raise ConfigError(
             f"{path} must hold settings such as `training: {{ppo: {{kl_coef: 0.05}}}}`, got {str(content)[:40]!r}"
         )
-    return content
+    return modern_config(content) if set(content) >= set(_SECTIONS) else content  # the configuration of a run
 
 
 # --- checking -----------------------------------------------------------------------------------------------------------
@@ -198,7 +203,7 @@ def _explain(source: str, error: ValidationError) -> list[tuple[str, str]]:
             continue  # only follows from what is wrong inside
         message = _PLAINLY.get(problem["type"], problem["msg"].removeprefix("Value error, "))
         if problem["type"] == "extra_forbidden":
-            found.append((path, f"{source}: unknown setting {path}{_nearest(path, setting_names())}"))
+            found.append((path, f"{source}: unknown setting {path}{hint(path) or _nearest(path, setting_names())}"))
         elif path:
             found.append((path, f"{source}: {path}: {message} (got {str(problem['input'])[:60]!r})"))
         else:
@@ -270,22 +275,30 @@ def parse_values(arguments: Sequence[str]) -> dict[str, Any]:
     while rest:
         flag, equals, attached = rest.pop(0).partition("=")
         name = flag.removeprefix("--").replace("-", "_")
-        known = flag.startswith("--") and name in types
+        own = flag.startswith(_REWARDS) and ":" in flag
+        if own:  # a function in a file: its name is no setting's, and is left as it is
+            name = _REWARDS.removeprefix("--") + flag.removeprefix(_REWARDS)
+            types[name] = float
+        known = own or (flag.startswith("--") and name in types)
         given = [attached] if equals else []
         many = known and _is_many(types[name])
         while rest and not rest[0].startswith("--") and not equals and (many or not given):
             given.append(rest.pop(0))
         if not known:
-            near = _nearest(name, list(types), _flag) if flag.startswith("--") else ""
+            near = (hint(name) or _nearest(name, list(types), _flag)) if flag.startswith("--") else ""
             problems.append(f"unknown option {flag!r}{near}")
         elif not given and not many:
             problems.append(f"{flag} needs a value")
         else:
             texts = [text for text in given if text != ""] if many else given[0]
-            _put(values, name.split("."), None if _is_none(given, types[name]) else texts)
+            path = [*_REWARDS[2:-1].split("."), flag.removeprefix(_REWARDS)] if own else name.split(".")
+            _put(values, path, None if _is_none(given, types[name]) else texts)
     if problems:
         raise ConfigError("; ".join([*problems, *check("command line", values)]) + "; see --help")
     return values
+
+
+_REWARDS = "--training.ppo.rewards."
 
 
 def _flag(name: str) -> str:

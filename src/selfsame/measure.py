@@ -142,8 +142,8 @@ def evaluate_model(name: str, data_path: str | None, system: str | None, seed: i
     Raises:
         DataError: no held-out persona is left.
     """
-    from selfsame.data.generator import HELD_OUT, PreferenceGenerator
     from selfsame.data.loader import DatasetLoader, half
+    from selfsame.data.pairs import HELD_OUT, PreferenceGenerator
     from selfsame.errors import DataError
     from selfsame.eval.system import evaluate_system
     from selfsame.serve.chatbot import load_chatbot
@@ -152,7 +152,7 @@ def evaluate_model(name: str, data_path: str | None, system: str | None, seed: i
     config = bot.config
     other = {"path": data_path, "format": "auto", "limit": None}
     settings = config.data if data_path is None else config.data.model_copy(update=other)
-    people = half(DatasetLoader(settings).load().validation, config.evaluation.people if data_path is None else "all")
+    people = half(DatasetLoader(settings).load().validation, config.evaluation.split if data_path is None else "all")
     if not people:
         raise DataError(f"{settings.path} leaves no held-out persona to evaluate on: add dialogues of more people")
     generator, seed = PreferenceGenerator(people, config.pairs, HELD_OUT), config.seed if seed is None else seed

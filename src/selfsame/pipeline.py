@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from selfsame.config import Config, config_hash, get_default_config
-from selfsame.data.generator import HELD_OUT, PreferenceGenerator
 from selfsame.data.loader import Dataset, DatasetLoader, half, write_rejects
+from selfsame.data.pairs import HELD_OUT, PreferenceGenerator
 from selfsame.errors import DataError, RunError
 from selfsame.eval.compare import compare_systems
 from selfsame.eval.sidebyside import side_by_side
@@ -30,12 +30,12 @@ from selfsame.run.metrics import MetricsTracker
 from selfsame.run.refused import leaving_nothing_if_refused
 from selfsame.run.settings import FREE
 from selfsame.serve.chatbot import BEST_OF, ROLE_OF, check_systems, finished_stages, stages_behind
-from selfsame.stage_inputs import accuracy_table, called_traits, distrusted_kinds, persona_watch, reward_sense
+from selfsame.stage_inputs import accuracy_table, distrusted_kinds, gold_traits_of, policy_evaluation, reward_sense
+from selfsame.training.comparisons import PairSampler
 from selfsame.training.dpo import DPOTrainer
 from selfsame.training.loop import Record
 from selfsame.training.ppo import PPOTrainer
 from selfsame.training.reward import RewardTrainer
-from selfsame.training.sampled import PairSampler
 from selfsame.training.sft import SFTTrainer
 from selfsame.training.shown import shown_prompts
 from selfsame.training.stopping import TimeLimit
@@ -143,20 +143,18 @@ class _Pipeline:
     def _ppo(self) -> None:
         self._need("sft", "reward")
         config, ppo = self.config, self.config.training.ppo
-        items = self.train_pairs.extract_items(ppo.steps * ppo.prompts_per_step, ppo.called_share)
+        items = self.train_pairs.extract_items(ppo.steps * ppo.prompts_per_step, ppo.grounded_share)
         PPOTrainer(
             self.roles,
             prompts=[item.prompt for item in items],
-            called=[called_traits(self.train_pairs.matcher, item) for item in items],
-            partners=[item.partner_persona for item in items],
+            gold_traits=[gold_traits_of(self.train_pairs.matcher, item) for item in items],
+            gold=[item.reply for item in items],
             matcher=self.train_pairs.matcher,
-            dialogues=self.data.train,
-            sft=config.training.sft,
             settings=ppo,
             seed=config.seed,
             record=self._record("ppo"),
             shown=shown_prompts(self.held_out, config.run.shown),
-            watch=persona_watch(config, self.data.validation),
+            evaluate_policy=policy_evaluation(config, self.data.validation),
             sense=reward_sense(config, self.roles, self.train_pairs),
             distrusted=distrusted_kinds(self.directory),
         ).train()
@@ -252,11 +250,11 @@ class _Pipeline:
         if count:
             say(f"left out, persona or all replies too long for model.max_length: {count} sides", parallel.is_main())
         self.data = replace(data, **kept)
-        which = self.config.evaluation.people
+        which = self.config.evaluation.split
         self.people = half(self.data.validation, which)
         if not self.people and "evaluate" in self.config.run.stages:
             raise DataError(
-                f"{self.config.data.path} leaves no held-out persona to evaluate on (evaluation.people {which}): add dialogues"
+                f"{self.config.data.path} leaves no held-out persona to evaluate on (evaluation.split {which}): add dialogues"
                 " of more people"
             )
 

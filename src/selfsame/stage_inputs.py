@@ -8,21 +8,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from selfsame.config import Config
-from selfsame.data.generator import HELD_OUT, PreferenceGenerator, TestItem
 from selfsame.data.keywords import TraitMatcher
 from selfsame.data.loader import half
+from selfsame.data.pairs import HELD_OUT, PreferenceGenerator, TestItem
 from selfsame.errors import RunError
+from selfsame.eval.during_training import PolicyEvaluation
 from selfsame.eval.judge import load_judge
 from selfsame.eval.persona import PersonaEvaluator
 from selfsame.eval.reader import Reader
 from selfsame.eval.sense import SenseEvaluator
 from selfsame.eval.system import sense_of
-from selfsame.eval.watch import PersonaWatch
 from selfsame.model import parallel
 from selfsame.model.roles import Roles
 from selfsame.run.directory import RunDirectory, read_json
 from selfsame.run.logger import say
-from selfsame.training.penalties import Sense
+from selfsame.training.rewards import Sense
 from selfsame.types import Example, Prompt
 
 SENSE_TURNS = 200
@@ -30,30 +30,30 @@ SENSE_TURNS = 200
 CHANCE = 0.5
 
 
-def called_traits(matcher: TraitMatcher, item: TestItem) -> Sequence[int] | None:
+def gold_traits_of(matcher: TraitMatcher, item: TestItem) -> Sequence[int] | None:
     """The traits that a prompt calls for, by the matcher that replies are held against; where it sees none and the data says
     that there are some, they are not known."""
     return matcher.drawn(item.prompt.persona, item.reply) or (None if item.traits else ())
 
 
-def persona_watch(config: Config, validation: Sequence[Example]) -> PersonaWatch | None:
+def policy_evaluation(config: Config, validation: Sequence[Example]) -> PolicyEvaluation | None:
     """A look at the held-out people on whom settings are chosen; None where no prompt calls for the persona."""
-    people = half(validation, "all" if config.evaluation.people == "all" else "choose")
-    size = config.evaluation.watch_size
+    people = half(validation, "all" if config.evaluation.split == "all" else "dev")
+    size = config.training.ppo.eval_size
     tests = PreferenceGenerator(people, config.pairs, HELD_OUT + 1).create_test_sets(size, size)
     if not tests.consistency:
         return None
     evaluator = PersonaEvaluator(TraitMatcher.of(people), judge=load_judge(config.evaluation.judge))
     sides = random.Random(HELD_OUT + 1).sample(people, min(size, len(people)))
     sense = sense_of(config.evaluation.model, people, [*tests.consistency, *tests.engagement], config.seed)
-    return PersonaWatch(tests.consistency, tests.engagement, sides, evaluator, config.sampling, config.seed, sense)
+    return PolicyEvaluation(tests.consistency, tests.engagement, sides, evaluator, config.sampling, config.seed, sense)
 
 
 def reward_sense(config: Config, roles: Roles, pairs: PreferenceGenerator) -> Sense | None:
     """Which replies make sense to the frozen SFT role, by bounds set on people of the training part; None where that costs
     nothing. Evaluation reads with another model: what judges is not what pays."""
-    ppo = config.training.ppo
-    if not (ppo.malformed_penalty or ppo.unanswering_penalty):
+    weights = config.training.ppo.rewards
+    if not (weights.malformed or weights.no_answer):
         return None
     turns = [(item.prompt.history, item.reply) for item in pairs.extract_items(SENSE_TURNS, 0.5)]
     evaluator = SenseEvaluator(Reader(roles, "sft", "sft", remember=False), turns, config.seed)

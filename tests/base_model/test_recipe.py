@@ -75,7 +75,7 @@ def test_the_loss_falls_and_is_recorded(work):
     assert steps[-1]["loss"] < steps[0]["loss"] - 0.3 and all(s["tokens"] > 100 for s in steps)
     watched, _ = read_jsonl(work / "watch.jsonl")
     assert [w["step"] for w in watched] == [4, 8, 12]
-    assert all(w["bits_per_byte"] > 1 and 0 <= w["expression"] <= 1 for w in watched)
+    assert all(w["bits_per_byte"] > 1 and 0 <= w["grounding"] <= 1 for w in watched)
     assert watched[-1]["bits_per_byte"] < watched[0]["bits_per_byte"]
 
 

@@ -6,9 +6,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from selfsame.data.generator import PreferenceGenerator, TestItem
 from selfsame.data.keywords import TraitMatcher
 from selfsame.data.loader import DatasetLoader
+from selfsame.data.pairs import PreferenceGenerator, TestItem
 from selfsame.data.rules import RuleJudge
 from selfsame.eval.persona import PersonaEvaluator
 from selfsame.types import Dialogue, Example, Turn

@@ -18,7 +18,7 @@ from selfsame.eval.statistics import Bootstrap
 
 BOOTSTRAP = Bootstrap(200)
 PERSONA = ("I have two dogs.", "I teach chemistry.")
-PERSONA_METRICS = ["consistency", "expression", "same_trait", "contradiction", "recitation", "copying", "keywords"]
+PERSONA_METRICS = ["consistency", "grounding", "same_trait", "contradiction", "recitation", "copying", "keywords"]
 
 
 def read(tmp_path, *rows):
@@ -27,8 +27,8 @@ def read(tmp_path, *rows):
     return read_given(file)
 
 
-def given(reply, system="a", prompt=0, gold="", called=None, persona=PERSONA, dialogue=None):
-    return GivenReply(1, system, dialogue, persona, (f"Any pets {prompt}?",), reply, gold, called)
+def given(reply, system="a", prompt=0, gold="", gold_traits=None, persona=PERSONA, dialogue=None):
+    return GivenReply(1, system, dialogue, persona, (f"Any pets {prompt}?",), reply, gold, gold_traits)
 
 
 def score(*rows):
@@ -41,7 +41,7 @@ def scores(result, metric):
 
 def test_rows(tmp_path):
     full = {"persona": [" ", "I sing.", "", "I  knit."], "context": ["Hi", "Yes ", "And?"], "reply": " So. ", "gold": "No.",
-            "called": [3, 3, 0], "system": "x", "dialogue": 7, "more": 1}  # fmt: skip
+            "gold_traits": [3, 3, 0], "system": "x", "dialogue": 7, "more": 1}  # fmt: skip
     rows, rejected = read(tmp_path, full, {"reply": ""}, {"context": ["I start.", "Hm?"], "reply": "?", "gold": None})
     assert rejected == []
     assert rows[0] == GivenReply(1, "x", "7", ("I sing.", "I knit."), ("Hi", "Yes", "And?"), "So.", "No.", (1,))
@@ -57,10 +57,10 @@ def test_rows(tmp_path):
         ({"gold": 3}, "gold is not text but 3"),
         ({"persona": "I sing."}, "persona is not a list of texts"),
         ({"context": [1]}, "context is not a list of texts"),
-        ({"called": 1}, "called is 1; give indices of the 1 traits, from 0"),
-        ({"called": [1]}, "called is [1]"),
-        ({"called": [True]}, "called is [True]"),
-        ({"called": [-1]}, "called is [-1]"),
+        ({"gold_traits": 1}, "called is 1; give indices of the 1 traits, from 0"),
+        ({"gold_traits": [1]}, "called is [1]"),
+        ({"gold_traits": [True]}, "called is [True]"),
+        ({"gold_traits": [-1]}, "called is [-1]"),
     ],
 )
 def test_rows_that_cannot_be_used(tmp_path, change, reason):
@@ -88,7 +88,7 @@ def test_metrics_are_those_of_the_evaluators():
         "bleu": quality.compute_bleu(replies, gold),
     }
     assert {name: record["metrics"][name] for name in expected} == {n: e.to_dict() for n, e in expected.items()}
-    assert record["metrics"]["contradiction"]["value"] == 0.5 and record["metrics"]["expression"]["value"] == 1
+    assert record["metrics"]["contradiction"]["value"] == 0.5 and record["metrics"]["grounding"]["value"] == 1
     assert record["metrics"]["consistency"]["value"] == 0.5 and record["metrics"]["reply_words"]["value"] == 8
     assert (record["items"], record["dialogues"], record["wordless"]) == (8, 8, 0)
 
@@ -102,7 +102,7 @@ def test_odd_replies_have_a_score_or_are_counted():
         assert cell["count"] + cell["missing"] == len(ODD_REPLIES), name
     metrics = record["metrics"]
     assert all(metrics[name]["missing"] == 4 for name in ("contradiction", "recitation", "engagement", "distinct_1"))
-    assert all(metrics[name]["missing"] == 0 for name in ("consistency", "expression", "f1", "bleu", "reply_words"))
+    assert all(metrics[name]["missing"] == 0 for name in ("consistency", "grounding", "f1", "bleu", "reply_words"))
     alone = score(given("", persona=()))["systems"]["a"]["metrics"]
     assert all(math.isnan(cell["value"]) for name, cell in alone.items() if name != "reply_words")
 
@@ -116,13 +116,13 @@ def test_reference_rows():
     assert list(value) == ["gold", "random_persona", "recitation"]
     assert list(value["random_persona"]) == list(value["recitation"]) == PERSONA_METRICS
     assert value["gold"]["consistency"] == 1 and value["gold"]["reply_words"] == 2 and "f1" not in value["gold"]
-    assert value["random_persona"]["expression"] == 0
+    assert value["random_persona"]["grounding"] == 0
     assert (
-        value["recitation"]["expression"] == 1 and value["recitation"]["recitation"] == 0.5
+        value["recitation"]["grounding"] == 1 and value["recitation"]["recitation"] == 0.5
     )  # one trait was called for
     nobody = [given("My bus.", prompt=k, persona=()) for k in range(20)]
     stranger = score(given("My bus."), given("My bus.", prompt=1, persona=other), *nobody)["systems"]["a"]["references"]
-    assert stranger["random_persona"]["expression"]["missing"] == 0  # who has no persona is nobody to be held against
+    assert stranger["random_persona"]["grounding"]["missing"] == 0  # who has no persona is nobody to be held against
     assert "gold" not in score(given("Yes."))["systems"]["a"]["references"]
 
 
@@ -130,18 +130,18 @@ def test_what_is_called_for_is_given_or_read_off_the_gold_reply():
     recited = "I have two dogs. I teach chemistry."
     found = score(
         given(recited, gold="My dogs!"),
-        given(recited, prompt=1, gold="My dogs!", called=(0, 1)),
+        given(recited, prompt=1, gold="My dogs!", gold_traits=(0, 1)),
         given(recited, prompt=2, gold="I see."),  # calls for nothing
-        given(recited, prompt=3, called=()),
+        given(recited, prompt=3, gold_traits=()),
         given("I have two dogs.", prompt=4),  # not known: one trait may be copied
     )
     assert scores(found, "recitation") == [1, 0, 1, 1, 0]
-    for name in ("consistency", "expression", "keywords"):
+    for name in ("consistency", "grounding", "keywords"):
         assert [math.isnan(s) for s in scores(found, name)] == [False, False, True, True, False], name
     metrics = found["systems"]["a"]["metrics"]
     assert (metrics["consistency"]["count"], metrics["consistency"]["missing"]) == (3, 2)
     assert metrics["contradiction"]["count"] == 5
-    recitation = found["systems"]["a"]["references"]["recitation"]["expression"]
+    recitation = found["systems"]["a"]["references"]["recitation"]["grounding"]
     assert (recitation["count"], recitation["missing"]) == (3, 2)
 
 
@@ -165,10 +165,10 @@ def test_systems_are_compared_on_the_prompts_that_both_answer():
         {"system": "alone", "than": "base", "prompts": 0},
     ]
     by_name = {(c["system"], c["metric"]): c for c in found["comparisons"]}
-    best = by_name["best", "expression"]
+    best = by_name["best", "grounding"]
     assert (best["verdict"], best["value"], best["count"], best["only_system"]) == ("higher", 1, 15, 15)
     assert best["p"] == 0.5**14 and best["p"] < best["p_corrected"] < 0.05
-    assert by_name["same", "expression"]["verdict"] == "tie" and by_name["same", "expression"]["p"] == 1
+    assert by_name["same", "grounding"]["verdict"] == "tie" and by_name["same", "grounding"]["p"] == 1
     assert not any(c["system"] == "alone" for c in found["comparisons"])
     assert by_name["best", "engagement"]["p"] is None and "f1" not in {c["metric"] for c in found["comparisons"]}
 
@@ -177,7 +177,7 @@ def test_several_replies_to_a_prompt_are_paired_in_order():
     rows = [given("Dogs.", "a"), given("No.", "a"), given("Dogs.", "b"), given("No.", "b"), given("Dogs.", "b")]
     found = score(*rows)
     assert found["paired"] == [{"system": "b", "than": "a", "prompts": 2}]
-    (pair,) = [c for c in found["comparisons"] if c["metric"] == "expression"]
+    (pair,) = [c for c in found["comparisons"] if c["metric"] == "grounding"]
     assert (pair["value"], pair["only_system"], pair["only_than"], pair["verdict"]) == (0, 0, 0, "unknown")  # one group
     assert found["systems"]["b"]["dialogues"] == 1
 

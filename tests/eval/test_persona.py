@@ -20,8 +20,8 @@ DOGS, CHEMISTRY = ("I have two dogs.",), ("I teach chemistry.",)
 def demo_scores(personas, replies, own=True):
     """Every score over the bundled consistency set, as an estimate."""
     evaluator, items = demo_persona_evaluator(), demo_items()[0]
-    called = [i.traits if own else () for i in items]
-    found = evaluator.evaluate_each(personas, replies, [i.prompt.history for i in items], called)
+    gold_traits = [i.traits if own else () for i in items]
+    found = evaluator.evaluate_each(personas, replies, [i.prompt.history for i in items], gold_traits)
     groups = [i.dialogue_id for i in items]
     return {name: evaluator.bootstrap.share(values, groups) for name, values in found.items()}
 
@@ -32,7 +32,7 @@ def test_gold_replies_are_consistent_and_random_personas_are_not():
     own, gold = [i.prompt.persona for i in items], [i.reply for i in items]
     assert len(items) > 150 and len({i.dialogue_id for i in items}) > 20
     right, wrong = demo_scores(own, gold), demo_scores(others(own, 3), gold, own=False)
-    for name, least, most in (("keywords", 0.95, 0.1), ("expression", 0.9, 0.06), ("consistency", 0.8, 0.06)):
+    for name, least, most in (("keywords", 0.95, 0.1), ("grounding", 0.9, 0.06), ("consistency", 0.8, 0.06)):
         assert right[name].value > least and wrong[name].value < most
         assert right[name].low > wrong[name].high + 0.7
         assert (right[name].count, right[name].missing) == (wrong[name].count, wrong[name].missing) == (len(items), 0)
@@ -44,7 +44,7 @@ def test_who_only_recites_is_not_consistent():
     """Keyword matching scores nothing higher than saying one's persona again and again; consistency gives it nothing."""
     own = [i.prompt.persona for i in demo_items()[0]]
     found = demo_scores(own, [" ".join(p) for p in own])
-    for name in ("keywords", "expression", "recitation"):
+    for name in ("keywords", "grounding", "recitation"):
         assert found[name].value == found[name].high == 1.0 and 0.8 < found[name].low < 0.9  # 24 dialogues
     assert found["consistency"].value == 0.0
 
@@ -56,11 +56,11 @@ def test_recitation_is_of_what_was_not_called_for():
         "I have two dogs.", "I have two dogs and I sing.", "Oh, I teach chemistry at a school.", "Two dogs live here.",
         "", "I am who I am.", "I TEACH chemistry, at a small one!",
     ]  # fmt: skip
-    assert evaluator.evaluate_recitation([persona] * 7, replies)[:4] == [0.0, 1.0, 0.0, 0.0]
-    found = evaluator.evaluate_recitation([persona] * 7, replies, [(0,)] * 7)
+    assert evaluator.evaluate_copying_unprompted([persona] * 7, replies)[:4] == [0.0, 1.0, 0.0, 0.0]
+    found = evaluator.evaluate_copying_unprompted([persona] * 7, replies, [(0,)] * 7)
     assert found[:4] == [0.0, 1.0, 0.0, 0.0] and math.isnan(found[4]) and found[5:] == [0.0, 1.0]
-    assert evaluator.evaluate_recitation([persona], replies[:1], [()]) == [1.0]
-    assert evaluator.evaluate_recitation([persona], replies[1:2], [(0, 2)]) == [0.0]
+    assert evaluator.evaluate_copying_unprompted([persona], replies[:1], [()]) == [1.0]
+    assert evaluator.evaluate_copying_unprompted([persona], replies[1:2], [(0, 2)]) == [0.0]
 
 
 def test_contradictions_are_of_traits_and_of_own_turns():
@@ -84,7 +84,7 @@ def test_consistent_is_drawn_on_not_contradicted_not_recited():
         "",
     ]
     found = evaluator.evaluate_each([persona] * 5, replies, [("Any pets?",)] * 5, [(0,)] * 5)
-    assert found["expression"] == [1.0, 1.0, 1.0, 0.0, 0.0]
+    assert found["grounding"] == [1.0, 1.0, 1.0, 0.0, 0.0]
     assert found["same_trait"] == [1.0, 1.0, 1.0, 0.0, 0.0]
     other = evaluator.evaluate_each([persona] * 2, replies[:2], None, [(1,), ()])["same_trait"]
     assert (
@@ -107,7 +107,7 @@ def test_odd_replies_draw_on_nothing(reply):
     """An empty reply is a reply, and not consistent."""
     evaluator = PersonaEvaluator()
     assert evaluator.evaluate_batch_responses([DOGS], [reply]) == [0.0]
-    assert evaluator.evaluate_expression([DOGS], [reply]) == [0.0]
+    assert evaluator.evaluate_grounding([DOGS], [reply]) == [0.0]
 
 
 def test_long_replies_and_other_languages_match_too():
@@ -123,7 +123,7 @@ def test_a_persona_without_content_is_missing():
     nothing = [(), ("I am me.",), ("😀", "!!")]
     for scores in (
         evaluator.evaluate_batch_responses(nothing, ["I have two dogs."] * 3),
-        evaluator.evaluate_expression(nothing, ["I have two dogs."] * 3),
+        evaluator.evaluate_grounding(nothing, ["I have two dogs."] * 3),
     ):
         assert all(map(math.isnan, scores))
     silent = PersonaEvaluator(judge=RuleJudge())
@@ -138,8 +138,8 @@ def test_expression_weighs_how_rare_a_word_is():
     matcher, persona = TraitMatcher(["I work a lot."] * 50 + ["The sea."]), ("I work at night as a dredger pilot.",)
     evaluator = PersonaEvaluator(matcher)
     assert evaluator.evaluate_batch_responses([persona], ["Lots of work."]) == [1.0]
-    assert evaluator.evaluate_expression([persona], ["Lots of work."]) == [0.0]
-    assert evaluator.evaluate_expression([persona], ["The dredger sank."]) == [1.0]
+    assert evaluator.evaluate_grounding([persona], ["Lots of work."]) == [0.0]
+    assert evaluator.evaluate_grounding([persona], ["The dredger sank."]) == [1.0]
 
 
 def test_multi_turn_consistency_is_the_share_of_traits_drawn_on():

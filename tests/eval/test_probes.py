@@ -10,7 +10,15 @@ from test_roles import load, scramble
 
 from selfsame.eval.external import MinimalEdit, Probe
 from selfsame.eval.likelihood import prompt_of
-from selfsame.eval.probes import NO_SCORE, ask_probes, edits_text, prefer_edits, preferred, probes_text, recites
+from selfsame.eval.probes import (
+    NO_SCORE,
+    ask_probes,
+    copies_unprompted,
+    edits_text,
+    prefer_edits,
+    preferred,
+    probes_text,
+)
 from selfsame.eval.statistics import Bootstrap
 from selfsame.eval.system import others
 from selfsame.model.heads import RewardModel
@@ -100,8 +108,8 @@ def test_recitation(roles, monkeypatch):
     result = ask_probes(roles, None, probes, SamplingSettings(), 0, FEW)
     assert [result["drawn"][name]["value"] for name in ("own", "recited", "own_words")] == [0.5, 0.5, 0.0]
     assert [a["recites"] for a in result["answers"]] == [1.0, 0.0]
-    assert recites(("A chemist from Leeds who sings.",), "A chemist from Leeds, I sing.") == 0.0
-    assert recites((), "") == recites(("Short.",), "Short.") == 0.0
+    assert copies_unprompted(("A chemist from Leeds who sings.",), "A chemist from Leeds, I sing.") == 0.0
+    assert copies_unprompted((), "") == copies_unprompted(("Short.",), "Short.") == 0.0
 
 
 def test_a_model_is_asked_and_long_personas_are_not(roles):

@@ -12,9 +12,9 @@ import torch
 from held_out import demo_examples, numpy_state, short_examples
 from test_roles import load, scramble
 
-from selfsame.data.generator import PreferenceGenerator
 from selfsame.data.keywords import TraitMatcher
 from selfsame.data.loader import persona_key
+from selfsame.data.pairs import PreferenceGenerator
 from selfsame.data.rules import RuleJudge
 from selfsame.eval import selfplay
 from selfsame.eval.persona import PersonaEvaluator

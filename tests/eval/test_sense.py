@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from selfsame.data.generator import TestItem
+from selfsame.data.pairs import TestItem
 from selfsame.data.rules import RuleJudge
 from selfsame.eval.character import PARTS, all_of, evaluate_character
 from selfsame.eval.persona import PersonaEvaluator
@@ -101,7 +101,7 @@ def item(gold, traits, said="Do you like word3 a lot?"):
 def test_in_character_is_right_both_ways(traits, reply, right):
     found = evaluate_character(PersonaEvaluator(judge=RuleJudge()), evaluator(), [item("Yes.", traits)], [reply])
     assert tuple(found) == PARTS and found["in_character"] == [right]
-    one, other = found["in_character_called"][0], found["in_character_uncalled"][0]
+    one, other = found["in_character_grounded"][0], found["in_character_other"][0]
     assert (one, math.isnan(other)) == (right, True) if traits else (math.isnan(one), other) == (True, right)
 
 

@@ -13,7 +13,7 @@ import torch
 from held_out import numpy_state, short_examples
 from test_roles import load, scramble
 
-from selfsame.data.generator import PreferenceGenerator
+from selfsame.data.pairs import PreferenceGenerator
 from selfsame.data.rules import RuleJudge
 from selfsame.eval.benchmark import BenchmarkEvaluator, draw_distractors
 from selfsame.eval.judge import judge_summary
@@ -31,17 +31,17 @@ SAMPLING = SamplingSettings(max_new_tokens=6)
 PERSONA_METRICS = [
     "sensible_consistency",
     "consistency",
-    "expression",
+    "grounding",
     "same_trait",
     "contradiction",
     "recitation",
     "copying",
     "keywords",
 ]
-CHARACTER_METRICS = ["in_character", "in_character_called", "in_character_uncalled", "well_formed", "answers"]
+CHARACTER_METRICS = ["in_character", "in_character_grounded", "in_character_other", "well_formed", "answers"]
 TALK_METRICS = [
     *CHARACTER_METRICS,
-    "telling",
+    "grounding_anywhere",
     "engagement",
     "fitted_quality",
     "bleu",
@@ -87,7 +87,7 @@ def test_every_metric_accounts_for_every_item(results):
             for name in names:
                 cell = metrics[name]
                 # 15 different own turns in all: not 19 distractors; no turn in mid-dialogue calls for the persona
-                empty = name in ("hits_at_1", "in_character_called")
+                empty = name in ("hits_at_1", "in_character_grounded")
                 assert cell["count"] + cell["missing"] == items and (cell["count"] or empty), name
                 assert math.isnan(cell["value"]) == (cell["count"] == 0), name
         assert (result["items"], result["left_out"]) == (12, 0) == (len(result["replies"]), 0)
@@ -163,10 +163,10 @@ def test_reference_rows_bound_a_model_that_recites(roles, monkeypatch):
     assert rows["no_persona"]["value"] == 0 and rows["no_persona"]["high"] > 0.2
     random = result["references"]["random_persona"]
     assert random["keywords"]["value"] == 1  # they all have two of something: a keyword is not a fact
-    assert random["expression"]["value"] == rows["random_persona"]["value"] == 0
+    assert random["grounding"]["value"] == rows["random_persona"]["value"] == 0
     assert all(row["count"] == 12 and row["missing"] == 0 for row in rows.values())
     scores = [row["scores"] for row in result["replies"]]
-    said = {"consistency": 1.0, "expression": 1.0, "same_trait": 1.0, "contradiction": 0.0, "recitation": 0.0}
+    said = {"consistency": 1.0, "grounding": 1.0, "same_trait": 1.0, "contradiction": 0.0, "recitation": 0.0}
     said |= {"copying": 1.0, "keywords": 1.0}
     assert [{n: v for n, v in row.items() if n != "sensible_consistency"} for row in scores] == [said] * 12
     assert result["judge"] == judge_summary(RuleJudge())
@@ -177,7 +177,15 @@ def test_gold_is_measured_by_all_that_does_not_compare_with_it(roles, monkeypatc
     result = evaluate(roles)
     gold, metrics = result["references"]["gold"], result["metrics"]
     assert sorted(gold) == sorted(
-        [*PERSONA_METRICS, *CHARACTER_METRICS, "telling", "engagement", "fitted_quality", "distinct_1", "distinct_2"]
+        [
+            *PERSONA_METRICS,
+            *CHARACTER_METRICS,
+            "grounding_anywhere",
+            "engagement",
+            "fitted_quality",
+            "distinct_1",
+            "distinct_2",
+        ]
         + ["reply_words"]
     )
     assert gold["reply_words"]["value"] == pytest.approx((4 + 1) / 2)  # "I have two dogs." and "Bye."
@@ -243,7 +251,7 @@ def test_one_person_and_nobody(roles):
     one = evaluate(roles, examples=short_examples(1))
     assert one["items"] == 1 and one["metrics"]["consistency"]["count"] == 1
     assert math.isnan(one["metrics"]["perplexity"]["low"]) and math.isfinite(one["metrics"]["perplexity"]["value"])
-    for row, metric in (("random_persona", "consistency"), ("random_persona", "expression")):
+    for row, metric in (("random_persona", "consistency"), ("random_persona", "grounding")):
         cell = one["references"][row][metric]
         assert math.isnan(cell["value"]) and (cell["count"], cell["missing"]) == (0, 1)
     assert math.isnan(one["metrics"]["hits_at_1"]["value"])

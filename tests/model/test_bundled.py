@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from selfsame.data.generator import PreferenceGenerator
 from selfsame.data.loader import DatasetLoader
+from selfsame.data.pairs import PreferenceGenerator
 from selfsame.data.processor import CHAT_INTRODUCTION, MARKERS, DataProcessor
 from selfsame.data.settings import PairSettings
 from selfsame.eval.persona import PersonaEvaluator
@@ -118,7 +118,7 @@ def test_it_draws_on_the_persona_that_it_is_given(roles):
     personas = [i.prompt.persona for i in items]
     evaluator = PersonaEvaluator()
     own, other = (
-        evaluator.bootstrap.share(evaluator.evaluate_expression(p, replies)) for p in (personas, others(personas, 0))
+        evaluator.bootstrap.share(evaluator.evaluate_grounding(p, replies)) for p in (personas, others(personas, 0))
     )
     assert own.low > other.high, (own, other)
     bits = QualityEvaluator().compute_perplexity(roles, None, examples)["bits_per_byte"].value

@@ -11,8 +11,8 @@ from transformers import AutoModelForCausalLM, GPTJConfig, GptOssConfig, LlamaCo
 from conftest import FAMILIES, make_tokenizer
 from selfsame.model.attention import MATMUL, matmul_attention
 from selfsame.model.base import load_base_model
-from selfsame.model.branches import branch, reply_logprobs
 from selfsame.model.fused import FusedLinear
+from selfsame.model.prefix_batch import prefix_batch, reply_logprobs
 from selfsame.model.roles import load_roles
 from selfsame.model.settings import LoraSettings, ModelSettings
 
@@ -20,7 +20,7 @@ from selfsame.model.settings import LoraSettings, ModelSettings
 def gradients(roles, role="sft"):
     parameters = roles.parameters(role)
     with roles.use(role) as model:
-        logprobs_NR, _ = reply_logprobs(model, branch(PROMPTS, REPLIES))
+        logprobs_NR, _ = reply_logprobs(model, prefix_batch(PROMPTS, REPLIES))
     weights_NR = torch.linspace(0.5, 1.5, logprobs_NR.numel()).view_as(logprobs_NR)
     return logprobs_NR.detach(), torch.autograd.grad((logprobs_NR * weights_NR).sum(), list(parameters.values()))
 
@@ -73,7 +73,7 @@ def test_a_layer_falls_back_to_pefts_code_where_it_must(tiny_models, monkeypatch
     calls = []
     plain = LoraLinear.forward
     monkeypatch.setattr(LoraLinear, "forward", lambda *a, **k: calls.append(1) or plain(*a, **k))
-    batch = branch(PROMPTS, REPLIES)
+    batch = prefix_batch(PROMPTS, REPLIES)
     with roles.use("sft") as model:
         reply_logprobs(model, batch)
     assert not calls  # out of training nothing is dropped

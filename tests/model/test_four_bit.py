@@ -9,7 +9,7 @@ from transformers import LlamaConfig
 
 import conftest
 from conftest import make_model
-from selfsame.model.branches import branch, reply_logprobs
+from selfsame.model.prefix_batch import prefix_batch, reply_logprobs
 from selfsame.model.roles import load_roles
 from selfsame.model.settings import LoraSettings, ModelSettings
 
@@ -34,7 +34,7 @@ def load(folder, four_bit):
 def gradients(roles):
     parameters = roles.parameters("sft")
     with roles.use("sft") as model:
-        total = reply_logprobs(model, branch(PROMPTS, REPLIES))[0].sum()
+        total = reply_logprobs(model, prefix_batch(PROMPTS, REPLIES))[0].sum()
     return float(total.detach()), torch.autograd.grad(total, list(parameters.values()))
 
 

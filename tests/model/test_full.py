@@ -14,9 +14,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from conftest import FAMILIES
 from selfsame.config import load_config
 from selfsame.errors import ConfigError, RunError
-from selfsame.model.branches import branch, reply_logprobs
 from selfsame.model.full import FullRoles
 from selfsame.model.heads import RewardModel
+from selfsame.model.prefix_batch import prefix_batch, reply_logprobs
 from selfsame.model.roles import load_roles
 from selfsame.model.settings import ModelSettings
 from selfsame.serve.chatbot import load_chatbot
@@ -81,7 +81,7 @@ def test_training_one_role_leaves_the_others_alone(tiny_models):
     before = {role: output(roles, role) for role in ("sft", None)}
     optimiser = Optimiser(roles, ("policy",), OptimiserSettings(learning_rate=0.1), 4)
     with roles.use("policy") as model:
-        optimiser.backward(reply_logprobs(model, branch(*BATCH))[0].sum())
+        optimiser.backward(reply_logprobs(model, prefix_batch(*BATCH))[0].sum())
     optimiser.step(1)
     assert not torch.allclose(output(roles, "policy"), before["sft"])
     for role, was in before.items():
@@ -96,7 +96,7 @@ def test_gradients_are_those_of_the_plain_model(tiny_models, family):
     roles.add("sft")
     parameters = roles.parameters("sft")
     with roles.training("sft") as model:
-        reply_logprobs(model, branch(*LONE))[0].sum().backward()
+        reply_logprobs(model, prefix_batch(*LONE))[0].sum().backward()
     plain = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     ids = torch.tensor([[*LONE[0][0], *LONE[1][0][0]]])
     logits = plain(input_ids=ids, use_cache=False).logits[0, 2:-1]
@@ -120,11 +120,11 @@ def test_half_precision_computes_near_float32_master_weights(tiny_models, family
     roles.load_state("reward", exact.state("reward"))
     parameters = roles.parameters("reward")
     with roles.training("reward") as model:
-        logprobs = reply_logprobs(model, branch(*BATCH))[0]
+        logprobs = reply_logprobs(model, prefix_batch(*BATCH))[0]
         states = torch.randn(4, 32, requires_grad=True)
         values = roles.heads["reward"](states)
     with exact.use("reward") as model:
-        wanted = reply_logprobs(model, branch(*BATCH))[0]
+        wanted = reply_logprobs(model, prefix_batch(*BATCH))[0]
     error = (logprobs - wanted).abs().max()
     assert 0 < error < 0.05 * wanted.abs().max()  # rounded, and no more than that
     assert torch.equal(values, exact.heads["reward"](states))  # heads are float32 inside autocast too
@@ -157,7 +157,7 @@ def test_transformers_itself_reads_a_saved_role(tiny_models, tmp_path):
     assert theirs.dtype == torch.float32
     assert len(AutoTokenizer.from_pretrained(tmp_path)) == theirs.get_input_embeddings().weight.shape[0]
     with torch.no_grad():
-        torch.testing.assert_close(reply_logprobs(theirs.eval(), branch(*BATCH))[0], output(roles, "sft"))
+        torch.testing.assert_close(reply_logprobs(theirs.eval(), prefix_batch(*BATCH))[0], output(roles, "sft"))
     bot = load_chatbot(str(tmp_path))
     weight = bot.roles.base.lm_head.weight
     assert bot.role is None and torch.equal(weight, theirs.lm_head.weight.to(weight.dtype))

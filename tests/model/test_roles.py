@@ -12,8 +12,8 @@ from transformers import AutoModelForCausalLM
 from conftest import FAMILIES, make_model
 from selfsame.errors import ConfigError, RunError
 from selfsame.model.base import choose_device, choose_dtype, get_model_info, load_base_model, load_tokenizer
-from selfsame.model.branches import branch, reply_logprobs
 from selfsame.model.heads import RewardModel
+from selfsame.model.prefix_batch import prefix_batch, reply_logprobs
 from selfsame.model.roles import as_roles, load_roles
 from selfsame.model.settings import LoraSettings, ModelSettings
 from selfsame.types import Prompt
@@ -33,7 +33,7 @@ def scramble(roles, role, seed=1):
 
 def output(roles, role):
     with torch.no_grad(), roles.use(role) as model:
-        return reply_logprobs(model, branch(*BATCH))[0]
+        return reply_logprobs(model, prefix_batch(*BATCH))[0]
 
 
 def test_a_new_role_is_the_base_and_a_copy_is_its_origin(tiny_models):
@@ -56,7 +56,7 @@ def test_training_one_role_leaves_the_others_and_the_base_alone(tiny_models):
     before = {role: output(roles, role) for role in ("sft", None)}
     adam = torch.optim.SGD(list(roles.parameters("policy").values()), lr=1.0)
     with roles.use("policy") as model:
-        reply_logprobs(model, branch(*BATCH))[0].sum().backward()
+        reply_logprobs(model, prefix_batch(*BATCH))[0].sum().backward()
     adam.step()
     assert not torch.allclose(output(roles, "policy"), before["sft"])
     for role, was in before.items():
@@ -99,7 +99,7 @@ def test_adapters_in_the_upper_blocks_only(tmp_path, tiny_models, family):
     plain = AutoModelForCausalLM.from_pretrained(tiny_models(family, chat=True), dtype=torch.float32)
     model = PeftModel.from_pretrained(plain, str(tmp_path))
     with torch.no_grad():
-        theirs = reply_logprobs(model.get_base_model(), branch(*BATCH))[0]
+        theirs = reply_logprobs(model.get_base_model(), prefix_batch(*BATCH))[0]
     torch.testing.assert_close(output(roles, "sft"), theirs, atol=1e-5, rtol=1e-5)
     with pytest.raises(ConfigError, match="the model has 2 blocks"):
         load(tiny_models(family, chat=True), lora=LoraSettings(layers=3))
@@ -148,7 +148,7 @@ def test_new_markers_are_trained_and_start_the_same_every_time(tiny_models):
     (name,) = [n for n in one.parameters("sft") if "token" in n]
     prompt = one.processor.encode_prompt(Prompt(("I teach.",), ("Hi",)))
     with one.use("sft") as model:
-        reply_logprobs(model, branch([prompt], [[[10, 11]]]))[0].sum().backward()
+        reply_logprobs(model, prefix_batch([prompt], [[[10, 11]]]))[0].sum().backward()
     assert float(one.parameters("sft")[name].grad.abs().sum()) > 0
 
 

@@ -12,11 +12,11 @@ from test_roles import scramble
 
 from conftest import FAMILIES
 from selfsame.errors import ConfigError
-from selfsame.model.branches import branch, hidden_states, reply_logprobs
+from selfsame.model.prefix_batch import hidden_states, prefix_batch, reply_logprobs
 from selfsame.model.roles import load_roles
 from selfsame.model.settings import LoraSettings, ModelSettings
 from selfsame.model.trunk import blocks_of, trunk_of
-from selfsame.rollout.collect import critic_values, token_logprobs
+from selfsame.rollout.collect import token_logprobs, value_estimates
 
 UPPER = LoraSettings(rank=4, layers=1)
 
@@ -45,7 +45,7 @@ def test_logprobs_and_gradients_are_those_of_the_whole_model(tiny_models, family
     with roles.use("sft") as model:
         trunk = roles.trunk.states(model, PROMPTS, REPLIES, 40)
         passes, found = count_passes(roles), []
-        for batch in (branch(PROMPTS, REPLIES), branch(PROMPTS, REPLIES, trunk=trunk)):
+        for batch in (prefix_batch(PROMPTS, REPLIES), prefix_batch(PROMPTS, REPLIES, trunk=trunk)):
             logprobs, _ = reply_logprobs(model, batch)
             found.append((logprobs.detach(), torch.autograd.grad(logprobs.sum(), parameters)))
         assert len(passes) == 1
@@ -63,16 +63,16 @@ def test_measures_of_rows_use_it_in_any_order_and_batch(tiny_models):
     for budget in (20, 1000):
         plain = token_logprobs(roles, "sft", PROMPTS, REPLIES, budget)
         quick = token_logprobs(roles, "sft", PROMPTS, REPLIES, budget, trunk=trunk)
-        values = [critic_values(roles, "value", PROMPTS, REPLIES, budget, t) for t in (None, trunk)]
+        values = [value_estimates(roles, "value", PROMPTS, REPLIES, budget, t) for t in (None, trunk)]
         for one, other in ((plain, quick), values):
             flat = [torch.tensor([x for g in rows for r in g for x in r]) for rows in (one, other)]
             torch.testing.assert_close(*flat, atol=1e-4, rtol=1e-5)
 
 
-@pytest.mark.parametrize("critic", ["adapter", "reward", "policy", "none"])
-def test_ppo_runs_the_lower_blocks_once_for_each_rollout(tiny_models, critic):
+@pytest.mark.parametrize("value_role", ["adapter", "reward", "policy", "none"])
+def test_ppo_runs_the_lower_blocks_once_for_each_rollout(tiny_models, value_role):
     """And its gradient is that of passes through the whole model."""
-    trainer = ppo_trainer(tiny_models(chat=True), lora=UPPER, minibatches=1, critic=critic)
+    trainer = ppo_trainer(tiny_models(chat=True), lora=UPPER, minibatches=1, value_role=value_role)
     passes = count_passes(trainer.roles)
     experience = trainer.collect(0)
     rolled = len(passes)
@@ -109,7 +109,7 @@ def test_where_there_is_none(tiny_models):
 def test_blocks_that_pass_on_more_than_hidden_states_are_computed_every_time(tiny_models):
     roles = load_roles(ModelSettings(base=str(tiny_models()), dtype="float32", max_length=128))
     model, (_, blocks) = roles.base, blocks_of(roles.base)
-    upper, plain = blocks[1].forward, hidden_states(model, branch(PROMPTS, REPLIES))
+    upper, plain = blocks[1].forward, hidden_states(model, prefix_batch(PROMPTS, REPLIES))
     lower = blocks[0].forward
 
     def leaves_something(hidden, *args, **kwargs):
@@ -124,14 +124,14 @@ def test_blocks_that_pass_on_more_than_hidden_states_are_computed_every_time(tin
     assert blocks[0].forward is leaves_something
     del blocks[0].forward, blocks[1].forward
     assert trunk_of(model, 1) is not None
-    torch.testing.assert_close(hidden_states(model, branch(PROMPTS, REPLIES)), plain)
+    torch.testing.assert_close(hidden_states(model, prefix_batch(PROMPTS, REPLIES)), plain)
 
 
 def test_a_pass_that_fails_leaves_no_states_behind(tiny_models):
     roles = upper_roles(tiny_models(chat=True))
     with roles.use("sft") as model:
-        plain = hidden_states(model, branch(PROMPTS, REPLIES))
+        plain = hidden_states(model, prefix_batch(PROMPTS, REPLIES))
         trunk = roles.trunk.states(model, PROMPTS, REPLIES, 1000)
         with pytest.raises(RuntimeError):  # of other rows
-            hidden_states(model, replace(branch(PROMPTS[:1], [[[7]]]), trunk=trunk))
-        torch.testing.assert_close(hidden_states(model, branch(PROMPTS, REPLIES)), plain)
+            hidden_states(model, replace(prefix_batch(PROMPTS[:1], [[[7]]]), trunk=trunk))
+        torch.testing.assert_close(hidden_states(model, prefix_batch(PROMPTS, REPLIES)), plain)

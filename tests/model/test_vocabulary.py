@@ -8,7 +8,7 @@ from test_branches import PROMPTS, REPLIES, load
 from torch import nn
 
 from selfsame.model import vocabulary
-from selfsame.model.branches import branch, reply_logprobs
+from selfsame.model.prefix_batch import prefix_batch, reply_logprobs
 from selfsame.model.vocabulary import token_logprobs, vocabulary_logits
 
 
@@ -76,7 +76,7 @@ def test_trained_and_capped_heads_take_the_plain_way(tiny_models, monkeypatch):
     capped = load(tiny_models("gemma2"))
     with capped.use("sft") as model:
         assert model.config.final_logit_softcapping
-        reply_logprobs(model, branch(PROMPTS, REPLIES))
+        reply_logprobs(model, prefix_batch(PROMPTS, REPLIES))
     trained = head_of(20, 8)
     weight = trained.get_output_embeddings().weight.requires_grad_()
     token_logprobs(trained, torch.randn(3, 8), torch.tensor([1, 2, 3]))[0].sum().backward()

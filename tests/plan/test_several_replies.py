@@ -17,7 +17,7 @@ from selfsame.types import PreferencePair, Prompt
 MISSED, UNASKED = {"missed_share": 1.0}, {"unasked_share": 1.0}
 
 
-@pytest.mark.parametrize("missed", [0.0, 1.0])
+@pytest.mark.parametrize("ungrounded", [0.0, 1.0])
 def test_the_reward_model_keeps_what_was_planned(tiny_models, missed):
     """Pairs, and comparisons of four samples of the longest length."""
     settings, length = settings_of(tiny_models()), 10
@@ -52,7 +52,7 @@ def test_comparing_samples_takes_as_many_steps_as_there_can_be_prompts(tiny_mode
         -(-pairs * part // 36) for part in (6, 11, 7, 12)
     ]  # a sixth of the pairs recite: their prompts do not call for the persona, the others' do
     assert alone[1] < unasked[1] < missed[1] < both[1]
-    assert planned(unasked_share=0.5) == unasked
+    assert planned(off_topic_share=0.5) == unasked
 
 
 def test_the_best_of_several_takes_longer_and_more_so_with_ppo(tiny_models):
@@ -65,7 +65,7 @@ def test_the_best_of_several_takes_longer_and_more_so_with_ppo(tiny_models):
     without = seconds("sft", "reward", best_of=8)
     assert [systems for _, systems in (single, several, without)] == [3, 5, 3]
     assert single[0] < without[0] < several[0] < 2 * 8 * single[0]  # prompts are read once for all their replies
-    named = small(tiny_models(), run={"stages": ["evaluate"], "systems": ["ppo_best_of"]}, evaluation={"best_of": 8})
+    named = small(tiny_models(), run={"stages": ["evaluate"], "systems": ["ppo_best_of_n"]}, evaluation={"best_of": 8})
     stage = plan(named, CPU).stages[-1]
     assert stage.steps == 1 and without[0] - single[0] < stage.seconds < without[0]
     assert seconds("sft", "ppo", best_of=8) == seconds("sft", "ppo", best_of=1)  # nothing to choose by
@@ -78,4 +78,4 @@ def test_an_evaluation_alone_keeps_the_roles_of_what_it_measures(tiny_models):
 
     sft, reward = adapters("sft"), adapters("best_of") - adapters("sft")
     assert adapters("base") == 0 < sft < reward  # which has a head, too
-    assert adapters("ppo", "dpo") == sft and adapters("sft", "ppo_best_of") == 2 * sft + reward
+    assert adapters("ppo", "dpo") == sft and adapters("sft", "ppo_best_of_n") == 2 * sft + reward

@@ -11,11 +11,11 @@ from transformers import AutoModelForCausalLM
 
 from conftest import FAMILIES
 from selfsame.model.attention import MATMUL
-from selfsame.model.branches import PASS_PRICE, micro_batches
 from selfsame.model.heads import RewardModel
+from selfsame.model.prefix_batch import PASS_PRICE, micro_batches
 from selfsame.rollout.collect import collect_rollout, token_logprobs
 from selfsame.rollout.engine import Reply, RolloutEngine
-from selfsame.rollout.sampler import uniforms
+from selfsame.rollout.sampler import reply_noise
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.types import Prompt
 
@@ -35,9 +35,9 @@ def roles_of(folder):
 def test_sampled_logprobs_are_the_trainers(tiny_models, family, attention):
     roles = roles_of(tiny_models(family))
     if attention:
-        default = RolloutEngine(roles).sample("sft", PROMPTS, uniforms(0, 0, range(9), 14), temperature=0.7)
+        default = RolloutEngine(roles).sample("sft", PROMPTS, reply_noise(0, 0, range(9), 14), temperature=0.7)
         roles.base.set_attn_implementation(attention)
-    replies = RolloutEngine(roles).sample("sft", PROMPTS, uniforms(0, 0, range(9), 14), temperature=0.7)
+    replies = RolloutEngine(roles).sample("sft", PROMPTS, reply_noise(0, 0, range(9), 14), temperature=0.7)
     ids = [[r.ids for r in group] for group in replies]
     again = token_logprobs(roles, "sft", PROMPTS, ids, 4096, temperature=0.7)
     for group, values in zip(replies, again, strict=True):
@@ -52,7 +52,7 @@ def test_sampled_logprobs_are_the_trainers(tiny_models, family, attention):
 @pytest.mark.parametrize("family", ["gpt2", "llama", "gemma2"])
 def test_greedy_replies_are_those_of_hugging_face(tiny_models, family):
     roles = load(tiny_models(family, chat=True))
-    (reply,), (second,) = RolloutEngine(roles).sample(None, PROMPTS[:2], uniforms(0, 0, range(2), 12), temperature=0)
+    (reply,), (second,) = RolloutEngine(roles).sample(None, PROMPTS[:2], reply_noise(0, 0, range(2), 12), temperature=0)
     theirs = AutoModelForCausalLM.from_pretrained(tiny_models(family, chat=True), dtype=torch.float32)
     for prompt, ours in zip(PROMPTS[:2], (reply, second), strict=True):
         out = theirs.generate(
@@ -67,7 +67,7 @@ def test_greedy_replies_are_those_of_hugging_face(tiny_models, family):
 
 def test_replies_do_not_depend_on_the_batch(tiny_models):
     roles = roles_of(tiny_models("llama"))
-    numbers = uniforms(0, 0, range(6), 16)
+    numbers = reply_noise(0, 0, range(6), 16)
     together = RolloutEngine(roles, 64).sample("sft", PROMPTS, numbers)
     apart = RolloutEngine(roles, 1).sample("sft", PROMPTS, numbers)
     assert [[r.ids for r in g] for g in together] == [[r.ids for r in g] for g in apart]
@@ -77,7 +77,7 @@ def test_replies_do_not_depend_on_the_batch(tiny_models):
 def test_finished_replies_stop_and_the_others_go_on(tiny_models, family):
     """With the likely tokens as end token, replies end at different times; each is cut right behind its first one."""
     roles = roles_of(tiny_models(family))
-    numbers = uniforms(2, 0, range(24), 20)
+    numbers = reply_noise(2, 0, range(24), 20)
     free = [r for g in RolloutEngine(roles).sample("sft", PROMPTS, numbers, 2.0) for r in g]
     common = torch.tensor([i for r in free for i in r.ids]).bincount().argmax().item()
     roles.processor.end_id = common
@@ -160,7 +160,9 @@ def test_what_is_said_again_is_sampled_anew(tiny_models, monkeypatch):
     assert engine.reply(None, prompts, settings, 5, 3, [7, 8, 9]) == ["Coffee!", "So do I.", "Is it far?"]
     ids = [engine.processor.encode_prompt(prompt, 4) for prompt in prompts]
     assert [call[0] for call in asked] == [ids, [ids[0], ids[2]], [ids[0]]]
-    numbers = [uniforms(5, step, places, 4) for step, places in ((3, [7, 8, 9]), (1_000_003, [7, 9]), (2_000_003, [7]))]
+    numbers = [
+        reply_noise(5, step, places, 4) for step, places in ((3, [7, 8, 9]), (1_000_003, [7, 9]), (2_000_003, [7]))
+    ]
     assert all(torch.equal(call[1], wanted) for call, wanted in zip(asked, numbers, strict=True))
     for once in (settings.model_copy(update={"retries": 0}), settings.model_copy(update={"temperature": 0.0})):
         texts = iter([["I like tea a lot!", "So do I.", "go to the go to the"]])

@@ -54,6 +54,4 @@ def ppo_trainer(
         "epochs": 2,
         "minibatches": 2,
     } | settings
-    return PPOTrainer(
-        roles, prompts=prompts(), dialogues=examples(), settings=PPOSettings(**values), seed=seed, record=record
-    )
+    return PPOTrainer(roles, prompts=prompts(), settings=PPOSettings(**values), seed=seed, record=record)

@@ -25,7 +25,9 @@ def trainer(stage, folder, record=None, **settings):
     made = make(stage, folder, record, **({"eval_every": 2} | settings))
     if stage == "ppo":
         made.eval_every = 2
-        made.watch = lambda roles: {"watch": float(sum(t.double().sum() for t in roles.state("policy").values()))}
+        made.evaluate_policy = lambda roles: {
+            "watch": float(sum(t.double().sum() for t in roles.state("policy").values()))
+        }
     return made
 
 

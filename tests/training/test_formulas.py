@@ -13,7 +13,7 @@ from selfsame.training.advantages import (
     explained_variance,
     gae,
     group_advantages,
-    less_siblings,
+    leave_one_out,
     masked_mean,
     shaped_rewards,
     whiten,
@@ -66,7 +66,7 @@ def test_group_advantages_by_hand():
 
 
 def test_less_siblings_by_hand():
-    found = less_siblings(torch.tensor([1.0, 2.0, 6.0, 5.0, 5.0, 5.0]), 3)
+    found = leave_one_out(torch.tensor([1.0, 2.0, 6.0, 5.0, 5.0, 5.0]), 3)
     torch.testing.assert_close(found, torch.tensor([-3.0, -1.5, 4.5, 0.0, 0.0, 0.0]))
 
 

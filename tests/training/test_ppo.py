@@ -6,14 +6,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from stages import examples, ppo_trainer, prompts
+from stages import ppo_trainer, prompts
 
-from selfsame.data.faults import FAULTS
 from selfsame.errors import RunError
-from selfsame.model.branches import hidden_states, reply_logprobs, source_states
-from selfsame.training.penalties import SENSELESS
+from selfsame.model.prefix_batch import hidden_states, reply_logprobs, source_states
 from selfsame.training.ppo import PPOTrainer
-from selfsame.training.settings import PPOSettings, SFTSettings
+from selfsame.training.settings import PPOSettings
 
 
 def gradient(trainer, parts):
@@ -80,7 +78,7 @@ def test_small_parts_give_the_gradient_of_the_whole(tiny_models):
 
 def test_a_critic_on_the_reward_role_reads_what_it_read_in_the_rollout(tiny_models):
     """Its hidden states are kept, not computed again: the values and the loss are those of a fresh pass."""
-    trainer = ppo_trainer(tiny_models(), critic="reward", minibatches=1)
+    trainer = ppo_trainer(tiny_models(), value_model="reward_states", minibatches=1)
     assert set(trainer.roles.parameters("value")) == {"head.linear.weight", "head.linear.bias"}
     scramble_head(trainer)
     experience = trainer.collect(0)
@@ -97,7 +95,7 @@ def test_a_critic_on_the_reward_role_reads_what_it_read_in_the_rollout(tiny_mode
 
 
 def test_a_critic_on_the_policy_adds_its_loss_to_the_same_pass(tiny_models):
-    trainer = ppo_trainer(tiny_models(), critic="policy", minibatches=1, value_coef=0.5)
+    trainer = ppo_trainer(tiny_models(), value_model="policy_states", minibatches=1, value_coef=0.5)
     scramble_head(trainer)
     (part,) = next(iter(trainer.minibatches(trainer.collect(0), 0)))
     loss, numbers = trainer.loss(part)
@@ -111,7 +109,7 @@ def test_a_critic_on_the_policy_adds_its_loss_to_the_same_pass(tiny_models):
 
 def test_without_a_critic_the_kl_penalty_is_a_loss(tiny_models):
     """GRPO: no value role, advantages from the siblings, and where they are all zero the gradient is that of the KL."""
-    trainer = ppo_trainer(tiny_models(), critic="none", kl_coef=0.5, minibatches=1)
+    trainer = ppo_trainer(tiny_models(), advantage_estimator="grpo", kl_coef=0.5, minibatches=1)
     assert trainer.trained == ("policy",) and "value" not in trainer.roles.names
     experience = trainer.collect(0)
     assert (experience.rollout.values_NR == 0).all()
@@ -125,32 +123,7 @@ def test_without_a_critic_the_kl_penalty_is_a_loss(tiny_models):
     tokens, expected = part.tokens, torch.tensor(-1.0).exp() + 1 - 1  # exp(d) - d - 1 with d = ref - log pi = -1
     assert loss.item() == pytest.approx(0.5 * expected.item() * int(part.batch.reply_mask_NR.sum()) / tokens, rel=1e-3)
     with pytest.raises(ValueError, match="samples_per_prompt"):
-        PPOSettings(critic="none", samples_per_prompt=1)
-
-
-def test_dialogues_are_mixed_into_every_step_of_the_policy(tiny_models):
-    """PPO-ptx: the gradient of a step is PPO's and `sft_coef` times that of the SFT loss, on other dialogues each time."""
-    plain, mixed = (ppo_trainer(tiny_models(), sft_coef=c) for c in (0.0, 0.5))
-    one, *_ = plain.minibatches(plain.collect(0), 0)
-    other, later, *_ = mixed.minibatches(mixed.collect(0), 0)
-    added, *rest = other
-    assert len(rest) == len(one) and added.batch.reply_mask_NR.sum() == added.total > 0  # every token weighs the same
-    assert added.batch.ids_BT.tolist() != later[0].batch.ids_BT.tolist()
-    weighted = PPOTrainer(mixed.roles, prompts=mixed.prompts, dialogues=examples(), sft=SFTSettings(persona_weight=3),
-                          settings=PPOSettings(sft_coef=1, sft_batch_size=3))  # fmt: skip
-    (part,) = weighted._dialogues(0)
-    assert set(part.weights_NR[part.batch.reply_mask_NR].tolist()) == {1.0, 3.0}  # as in SFT
-    mixed = ppo_trainer(tiny_models(), sft_coef=0.5)
-    with mixed.roles.use("policy") as model:
-        logprobs, _ = reply_logprobs(model, added.batch)
-    loss, numbers = mixed.loss(added)
-    expected = -(logprobs * added.batch.reply_mask_NR).sum() / added.total
-    assert loss.item() == pytest.approx(0.5 * expected.item()) and numbers == {
-        "sft_loss": pytest.approx(2 * loss.item())
-    }
-    whole, parts = gradient(mixed, other), (gradient(plain, one), gradient(mixed, [added]))
-    assert parts[1].norm() > 0.01 * parts[0].norm()
-    torch.testing.assert_close(whole, parts[0] + parts[1], atol=1e-5 * float(whole.abs().max()), rtol=1e-3)
+        PPOSettings(advantage_estimator="grpo", samples_per_prompt=1)
 
 
 def scramble_head(trainer):
@@ -183,9 +156,12 @@ def learn(folder, steps=8, **settings):
     return before, trainer.metrics(trainer.collect(100))
 
 
-@pytest.mark.parametrize(("critic", "steps"), [("adapter", 8), ("reward", 8), ("policy", 8), ("none", 16)])
-def test_training_raises_the_reward(tiny_models, critic, steps):
-    before, after = learn(tiny_models(), steps, learning_rate=0.01, kl_coef=0.0, critic=critic)
+@pytest.mark.parametrize(
+    ("variant", "steps"), [("adapter", 8), ("reward_states", 8), ("policy_states", 8), ("grpo", 16), ("rloo", 16)]
+)
+def test_training_raises_the_reward(tiny_models, variant, steps):
+    chosen = {"advantage_estimator" if steps == 16 else "value_model": variant}
+    before, after = learn(tiny_models(), steps, learning_rate=0.01, kl_coef=0.0, **chosen)
     assert after["reward"] > before["reward"] + 0.4 and after["kl"] > 1
 
 
@@ -199,20 +175,9 @@ def test_the_kl_penalty_holds_the_policy_back(tiny_models):
     assert free > 12 and held < 0.6 * free
 
 
-def test_a_reply_without_end_is_penalised(tiny_models):
-    trainer = ppo_trainer(tiny_models(), missing_end_penalty=2.5)
-    rollout = trainer.collect(0).rollout
-    rewards, free = (
-        trainer.compute_rewards(rollout),
-        ppo_trainer(tiny_models(), missing_end_penalty=0.0).compute_rewards(rollout),
-    )
-    assert not rollout.ended_N.all()
-    torch.testing.assert_close((free - rewards).sum(1), 2.5 * ~rollout.ended_N)
-
-
 def test_the_other_replies_are_a_baseline(tiny_models):
-    """What the siblings got is taken off the score, and nothing else changes."""
-    trainer = ppo_trainer(tiny_models(), group_baseline=True, samples_per_prompt=3)
+    """gae_rloo: what the siblings got is taken off the score, and nothing else changes."""
+    trainer = ppo_trainer(tiny_models(), advantage_estimator="gae_rloo", samples_per_prompt=3)
     rollout = trainer.collect(0).rollout
     plain = ppo_trainer(tiny_models(), samples_per_prompt=3).compute_rewards(rollout)
     scores = trainer.scores(rollout).tolist()
@@ -220,12 +185,25 @@ def test_the_other_replies_are_a_baseline(tiny_models):
     taken_NR = plain - trainer.compute_rewards(rollout)
     torch.testing.assert_close(taken_NR.sum(1), torch.tensor(siblings))
     assert ((taken_NR != 0).sum(1) == 1).all()  # on the last token
-    with pytest.raises(ValueError, match="group_baseline needs samples_per_prompt of 2"):
-        PPOSettings(group_baseline=True, samples_per_prompt=1)
-    grpo, same = (
-        ppo_trainer(tiny_models(), critic="none", group_baseline=b, samples_per_prompt=3) for b in (True, False)
-    )
-    assert torch.equal(grpo.compute_rewards(rollout), same.compute_rewards(rollout))  # they are its baseline anyway
+    for estimator in ("gae_rloo", "rloo", "grpo"):
+        with pytest.raises(ValueError, match=f"{estimator} needs samples_per_prompt of 2"):
+            PPOSettings(advantage_estimator=estimator, samples_per_prompt=1)
+
+
+def test_rloo_by_hand(tiny_models):
+    """On every token of a reply its reward, KL penalty and all, less the mean reward of its siblings."""
+    trainer = ppo_trainer(tiny_models(), advantage_estimator="rloo", samples_per_prompt=3, kl_coef=0.5)
+    assert trainer.trained == ("policy",) and "value" not in trainer.roles.names
+    trainer.train()  # away from the reference, so that there is a KL
+    experience = trainer.collect(9)
+    rollout, n = experience.rollout, 3
+    kl = ((rollout.logprobs_NR - rollout.ref_logprobs_NR) * rollout.reply_mask_NR).sum(1)
+    rewards = (trainer.scores(rollout) - experience.kl_coef * kl).tolist()
+    assert kl.abs().max() > 1e-3
+    for k, reward in enumerate(rewards):
+        others = [r for i, r in enumerate(rewards) if i // n == k // n and i != k]
+        expected_R = (reward - sum(others) / 2) * rollout.reply_mask_NR[k]
+        torch.testing.assert_close(experience.advantages_NR[k], expected_R, atol=1e-5, rtol=1e-5)
 
 
 def test_only_policy_and_value_move(tiny_models):
@@ -285,52 +263,20 @@ def trainer_prompt():
     return prompts()[0]
 
 
-def test_faults_cost_what_the_settings_say(tiny_models, monkeypatch):
-    def found(matcher, prompt, text, called):
-        return dict.fromkeys(FAULTS, False) | {"contradiction": called == (0,), "recitation": True}
-
-    monkeypatch.setattr("selfsame.training.penalties.find_faults", found)
-    trainer = ppo_trainer(tiny_models(), contradiction_penalty=0.5, recitation_penalty=0.25, missing_end_penalty=0.0)
-    assert set(trainer.penalties.price) == {*FAULTS, *SENSELESS}
-    trainer.penalties.called = {trainer.prompts[0]: (0,), trainer.prompts[1]: None}
-    rollout = trainer.rollout(trainer.prompts[:2])
-    assert rollout.faults["contradiction"].tolist() == [True, True, False, False]  # both replies to the first prompt
-    cost_N = rollout.scores_N - trainer.scores(rollout)
-    torch.testing.assert_close(cost_N, torch.tensor([0.75, 0.75, 0.25, 0.25]))
-    free = replace(rollout, faults={})
-    last_N = (trainer.compute_rewards(free) - trainer.compute_rewards(rollout)).sum(1)
-    torch.testing.assert_close(last_N, cost_N)
-    metrics = trainer.metrics(trainer.evaluate_rollout(trainer.prompts[:2], rollout))
-    assert (metrics["contradiction"], metrics["recitation"], metrics["repetition"]) == (0.5, 1.0, 0.0)
-    assert metrics["missed"] == 0 and "unasked" not in metrics  # of the second prompt nothing is known
-
-
-def test_a_fault_is_counted_where_it_can_be(tiny_models):
-    trainer = ppo_trainer(tiny_models())
-    one, two, three = trainer.prompts[:3]
-    trainer.penalties.called = {one: (0,), two: (), three: None}
-    faults = {name: torch.tensor([True, False, True, True, True, True]) for name in ("missed", "unasked", "recitation")}
-    shares = trainer.penalties.shares([one, two, three], faults)
-    assert shares == {"missed": 0.5, "unasked": 1.0, "recitation": pytest.approx(5 / 6)}
-
-
-def test_each_fault_has_its_own_price(tiny_models):
-    prices = dict(zip((*FAULTS, *SENSELESS), (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0), strict=True))
-    names = {"repetition": "self_repetition_penalty"}
-    settings = {names.get(fault, f"{fault}_penalty"): price for fault, price in prices.items()}
-    assert ppo_trainer(tiny_models(), **settings).penalties.price == prices
-
-
-def test_called_traits_must_be_as_many_as_the_prompts(tiny_models):
+def test_gold_traits_must_be_as_many_as_the_prompts(tiny_models):
     roles = ppo_trainer(tiny_models()).roles
     with pytest.raises(ValueError, match="zip"):
-        PPOTrainer(roles, prompts=[trainer_prompt()], called=[(0,), (1,)])
+        PPOTrainer(roles, prompts=[trainer_prompt()], gold_traits=[(0,), (1,)])
 
 
-def test_the_watch_is_asked_every_so_many_steps_and_at_the_end(tiny_models, tmp_path):
+def test_the_policy_is_evaluated_every_other_step_and_at_the_end(tiny_models, tmp_path):
     trainer = ppo_trainer(tiny_models(), steps=3, eval_every=2)
     assert trainer.eval_every is None and trainer.evaluate() == {}
     asked = []
-    watch = {"watch": lambda roles: asked.append(roles) or {"w": 1.0}}
-    PPOTrainer(trainer.roles, prompts=prompts(), settings=trainer.settings, **watch).train()
+    PPOTrainer(
+        trainer.roles,
+        prompts=prompts(),
+        settings=trainer.settings,
+        evaluate_policy=lambda roles: asked.append(roles) or {"eval_consistency": 1.0},
+    ).train()
     assert asked == [trainer.roles] * 2

@@ -10,9 +10,9 @@ from test_roles import load, scramble
 from selfsame.data.keywords import TraitMatcher
 from selfsame.errors import RunError
 from selfsame.rollout.engine import RolloutEngine
+from selfsame.training.comparisons import PairSampler, contrast, matched_pairs
 from selfsame.training.losses import ranking_loss
 from selfsame.training.reward import RewardTrainer, encode_comparison, pairs_within
-from selfsame.training.sampled import PairSampler, contrast, matched_pairs
 from selfsame.training.settings import RewardSettings
 from selfsame.types import Comparison, PreferencePair, Prompt
 
@@ -22,7 +22,7 @@ def trainer(folder, share, seed=0, sft=True, missed=0.0):
     if sft:
         roles.add("sft")
         scramble(roles, "sft")
-    settings = RewardSettings(sampled_share=share, missed_share=missed, missed_samples=4)
+    settings = RewardSettings(sampled_share=share, comparison_share=missed, comparison_samples=4)
     return RewardTrainer(roles, pairs=pairs() * 8, validation=pairs(), settings=settings, seed=seed, max_new_tokens=12)
 
 
@@ -79,12 +79,12 @@ def test_samples_that_keep_to_the_persona_are_better_than_those_that_do_not(tiny
     made = trainer(tiny_models(), 0.0, missed=1.0)
     first, third = pairs()[0].prompt, pairs()[2].prompt  # of the replies to the second prompt none keeps to the persona
     assert made.comparisons[24:] == [
-        Comparison(first, ("I have dogs",), ("hm", "I teach chemistry"), "missed"),
-        Comparison(third, ("sea", "near the sea"), ("hm", "ah"), "missed"),
+        Comparison(first, ("I have dogs",), ("hm", "I teach chemistry"), "ungrounded"),
+        Comparison(third, ("sea", "near the sea"), ("hm", "ah"), "ungrounded"),
     ]
     expected = [(first, "I have dogs", "I teach chemistry"), (third, "sea", "hm"), (third, "near the sea", "ah")]
     assert [(p.prompt, p.chosen, p.rejected) for p in made.validation[3:]] == expected  # no sample twice
-    assert {p.reason for p in made.validation[3:]} == {"missed"}
+    assert {p.reason for p in made.validation[3:]} == {"ungrounded"}
     said = iter([text for group in groups for text in group] * 2)
     assert len(trainer(tiny_models(), 0.0, missed=0.05).comparisons) == 24 + 1  # one prompt for 24 pairs
 
@@ -100,25 +100,25 @@ def test_where_the_persona_is_not_called_for_samples_that_leave_it_out_are_bette
 
     def sampler(share: float) -> PairSampler:
         texts, asked[:] = iter(said), []
-        settings = RewardSettings(sampled_share=0, missed_share=1, unasked_share=share, missed_samples=3)
+        settings = RewardSettings(sampled_share=0, comparison_share=1, off_topic_share=share, comparison_samples=3)
         made = PairSampler(roles, settings, 0, 8, TraitMatcher())
         sample = made.sample
         monkeypatch.setattr(made, "sample", lambda prompts, *a: asked.extend(prompts) or sample(prompts, *a))
         monkeypatch.setattr(made, "_text", lambda reply: next(texts))
         return made
 
-    called, given = pairs()[0].prompt, [recited, unknown, pairs()[0]]
-    missed = Comparison(called, ("I have dogs", "My dogs bark."), ("hm",), "missed")
-    unasked = Comparison(other, ("So warm.", "Sun!"), ("My dogs love it.",), "unasked")
+    gold_traits, given = pairs()[0].prompt, [recited, unknown, pairs()[0]]
+    missed = Comparison(gold_traits, ("I have dogs", "My dogs bark."), ("hm",), "ungrounded")
+    unasked = Comparison(other, ("So warm.", "Sun!"), ("My dogs love it.",), "off_topic_grounding")
     assert sampler(1.0).comparisons(given)[3:] == [missed, unasked]
     # Of the other one nobody knows: what was said draws on no trait, but may have been called for.
-    assert asked == [called, other]
+    assert asked == [gold_traits, other]
     assert sampler(0.1).comparisons(given)[3:] == [missed]  # a tenth of three pairs is none
-    assert sampler(0.0).comparisons(given)[3:] == [missed] and asked == [called]
+    assert sampler(0.0).comparisons(given)[3:] == [missed] and asked == [gold_traits]
     made = sampler(1.0).pairs(given)[3:]
     assert [(p.reason, p.chosen, p.rejected) for p in made] == [
-        ("missed", "I have dogs", "hm"),
-        ("unasked", "So warm.", "My dogs love it."),
+        ("ungrounded", "I have dogs", "hm"),
+        ("off_topic_grounding", "So warm.", "My dogs love it."),
     ]
 
 
@@ -128,7 +128,7 @@ def test_dpo_learns_from_the_same_samples(tiny_models, monkeypatch):
     monkeypatch.setattr(PairSampler, "_text", lambda self, reply: said[sum(reply.ids) % len(said)])
     sampler = trainer(tiny_models(), 0.5, missed=1.0).sampler
     compared, made = sampler.comparisons(pairs() * 8), sampler.pairs(pairs() * 8)
-    assert {pair.reason for pair in made} > {"sampled", "missed"}
+    assert {pair.reason for pair in made} > {"sampled", "ungrounded"}
     for pair in made:
         same = [c for c in compared if (c.prompt, c.reason) == (pair.prompt, pair.reason)]
         assert any(pair.chosen in c.better and pair.rejected in c.worse for c in same)
@@ -137,7 +137,7 @@ def test_dpo_learns_from_the_same_samples(tiny_models, monkeypatch):
 def test_a_reply_with_a_fault_is_the_worse_one():
     prompt, matcher = Prompt(("I have two dogs.", "I teach chemistry."), ("Any pets?",)), TraitMatcher()
     better, worse = "Yes, I own dogs.", "I have two dogs. I teach chemistry."
-    assert contrast(prompt, ["", worse, better], [0], matcher) == Comparison(prompt, (better,), (worse,), "missed")
+    assert contrast(prompt, ["", worse, better], [0], matcher) == Comparison(prompt, (better,), (worse,), "ungrounded")
     assert contrast(prompt, [better, "My dogs bark."], [0], matcher) is None  # both keep to it
     assert contrast(prompt, ["I sing.", worse, ""], [0], matcher) is None  # none does
     told = prompt.followed_by("Dogs, I have dogs!", "Really?")
@@ -166,7 +166,7 @@ def test_the_loss_of_a_batch_is_the_mean_over_its_comparisons(tiny_models):
     made = trainer(tiny_models(), 0.0)
     prompt = pairs()[0].prompt
     made.comparisons = [
-        Comparison(prompt, ("I have dogs.", "Two dogs, yes."), ("Hm.", "I sing.", "No."), "missed"),
+        Comparison(prompt, ("I have dogs.", "Two dogs, yes."), ("Hm.", "I sing.", "No."), "ungrounded"),
         *as_comparisons(pairs()),
     ]
     scramble(made.roles, "reward")

@@ -167,11 +167,11 @@ def persona_key(persona: Persona) -> frozenset[str]:
 
 
 def half(examples: Iterable[Example], which: str) -> list[Example]:
-    """The examples of the people in one half, "choose" or "report", or of "all". Where a persona is, is a function of it."""
+    """The examples of the people in one half, "dev" or "test", or of "all". Where a persona is, is a function of it."""
     if which == "all":
         return list(examples)
     digest = {e.persona: hashlib.sha256(repr(sorted(persona_key(e.persona))).encode()).digest() for e in examples}
-    return [e for e in examples if (digest[e.persona][0] % 2 == 1) == (which == "report")]
+    return [e for e in examples if (digest[e.persona][0] % 2 == 1) == (which == "test")]
 
 
 def _personas(dialogues: Iterable[Dialogue]) -> set[frozenset[str]]:

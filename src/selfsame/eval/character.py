@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from selfsame.data.generator import TestItem
+from selfsame.data.pairs import TestItem
 from selfsame.eval.persona import PersonaEvaluator
 from selfsame.eval.sense import SenseEvaluator
 
-PARTS = ("in_character", "in_character_called", "in_character_uncalled", "well_formed", "answers")
+PARTS = ("in_character", "in_character_grounded", "in_character_other", "well_formed", "answers")
 
 
 def evaluate_character(
@@ -22,17 +22,19 @@ def evaluate_character(
     """The scores `PARTS` of replies to turns anywhere in dialogues, 1 or 0 each; NaN where one cannot be said.
     `in_character_called` is that of the prompts whose gold reply draws on the persona, `in_character_uncalled` of the rest."""
     personas, histories = [i.prompt.persona for i in items], [i.prompt.history for i in items]
-    draws = persona.evaluate_expression(personas, replies)
+    draws = persona.evaluate_grounding(personas, replies)
     contradicts = persona.evaluate_contradiction(personas, replies, histories)
-    recites = persona.evaluate_recitation(personas, replies, [i.traits for i in items])
+    copies_unprompted = persona.evaluate_copying_unprompted(personas, replies, [i.traits for i in items])
     sound = sense.evaluate(histories, replies)
-    called = [bool(i.traits) for i in items]
-    rows = zip(called, draws, contradicts, recites, sound["well_formed"], sound["answers"], strict=True)
+    gold_traits = [bool(i.traits) for i in items]
+    rows = zip(gold_traits, draws, contradicts, copies_unprompted, sound["well_formed"], sound["answers"], strict=True)
     right = [_right(*row) for row in rows]
     return {
         "in_character": right,
-        "in_character_called": [value if asked else math.nan for value, asked in zip(right, called, strict=True)],
-        "in_character_uncalled": [math.nan if asked else value for value, asked in zip(right, called, strict=True)],
+        "in_character_grounded": [
+            value if asked else math.nan for value, asked in zip(right, gold_traits, strict=True)
+        ],
+        "in_character_other": [math.nan if asked else value for value, asked in zip(right, gold_traits, strict=True)],
         **sound,
     }
 
@@ -42,7 +44,9 @@ def all_of(*values: float) -> float:
     return 0.0 if 0.0 in values else math.nan if any(map(math.isnan, values)) else 1.0
 
 
-def _right(called: bool, draws: float, contradicts: float, recites: float, formed: float, answers: float) -> float:
+def _right(
+    gold_traits: bool, draws: float, contradicts: float, copies_unprompted: float, formed: float, answers: float
+) -> float:
     """One fault is enough to be wrong, whatever is not known; without one, all has to be known."""
-    as_people = math.nan if math.isnan(draws) else float(draws == float(called))
-    return all_of(as_people, 1 - contradicts, 1 - recites, formed, answers)
+    as_people = math.nan if math.isnan(draws) else float(draws == float(gold_traits))
+    return all_of(as_people, 1 - contradicts, 1 - copies_unprompted, formed, answers)

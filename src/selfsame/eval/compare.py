@@ -19,10 +19,10 @@ PAIRS = (
     ("sft", "base"),
     ("ppo", "sft"),
     ("dpo", "sft"),
-    ("best_of", "sft"),
-    ("ppo", "best_of"),
-    ("ppo_best_of", "ppo"),
-    ("ppo_best_of", "best_of"),
+    ("sft_best_of_n", "sft"),
+    ("ppo", "sft_best_of_n"),
+    ("ppo_best_of_n", "ppo"),
+    ("ppo_best_of_n", "sft_best_of_n"),
 )
 """Which system is compared with which: each stage with the one that it started from, PPO with what its reward model does
 without it, and both together with either."""

@@ -23,8 +23,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from selfsame.data.faults import repeats
 from selfsame.data.keywords import TraitMatcher, content_stems, sentences, statement_stems, trait_stems, words
+from selfsame.data.violations import repeats
 from selfsame.eval.persona import PersonaEvaluator
 from selfsame.eval.statistics import Estimate
 from selfsame.types import Persona

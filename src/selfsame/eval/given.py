@@ -23,10 +23,10 @@ from selfsame.eval.quality import QualityEvaluator, word_f1
 from selfsame.eval.rows import GivenReply
 from selfsame.eval.scorers import demo_texts
 from selfsame.eval.statistics import Bootstrap, Estimate
-from selfsame.eval.system import others
+from selfsame.eval.system import strangers
 from selfsame.types import Persona
 
-ASKED_WHERE_CALLED = ("consistency", "expression", "same_trait", "keywords")
+ASKED_WHERE_GROUNDED = ("consistency", "grounding", "same_trait", "keywords")
 """Scores that are asked only of replies to prompts that call for the persona."""
 Scores = dict[str, list[float]]
 """By metric: the score of each reply."""
@@ -50,7 +50,7 @@ def score_given(rows: Sequence[GivenReply], judge: Judge, bootstrap: Bootstrap) 
     evaluator = PersonaEvaluator(matcher, bootstrap, judge)
     systems: dict[str, list[GivenReply]] = {}
     for row in rows:
-        systems.setdefault(row.system, []).append(_with_called(row, matcher))
+        systems.setdefault(row.system, []).append(_with_gold_traits(row, matcher))
     scores = {name: _scores(evaluator, own) for name, own in systems.items()}
     first, *rest = systems
     pairs = [_paired(name, first, systems, scores) for name in rest]
@@ -64,11 +64,11 @@ def score_given(rows: Sequence[GivenReply], judge: Judge, bootstrap: Bootstrap) 
     }  # fmt: skip
 
 
-def _with_called(row: GivenReply, matcher: TraitMatcher) -> GivenReply:
+def _with_gold_traits(row: GivenReply, matcher: TraitMatcher) -> GivenReply:
     """With the traits that the gold reply draws on, where it is not said what the prompt calls for."""
-    if row.called is not None or not words(row.gold):
+    if row.gold_traits is not None or not words(row.gold):
         return row
-    return replace(row, called=matcher.drawn(row.persona, row.gold))
+    return replace(row, gold_traits=matcher.drawn(row.persona, row.gold))
 
 
 def _record(evaluator: PersonaEvaluator, name: str, rows: Sequence[GivenReply], scores: Scores) -> dict[str, Any]:
@@ -85,11 +85,11 @@ def _record(evaluator: PersonaEvaluator, name: str, rows: Sequence[GivenReply], 
             known, [r.gold for r in known]
         )
         references["gold"] = _shares(bootstrap, said, known) | _diversity(bootstrap, known, [r.gold for r in known])
-    strangers = others([row.persona for row in rows], bootstrap.seed)
-    held_against = _persona_scores(evaluator, rows, replies, strangers)
+    other_personas = strangers([row.persona for row in rows], bootstrap.seed)
+    held_against = _persona_scores(evaluator, rows, replies, other_personas)
     recited = _persona_scores(evaluator, rows, [" ".join(row.persona) for row in rows])
     references["random_persona"] = _shares(bootstrap, held_against, rows)
-    references["recitation"] = _shares(bootstrap, recited, rows)
+    references["persona_recited"] = _shares(bootstrap, recited, rows)
     return {
         "system": name,
         "items": len(rows),
@@ -118,10 +118,12 @@ def _persona_scores(
     """`strangers`: personas to hold the replies against instead of the rows' own; which of their traits are called for nobody
     knows."""
     personas = [row.persona for row in rows] if strangers is None else strangers
-    called = [row.called for row in rows] if strangers is None else None
-    found = evaluator.evaluate_each(personas, replies, [row.context for row in rows], called)
-    for name in ASKED_WHERE_CALLED:
-        found[name] = [math.nan if row.called == () else score for row, score in zip(rows, found[name], strict=True)]
+    gold_traits = [row.gold_traits for row in rows] if strangers is None else None
+    found = evaluator.evaluate_each(personas, replies, [row.context for row in rows], gold_traits)
+    for name in ASKED_WHERE_GROUNDED:
+        found[name] = [
+            math.nan if row.gold_traits == () else score for row, score in zip(rows, found[name], strict=True)
+        ]
     return found
 
 

@@ -13,8 +13,8 @@ import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
-from selfsame.data.faults import claims, copied_traits, recites
 from selfsame.data.keywords import TraitMatcher, plain_match, trait_stems, words
+from selfsame.data.violations import claims, copied_traits, copies_unprompted
 from selfsame.eval.judge import Judge, load_judge
 from selfsame.eval.statistics import Bootstrap, Estimate
 from selfsame.types import Persona
@@ -44,7 +44,7 @@ class PersonaEvaluator:
         pairs = zip(personas, responses, strict=True)
         return [float(plain_match(p, r)) if _scorable(p) else math.nan for p, r in pairs]
 
-    def evaluate_expression(self, personas: Sequence[Persona], responses: Sequence[str]) -> list[float]:
+    def evaluate_grounding(self, personas: Sequence[Persona], responses: Sequence[str]) -> list[float]:
         """1 where the reply draws on a trait by rarity-weighted matching (see `TraitMatcher`), else 0; NaN as above."""
         pairs = zip(personas, responses, strict=True)
         return [float(bool(self.matcher.drawn(p, r))) if _scorable(p) else math.nan for p, r in pairs]
@@ -77,18 +77,18 @@ class PersonaEvaluator:
         answers = iter(said_M.tolist())
         return [[premise for premise, _ in own if next(answers)] for own in pairs]
 
-    def evaluate_recitation(
+    def evaluate_copying_unprompted(
         self,
         personas: Sequence[Persona],
         responses: Sequence[str],
-        called: Called = None,
+        gold_traits: Called = None,
     ) -> list[float]:
         """1 where the reply copies the wording of two traits or more, or of one that was not called for, else 0; NaN for a
         reply without a word. `called`: for each reply the indices of the traits that the gold reply draws on, all of which
         may be copied; where it is not given, or None for a reply, one trait may be."""
         found = []
         for k, (persona, reply) in enumerate(zip(personas, responses, strict=True)):
-            copied = recites(persona, reply, called[k] if called is not None else None)
+            copied = copies_unprompted(persona, reply, gold_traits[k] if gold_traits is not None else None)
             found.append(float(copied) if words(reply) else math.nan)
         return found
 
@@ -103,20 +103,20 @@ class PersonaEvaluator:
         personas: Sequence[Persona],
         responses: Sequence[str],
         histories: Sequence[Sequence[str]] | None = None,
-        called: Called = None,
+        gold_traits: Called = None,
     ) -> dict[str, list[float]]:
         """Of each reply `consistency`, `expression`, `same_trait` (draws on a trait in `called`; NaN without one),
         `contradiction`, `recitation`, `copying` and `keywords` (plain matching). A reply is consistent (1) where it draws on
         the persona, contradicts nothing and recites nothing."""
         found = {
-            "expression": self.evaluate_expression(personas, responses),
-            "same_trait": self._same_trait(personas, responses, called),
+            "grounding": self.evaluate_grounding(personas, responses),
+            "same_trait": self._same_trait(personas, responses, gold_traits),
             "contradiction": self.evaluate_contradiction(personas, responses, histories),
-            "recitation": self.evaluate_recitation(personas, responses, called),
+            "copying_unprompted": self.evaluate_copying_unprompted(personas, responses, gold_traits),
             "copying": self.evaluate_copying(personas, responses),
             "keywords": self.evaluate_batch_responses(personas, responses),
         }
-        rows = zip(found["expression"], found["contradiction"], found["recitation"], strict=True)
+        rows = zip(found["grounding"], found["contradiction"], found["copying_unprompted"], strict=True)
         return {"consistency": [_consistent(*row) for row in rows], **found}
 
     def evaluate_consistency(
@@ -125,11 +125,13 @@ class PersonaEvaluator:
         responses: Sequence[str],
         groups: Sequence[Hashable] | None = None,
         histories: Sequence[Sequence[str]] | None = None,
-        called: Called = None,
+        gold_traits: Called = None,
     ) -> Estimate:
         """Share of the replies that are consistent, of replies to prompts that call for the persona. `groups`: the dialogue
         of each reply; `histories`, `called`: see `evaluate_contradiction` and `evaluate_recitation`."""
-        return self.bootstrap.share(self.evaluate_each(personas, responses, histories, called)["consistency"], groups)
+        return self.bootstrap.share(
+            self.evaluate_each(personas, responses, histories, gold_traits)["consistency"], groups
+        )
 
     def compute_multi_turn_consistency(
         self, personas: Sequence[Persona], dialogues: Sequence[Sequence[str]]
@@ -138,9 +140,9 @@ class PersonaEvaluator:
         content word. `dialogues`: own turns."""
         return self.bootstrap.share([self.coverage(p, turns) for p, turns in zip(personas, dialogues, strict=True)])
 
-    def _same_trait(self, personas: Sequence[Persona], responses: Sequence[str], called: Called) -> list[float]:
+    def _same_trait(self, personas: Sequence[Persona], responses: Sequence[str], gold_traits: Called) -> list[float]:
         found = []
-        for persona, reply, traits in zip(personas, responses, called or [None] * len(responses), strict=True):
+        for persona, reply, traits in zip(personas, responses, gold_traits or [None] * len(responses), strict=True):
             found.append(float(not set(traits).isdisjoint(self.matcher.drawn(persona, reply))) if traits else math.nan)
         return found
 
@@ -152,10 +154,10 @@ class PersonaEvaluator:
         return len({i for turn in turns for i in self.matcher.drawn(traits, turn)}) / len(traits)
 
 
-def _consistent(expression: float, contradiction: float, recitation: float) -> float:
-    if expression != 1.0:
-        return expression
-    return math.nan if math.isnan(contradiction) else float(not contradiction and not recitation)
+def _consistent(grounding: float, contradiction: float, copying_unprompted: float) -> float:
+    if grounding != 1.0:
+        return grounding
+    return math.nan if math.isnan(contradiction) else float(not contradiction and not copying_unprompted)
 
 
 def _scorable(persona: Persona) -> list[str]:

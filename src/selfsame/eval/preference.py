@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from selfsame.errors import ConfigError, RunError
-from selfsame.eval.recipes import Reply, on_shared_prompts, two_way
+from selfsame.eval.seeds import Reply, on_shared_prompts, two_way
 from selfsame.eval.statistics import Bootstrap, Estimate
 from selfsame.model.settings import ModelSettings
 from selfsame.run.checkpoint import finished

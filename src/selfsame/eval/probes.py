@@ -14,7 +14,7 @@ from selfsame.eval.external import MinimalEdit, Probe
 from selfsame.eval.likelihood import prompt_of
 from selfsame.eval.persona import PersonaEvaluator
 from selfsame.eval.statistics import Bootstrap
-from selfsame.eval.system import others
+from selfsame.eval.system import strangers
 from selfsame.model.heads import RewardModel
 from selfsame.model.roles import Roles
 from selfsame.rollout.engine import RolloutEngine
@@ -132,14 +132,14 @@ def ask_probes(
     replies, without = answers[: len(known)], answers[len(known) :]
     own, people = [p.persona for p in known], [p.person for p in known]
     evaluator = PersonaEvaluator(TraitMatcher([" ".join(p) for p in dict.fromkeys(p.persona for p in probes)]))
-    draws = evaluator.evaluate_expression(own, replies)
-    recited = [recites(persona, reply) for persona, reply in zip(own, replies, strict=True)]
+    draws = evaluator.evaluate_grounding(own, replies)
+    recited = [copies_unprompted(persona, reply) for persona, reply in zip(own, replies, strict=True)]
     drawn = {
         "own": draws,
         "recited": recited,
         "own_words": [d * (1 - r) for d, r in zip(draws, recited, strict=True)],
-        "other": evaluator.evaluate_expression(others(own, seed), replies),
-        "without_persona": evaluator.evaluate_expression(own, without),
+        "other": evaluator.evaluate_grounding(strangers(own, seed), replies),
+        "without_persona": evaluator.evaluate_grounding(own, without),
     }
     return {
         "questions": len(probes),
@@ -154,7 +154,7 @@ def ask_probes(
     }
 
 
-def recites(persona: Persona, reply: str, run: int = 5) -> float:
+def copies_unprompted(persona: Persona, reply: str, run: int = 5) -> float:
     """1 where the reply holds `run` words of the persona in a row, else 0."""
     known, said = words(" ".join(persona)), words(reply)
     runs = {tuple(known[k : k + run]) for k in range(len(known) - run + 1)}

@@ -16,7 +16,7 @@ from selfsame.data.keywords import words
 from selfsame.data.processor import DataProcessor, EncodedDialogue
 from selfsame.errors import DataError
 from selfsame.eval.statistics import Bootstrap, Estimate, jackknife
-from selfsame.model.branches import chain, micro_batches, reply_logprobs
+from selfsame.model.prefix_batch import dialogue_batch, micro_batches, reply_logprobs
 from selfsame.model.roles import Roles
 from selfsame.run.interruption import may_stop
 from selfsame.types import Example
@@ -155,7 +155,7 @@ def score_replies(roles: Roles, role: str | None, examples: Sequence[Example], t
     with roles.use(role) as model:
         for part in micro_batches([len(row.ids) for _, row, _ in rows], token_budget, model.device):
             may_stop()
-            batch = chain([rows[k][1] for k in part], roles.processor.pad_id).to(model.device)
+            batch = dialogue_batch([rows[k][1] for k in part], roles.processor.pad_id).to(model.device)
             replies = [(rows[k][0], text) for k in part for text in rows[k][2]]
             tokens_N, losses_N = batch.reply_mask_NR.sum(1), -reply_logprobs(model, batch)[0].sum(1)
             numbers = zip(replies, tokens_N.tolist(), losses_N.tolist(), strict=True)

@@ -84,7 +84,7 @@ class GivenReply:
     context: tuple[str, ...]
     reply: str
     gold: str = ""
-    called: tuple[int, ...] | None = None
+    gold_traits: tuple[int, ...] | None = None
 
     @property
     def prompt(self) -> tuple[Persona, tuple[str, ...]]:
@@ -201,11 +201,11 @@ def _given(row: dict[str, Any], number: int) -> GivenReply:
             raise _Reason(f"{key} is not text but {row.get(key)!r:.40}")
     traits, context = _texts(row, "persona"), tuple(text.strip() for text in _texts(row, "context"))
     kept = [k for k, trait in enumerate(traits) if clean_persona([trait])]
-    called = row.get("called")
-    if called is not None:
-        if not isinstance(called, list) or not all(type(k) is int and 0 <= k < len(traits) for k in called):
-            raise _Reason(f"called is {called!r:.40}; give indices of the {len(traits)} traits, from 0")
-        called = tuple(kept.index(k) for k in dict.fromkeys(called) if k in kept)
+    gold_traits = row.get("gold_traits")
+    if gold_traits is not None:
+        if not isinstance(gold_traits, list) or not all(type(k) is int and 0 <= k < len(traits) for k in gold_traits):
+            raise _Reason(f"gold_traits is {gold_traits!r:.40}; give indices of the {len(traits)} traits, from 0")
+        gold_traits = tuple(kept.index(k) for k in dict.fromkeys(gold_traits) if k in kept)
     dialogue, gold = row.get("dialogue"), row.get("gold") or ""
     return GivenReply(
         number,
@@ -215,7 +215,7 @@ def _given(row: dict[str, Any], number: int) -> GivenReply:
         context if len(context) % 2 else ("", *context),
         row["reply"].strip(),
         gold.strip(),
-        called,
+        gold_traits,
     )
 
 

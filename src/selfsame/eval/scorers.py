@@ -130,8 +130,8 @@ class PersonaScorer:
 
     def _of_turns(self, turns: Sequence[RatedReply]) -> list[float]:
         personas, replies = [t.persona for t in turns], [t.reply or "" for t in turns]
-        if self.metric == "expression":
-            return self.evaluator.evaluate_expression(personas, replies)
+        if self.metric == "grounding":
+            return self.evaluator.evaluate_grounding(personas, replies)
         if self.metric == "keywords":
             return self.evaluator.evaluate_batch_responses(personas, replies)
         histories = [_before(t.context) for t in turns]
@@ -165,7 +165,7 @@ def our_scores(judge: Judge | None = None) -> list[Scorer]:
     return [
         PersonaScorer("consistency", "consistency", persona),
         PersonaScorer("keywords", "keywords", persona),
-        PersonaScorer("expression", "expression", persona),
+        PersonaScorer("grounding", "grounding", persona),
         PersonaEvidence(persona.matcher),
         PersonaScorer("not contradicted", "contradiction", persona, -1.0),
         TurnScorer("engagement", engaging),

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from selfsame.data.faults import repeats, says_again
 from selfsame.data.keywords import words
+from selfsame.data.violations import repeats, says_again
 from selfsame.eval.reader import Reader, Reading
 
 Turn = tuple[tuple[str, ...], str]

@@ -26,13 +26,9 @@ class EvaluationSettings(Settings):
     """Own turns of such a dialogue."""
     best_of: int = Field(default=0, ge=0)
     """Evaluate the reward model's best of so many replies of SFT and of PPO, too (0 or 1: not)."""
-    people: Literal["all", "choose", "report"] = "all"
-    """Which held-out people: all, or one half of them, which settings are chosen on, or the other half, which is reported. A
-    persona is always in the same half."""
-    watch_size: int = Field(default=0, ge=0)
-    """Prompts that call for the persona, as many from mid-dialogue, and as many dialogues for the perplexity, on which PPO's
-    policy is looked at every `training.ppo.eval_every` steps (0: none); of the half that settings are chosen on, unless all
-    held-out people are evaluated."""
+    split: Literal["all", "dev", "test"] = "all"
+    """Which held-out people: all; `dev`, the half that settings are chosen on; or `test`, the half that is reported. A persona
+    is always in the same half."""
     resamples: int = Field(default=1000, ge=100)
     """Bootstrap resamples behind an interval."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from selfsame.data.faults import copied_words
 from selfsame.data.keywords import shared_words, word_spans
-from selfsame.eval.recipes import on_shared_prompts
+from selfsame.data.violations import copied_words
+from selfsame.eval.seeds import on_shared_prompts
 from selfsame.types import Persona
 
 MOST = 8
@@ -67,7 +67,7 @@ def _add(parts: list[list[str]], text: str, kind: str) -> None:
 
 
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
-    parts = marked(tuple(row["persona"]), row["reply"], row["scores"].get("recitation") == 1)
+    parts = marked(tuple(row["persona"]), row["reply"], row["scores"].get("copying_unprompted") == 1)
     return {"reply": row["reply"], "parts": parts, "scores": row["scores"], "at_odds": row.get("at_odds", [])}
 
 

@@ -11,9 +11,9 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from selfsame.data.generator import PreferenceGenerator, TestItem
 from selfsame.data.keywords import TraitMatcher
 from selfsame.data.loader import persona_key
+from selfsame.data.pairs import PreferenceGenerator, TestItem
 from selfsame.eval.benchmark import BenchmarkEvaluator, draw_distractors, fits, longest_candidate
 from selfsame.eval.character import all_of, evaluate_character
 from selfsame.eval.engagement import EngagementEvaluator
@@ -84,7 +84,7 @@ def evaluate_system(
     sense = sense_of(settings.model, examples, [*calls, *talk], seed)
     held_out = random.Random(seed).sample(examples, min(settings.perplexity_size, len(examples)))
     parts: list[Callable[[], dict[str, Estimate]]] = [
-        lambda: {"telling": _telling(persona, talk, talk_replies)},
+        lambda: {"grounding_anywhere": _grounding_anywhere(persona, talk, talk_replies)},
         lambda: {"engagement": _engagement(bootstrap, talk, talk_replies)},
         lambda: {"fitted_quality": _fitted(bootstrap, talk, talk_replies)},
         lambda: QualityEvaluator(bootstrap).compute_perplexity(roles, role, held_out),
@@ -95,7 +95,7 @@ def evaluate_system(
         character = evaluate_character(persona, sense, talk, talk_replies)
         metrics = _shares(bootstrap, character, talk)
         progress.advance()
-        scores = _called_scores(persona, sense, calls, replies)
+        scores = _grounded_scores(persona, sense, calls, replies)
         metrics |= _shares(bootstrap, scores, calls)
         progress.advance()
         for part in parts:
@@ -160,11 +160,11 @@ def _persona_scores(
 ) -> dict[str, list[float]]:
     """Each reply's scores. `own`: these are the personas of the prompts, some traits of which are called for."""
     histories = [i.prompt.history for i in items]
-    called = [i.traits for i in items] if own else None
-    return evaluator.evaluate_each(personas, replies, histories, called)
+    gold_traits = [i.traits for i in items] if own else None
+    return evaluator.evaluate_each(personas, replies, histories, gold_traits)
 
 
-def _called_scores(
+def _grounded_scores(
     persona: PersonaEvaluator, sense: SenseEvaluator, items: Sequence[TestItem], replies: Sequence[str]
 ) -> dict[str, list[float]]:
     """The persona's scores of replies to prompts that call for it, and `sensible_consistency`: consistent, well formed and an
@@ -193,8 +193,8 @@ def _references(
     """What the metrics are to be read beside, by row."""
     found = _persona_references(evaluator, calls, replies, without, seed)
     gold = [i.reply for i in talk]
-    called = _called_scores(evaluator, sense, calls, [i.reply for i in calls])["sensible_consistency"]
-    found["gold"] |= _shares(evaluator.bootstrap, {"sensible_consistency": called}, calls)
+    gold_traits = _grounded_scores(evaluator, sense, calls, [i.reply for i in calls])["sensible_consistency"]
+    found["gold"] |= _shares(evaluator.bootstrap, {"sensible_consistency": gold_traits}, calls)
     found["gold"] |= _shares(evaluator.bootstrap, evaluate_character(evaluator, sense, talk, gold), talk)
     found["gold"] |= _gold_talk(evaluator, talk)
     return found | {"other_reply": _other_talk(evaluator, sense, talk, seed)}
@@ -209,13 +209,13 @@ def _persona_references(
     rows = {
         "gold": _persona_scores(evaluator, own, [i.reply for i in items], items),
         "no_persona": _persona_scores(evaluator, own, without, items),
-        "recitation": _persona_scores(evaluator, own, [" ".join(p) for p in own], items),
-        "random_persona": _persona_scores(evaluator, others(own, seed), replies, items, own=False),
+        "persona_recited": _persona_scores(evaluator, own, [" ".join(p) for p in own], items),
+        "random_persona": _persona_scores(evaluator, strangers(own, seed), replies, items, own=False),
     }
     return {name: _shares(evaluator.bootstrap, scores, items) for name, scores in rows.items()}
 
 
-def others(personas: Sequence[Persona], seed: int) -> list[Persona]:
+def strangers(personas: Sequence[Persona], seed: int) -> list[Persona]:
     """For each item a persona of someone else among them (empty, and so not scored, if there is no one else); the same
     traits in another order or in capitals are no one else."""
     draw = random.Random(seed)
@@ -231,7 +231,7 @@ def _gold_talk(evaluator: PersonaEvaluator, items: Sequence[TestItem]) -> dict[s
     """What people said, by the metrics that do not compare with it."""
     gold, bootstrap = [i.reply for i in items], evaluator.bootstrap
     return {
-        "telling": _telling(evaluator, items, gold),
+        "grounding_anywhere": _grounding_anywhere(evaluator, items, gold),
         "engagement": _engagement(bootstrap, items, gold),
         "fitted_quality": _fitted(bootstrap, items, gold),
         **_diversity(bootstrap, items, gold),
@@ -254,9 +254,9 @@ def _other_talk(
     }
 
 
-def _telling(evaluator: PersonaEvaluator, items: Sequence[TestItem], replies: Sequence[str]) -> Estimate:
+def _grounding_anywhere(evaluator: PersonaEvaluator, items: Sequence[TestItem], replies: Sequence[str]) -> Estimate:
     """How many replies anywhere in mid-dialogue draw on a trait: no more than people's should."""
-    told = evaluator.evaluate_expression([i.prompt.persona for i in items], replies)
+    told = evaluator.evaluate_grounding([i.prompt.persona for i in items], replies)
     return evaluator.bootstrap.share(told, _dialogues(items))
 
 
@@ -319,7 +319,7 @@ def _reply_rows(
             "persona": list(item.prompt.persona),
             "history": list(item.prompt.history),
             "gold": item.reply,
-            "called": list(item.traits),
+            "gold_traits": list(item.traits),
             "reply": reply,
             "scores": {name: values[k] for name, values in scores.items()},
             "at_odds": at_odds.get(k, []),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from selfsame.errors import RunError
-from selfsame.model.branches import branch_batches, final_states, hidden_states, source_states
+from selfsame.model.prefix_batch import final_states, hidden_states, prefix_batches, source_states
 from selfsame.run.logger import Progress
 from selfsame.types import LABELS, Prompt
 
@@ -115,7 +115,7 @@ class RewardModel:
         found: list[list[Tensor]] = [[] for _ in prompts]
         with self.roles.use("reward") as model:
             how = self.token_budget, self.processor.pad_id, model.device, trunk, progress
-            for rows, batch in branch_batches(prompts, replies, *how):
+            for rows, batch in prefix_batches(prompts, replies, *how):
                 hidden_BTH = hidden_states(model, batch)
                 values_N: Any = iter(self.roles.heads["reward"](final_states(batch, hidden_BTH)).tolist())
                 for i in rows:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from selfsame.errors import DataError
-from selfsame.model.branches import Branches, branch, final_states, hidden_states, micro_batches
+from selfsame.model.prefix_batch import PrefixBatch, final_states, hidden_states, micro_batches, prefix_batch
 from selfsame.model.role_set import Roles
 from selfsame.run.interruption import may_stop
 from selfsame.run.logger import Progress
@@ -45,12 +45,14 @@ class PairModel:
         except DataError:  # a tokenizer that takes many tokens for a letter
             return processor.encode_prompt(Prompt(()), len(ids)), ids
 
-    def batch(self, pairs: Sequence[EncodedPair]) -> Branches:
+    def batch(self, pairs: Sequence[EncodedPair]) -> PrefixBatch:
         """Rows of one pair each."""
-        made = branch([prompt for prompt, _ in pairs], [[reply] for _, reply in pairs], self.roles.processor.pad_id)
+        made = prefix_batch(
+            [prompt for prompt, _ in pairs], [[reply] for _, reply in pairs], self.roles.processor.pad_id
+        )
         return made.to(self.roles.device)
 
-    def forward(self, model: torch.nn.Module, batch: Branches) -> Tensor:
+    def forward(self, model: torch.nn.Module, batch: PrefixBatch) -> Tensor:
         """(N, 3) logits."""
         return self.roles.heads["judge"](final_states(batch, hidden_states(model, batch)))
 

@@ -29,9 +29,9 @@ from selfsame.model.base import (
     load_base_model,
     load_tokenizer,
 )
-from selfsame.model.branches import check_exactness
 from selfsame.model.full import FullRoles
 from selfsame.model.fused import fuse_lora
+from selfsame.model.prefix_batch import check_exactness
 from selfsame.model.role_set import HEAD_FILE, HEADED_ROLES, Roles
 from selfsame.model.settings import LoraSettings, ModelSettings
 from selfsame.model.trunk import blocks_of, trunk_of

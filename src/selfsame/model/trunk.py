@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from selfsame.errors import ConfigError
-from selfsame.model.branches import Branches, branch, branch_batches, hidden_states
+from selfsame.model.prefix_batch import PrefixBatch, hidden_states, prefix_batch, prefix_batches
 
 
 class Trunk:
@@ -49,12 +49,12 @@ class Trunk:
     ) -> TrunkStates:
         """Hidden states after the trunk, of each prompt with its replies."""
         found: list[Tensor] = [torch.empty(0)] * len(prompts)
-        for rows, batch in branch_batches(prompts, replies, token_budget, pad_id, model.device):
+        for rows, batch in prefix_batches(prompts, replies, token_budget, pad_id, model.device):
             for i, states_TH in zip(rows, self._below(model, batch), strict=True):
                 found[i] = states_TH[: len(prompts[i]) + sum(map(len, replies[i]))].clone()
         return TrunkStates(self, found)
 
-    def _below(self, model: Any, batch: Branches) -> Tensor:
+    def _below(self, model: Any, batch: PrefixBatch) -> Tensor:
         self._listening = True
         try:
             hidden_states(model, batch)
@@ -89,10 +89,10 @@ class Trunk:
         prompt, one, other = (
             torch.randint(model.config.vocab_size, (n,), generator=generator).tolist() for n in (7, 4, 5)
         )
-        batch = branch([prompt], [[one, other]]).to(model.device)
+        batch = prefix_batch([prompt], [[one, other]]).to(model.device)
         try:
             plain = hidden_states(model, batch).float()
-            with self.states(model, [prompt], [[one, other]], len(prompt) + 9).in_force():
+            with self.states(model, [prompt], [[one, other]], len(prompt) + 9).applied():
                 error = (hidden_states(model, batch).float() - plain).norm() / plain.norm()
         except (
             AttributeError,
@@ -103,7 +103,7 @@ class Trunk:
             return False
         return bool(error < (1e-4 if model.dtype == torch.float32 else 1e-2))
 
-    def let_go(self) -> None:
+    def restore_blocks(self) -> None:
         """Gives the blocks their own `forward` back."""
         for block, forward in self._own:
             block.forward = forward
@@ -120,7 +120,7 @@ class TrunkStates:
         return TrunkStates(self.trunk, [self.rows[i] for i in indices])
 
     @contextmanager
-    def in_force(self) -> Iterator[None]:
+    def applied(self) -> Iterator[None]:
         """Passes through the model, of a batch of these rows, begin with these states."""
         with self.trunk.given(pad_sequence(self.rows, batch_first=True)):
             yield
@@ -140,7 +140,7 @@ def trunk_of(model: Any, upper: int) -> Trunk | None:
     trunk = Trunk(model, upper)
     if model.device.type == "meta" or trunk.is_exact(model):  # without content there is nothing to compare
         return trunk
-    trunk.let_go()
+    trunk.restore_blocks()
     warnings.warn(
         f"every pass computes all blocks: those of {model.config.model_type} share more than states", stacklevel=2
     )

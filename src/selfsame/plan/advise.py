@@ -96,8 +96,8 @@ def _remedies(config: Config, stage: StagePlan, hardware: Hardware) -> Iterator[
     if not model.four_bit and not hardware.is_cpu and stage.weights > 0.3 * hardware.memory:
         yield "model.four_bit", True
     if stage.adapters > 0.1 * hardware.memory:
-        if stage.stage == "ppo" and config.training.ppo.critic == "adapter":
-            yield "training.ppo.critic", "policy"
+        if stage.stage == "ppo" and config.training.ppo.value_source == "adapter":
+            yield "training.ppo.value_model", "policy_states"
         if model.lora.rank > LOWEST_RANK:
             yield "model.lora.rank", model.lora.rank // 2
     if model.max_length > SHORTEST_CONTEXT and fixed < hardware.memory:

@@ -172,8 +172,8 @@ class _Planner:
         reading += steps * self._reading(groups) * (name == "dpo")  # the reference
         cache, sampling = 0.0, 0.0
         if name != "sft":
-            compared = (1 - UNCALLED) * bool(reward.missed_share) + UNCALLED * bool(reward.unasked_share)
-            each = reward.sampled_share + compared * reward.missed_samples
+            compared = (1 - UNCALLED) * bool(reward.comparison_share) + UNCALLED * bool(reward.off_topic_share)
+            each = reward.sampled_share + compared * reward.comparison_samples
             replies = (pairs.count + pairs.validation_count) * each / count
             replies += reward.normalise_samples * (name == "reward")
             length = min(self.config.training.ppo.max_new_tokens, self.config.model.max_length // 2)
@@ -191,21 +191,16 @@ class _Planner:
             "policy", min(batch, prompts) * s.samples_per_prompt, s.samples_per_prompt, s.max_new_tokens
         )
         sampling = self.sampling(decoding, s.max_new_tokens) * prompts / min(batch, prompts)
-        passes = 2 + (s.critic in ("adapter", "policy"))  # reward, reference, value
-        policy = self._reading(groups) / (2 if s.critic == "adapter" else 1)
-        talking = 2 * (s.turns - 1) * s.talk_share * sampling / s.samples_per_prompt
-        dialogues = s.epochs * s.minibatches * s.sft_batch_size * (s.sft_coef > 0) / self.config.training.sft.batch_size
-        supervised = self.probe.groups("sft", self.config) if dialogues else groups
-        mixed = dialogues * self._learning(supervised)
-        seconds = s.steps * (sampling + talking + passes * policy + s.epochs * self._learning(groups) + mixed)
-        trained = ("policy",) if s.critic == "none" else ("policy", "value")
-        larger = max(groups, supervised, key=lambda passes: passes.worst.peak)
-        return self._made(made, larger, self._adapters(*trained), decoding.peak, s.steps, seconds)
+        passes = 2 + (s.value_source in ("adapter", "policy_states"))  # reward, reference, value
+        policy = self._reading(groups) / (2 if s.value_source == "adapter" else 1)
+        seconds = s.steps * (sampling + passes * policy + s.epochs * self._learning(groups))
+        trained = ("policy", "value") if s.value_source else ("policy",)
+        return self._made(made, groups, self._adapters(*trained), decoding.peak, s.steps, seconds)
 
     def _evaluation(self, made: Any) -> StagePlan:
         """Every process does all of it."""
         s, sampling, best_of = self.config.evaluation, self.config.sampling, self.config.evaluation.best_of
-        several = len({"best_of", "ppo_best_of"} & self._systems())
+        several = len({"sft_best_of_n", "ppo_best_of_n"} & self._systems())
         systems = len(self._systems()) - several
         one, kept = self._speaking(1)
         best, more = self._speaking(best_of) if several else (0.0, 0.0)
@@ -232,7 +227,7 @@ class _Planner:
         """Those that are evaluated: named, or all that the stages train."""
         stages = {"base", *self.config.run.stages} & {"base", "sft", "ppo", "dpo"}
         if self.config.evaluation.best_of > 1 and "reward" in self.config.run.stages:
-            stages |= {name for name, stage in (("best_of", "sft"), ("ppo_best_of", "ppo")) if stage in stages}
+            stages |= {name for name, stage in (("sft_best_of_n", "sft"), ("ppo_best_of_n", "ppo")) if stage in stages}
         return set(self.config.run.systems) or stages
 
     def _speaking(self, n: int) -> tuple[float, float]:

@@ -23,7 +23,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from selfsame.model.roles import LoraRoles
 from selfsame.rollout.decoding import DecodingState
-from selfsame.rollout.sampler import choose
+from selfsame.rollout.sampler import sample_token
 
 _ATEN = torch.ops.aten
 
@@ -197,7 +197,7 @@ def decoding_pass(
     with roles.use(role) as model, _watched(roles, len(prompts), grouped, samples) as (trace, flops):
         state = DecodingState(model, prompts, samples, length, 0)
         prefill, before = flops.get_total_flops(), trace.kernels
-        token_A, _ = choose(state.logits_AV, torch.empty(count, dtype=torch.float64, device=meta))
+        token_A, _ = sample_token(state.logits_AV, torch.empty(count, dtype=torch.float64, device=meta))
         if length > 1:
             state.advance(token_A, torch.ones(count, dtype=torch.bool, device=meta))
         step, kernels = flops.get_total_flops() - prefill, trace.kernels - before

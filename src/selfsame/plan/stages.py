@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from selfsame.config import Config
-from selfsame.data.generator import REASONS
 from selfsame.data.keywords import TraitMatcher
+from selfsame.data.pairs import REASONS
 from selfsame.data.processor import EncodedDialogue
-from selfsame.model.branches import branch, micro_batches, reply_logprobs
+from selfsame.model.prefix_batch import micro_batches, prefix_batch, reply_logprobs
 from selfsame.model.roles import LoraRoles
 from selfsame.plan.hardware import Hardware
 from selfsame.plan.probe import Decoding, Pass, decoding_pass, optimiser_kernels, reading_pass, training_pass
@@ -21,7 +21,7 @@ from selfsame.plan.skeleton import META, add_role, compute_as_peft
 from selfsame.plan.workload import Workload, spread
 from selfsame.rollout.collect import Rollout
 from selfsame.rollout.engine import Reply
-from selfsame.training.dpo import DPOTrainer, pair_branches
+from selfsame.training.dpo import DPOTrainer, pair_batch
 from selfsame.training.dpo import Part as DPOPart
 from selfsame.training.ppo import Experience, PPOTrainer
 from selfsame.training.reward import RewardTrainer
@@ -43,7 +43,7 @@ NEEDS = {"sft": (), "reward": ("sft",), "ppo": ("sft", "reward"), "dpo": ("sft",
 
 def compared_share(settings: RewardSettings) -> float:
     """At most so many prompts whose samples are compared, as a share of the pairs."""
-    return min(settings.missed_share, 1 - UNCALLED) + min(settings.unasked_share, UNCALLED)
+    return min(settings.comparison_share, 1 - UNCALLED) + min(settings.off_topic_share, UNCALLED)
 
 
 @dataclass(frozen=True)
@@ -89,14 +89,12 @@ class Probe:
 
     def _optimiser(self, stage: str, settings: Any) -> int:
         """Operations of an optimiser step on a CPU; GPUs have fused ones."""
-        critic = getattr(settings, "critic", None)
-        trained = {"ppo": ("policy",) if critic == "none" else ("policy", "value"), "dpo": ("policy",)}.get(
-            stage, (stage,)
-        )
-        if ("optimiser", stage, critic) not in self.known:
+        value = getattr(settings, "value_source", None)
+        trained = {"ppo": ("policy", "value") if value else ("policy",), "dpo": ("policy",)}.get(stage, (stage,))
+        if ("optimiser", stage, value) not in self.known:
             made = optimiser_kernels(self.roles, trained) if self.hardware.is_cpu else 0
-            self.known["optimiser", stage, critic] = made
-        return self.known["optimiser", stage, critic]
+            self.known["optimiser", stage, value] = made
+        return self.known["optimiser", stage, value]
 
     def _items(self, stage: str) -> Sequence[Any]:
         return {"sft": self.work.dialogues, "ppo": self.work.prompts}.get(stage, self.work.pairs)
@@ -106,14 +104,14 @@ class Probe:
 
     def _comparisons(self, pairs: list[Any], settings: Any) -> list[tuple[list[int], list[list[int]], int]]:
         """Rows of the reward model: as many of the longest as the settings say have the samples to a prompt as replies."""
-        compared, n = compared_share(settings), settings.missed_samples
+        compared, n = compared_share(settings), settings.comparison_samples
         first = len(pairs) - math.ceil(compared / (1 + settings.sampled_share + compared) * len(pairs))
         sample = [0] * min(self.config.training.ppo.max_new_tokens, self.config.model.max_length // 2)
         rows = [(prompt, [chosen, rejected], 1) for prompt, chosen, rejected in pairs[:first]]
         return rows + [(prompt, [sample] * n, n // 2) for prompt, _, _ in pairs[first:]]
 
     def _pass(self, stage: str, settings: Any, rows: list[Any], shape: tuple[int, int]) -> Pass:
-        key = (stage, shape, _selected(rows), getattr(settings, "critic", None))
+        key = (stage, shape, _selected(rows), getattr(settings, "value_source", None))
         if key not in self.known:
             trainer, make = _TRAINERS[stage](self, settings)
             parts = make(rows)
@@ -153,21 +151,21 @@ class Probe:
         with META:
             trainer = DPOTrainer(self.roles, pairs=[None], settings=settings)  # pyright: ignore
         return trainer, lambda rows: [
-            DPOPart(pair_branches(rows, 0, META), torch.zeros(len(rows), 2, device=META), len(rows))
+            DPOPart(pair_batch(rows, 0, META), torch.zeros(len(rows), 2, device=META), len(rows))
         ]
 
     def _ppo(self, settings: Any) -> Any:
-        plain = settings.model_copy(update={"minibatches": 1, "token_budget": 2**30, "sft_coef": 0.0})
+        plain = settings.model_copy(update={"minibatches": 1, "token_budget": 2**30})
         with META:
             trainer = PPOTrainer(self.roles, prompts=[Prompt(())], settings=plain)
-            trainer.begin()  # with a value of this critic's kind
-        return trainer, lambda rows: next(iter(trainer.minibatches(self._experience(rows, settings.critic), 0)))
+            trainer.begin()  # with a value of this kind
+        return trainer, lambda rows: next(iter(trainer.minibatches(self._experience(rows, settings.value_source), 0)))
 
-    def _experience(self, rows: list[Any], critic: str) -> Experience:
+    def _experience(self, rows: list[Any], value: str | None) -> Experience:
         replies = [Reply(ids, [], True) for _, siblings in rows for ids in siblings]
         width, hidden = max(len(r.ids) for r in replies), self.roles.base.config.hidden_size
         zeros = torch.zeros(len(replies), width)
-        states = [torch.zeros(len(r.ids), hidden, device=META) for r in replies] if critic == "reward" else None
+        states = [torch.zeros(len(r.ids), hidden, device=META) for r in replies] if value == "reward_states" else None
         scores, ended = torch.zeros(len(replies)), torch.ones(len(replies), dtype=torch.bool)
         prompts: Any = [prompt for prompt, _ in rows]
         rollout = Rollout(prompts, replies, zeros > -1, zeros, zeros, zeros, scores, ended, states)
@@ -195,7 +193,7 @@ class Probe:
         width = _length((prompt, replies))
         count = max(1, EVALUATION_TOKENS // width)
         if "rank" not in self.known:
-            batch = branch([prompt] * count, [replies] * count).to(META)
+            batch = prefix_batch([prompt] * count, [replies] * count).to(META)
 
             def read() -> Any:
                 with self.roles.use(None) as model:

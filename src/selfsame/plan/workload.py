@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selfsame.config import Config
-from selfsame.data.generator import PreferenceGenerator
 from selfsame.data.loader import Dataset, DatasetLoader
+from selfsame.data.pairs import PreferenceGenerator
 from selfsame.data.processor import DataProcessor, EncodedDialogue
 from selfsame.errors import ConfigError, DataError
 from selfsame.types import Example, Prompt

@@ -10,10 +10,10 @@ _TURNS = 4
 _SAID = (
     ("consistency", 1, "consistent", "good"),
     ("consistency", 0, "not consistent", "bad"),
-    ("expression", 1, "draws on a trait", "good"),
-    ("expression", 0, "draws on no trait", "bad"),
+    ("grounding", 1, "draws on a trait", "good"),
+    ("grounding", 0, "draws on no trait", "bad"),
     ("contradiction", 1, "contradiction", "bad"),
-    ("recitation", 1, "recitation", "bad"),
+    ("copying_unprompted", 1, "copies a trait unprompted", "bad"),
 )
 """What a score says of a reply, and whether that is good."""
 

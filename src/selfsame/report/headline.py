@@ -13,7 +13,7 @@ _BETTER = {
     "sensible_consistency": "higher",
     "consistency": "higher",
     "contradiction": "lower",
-    "recitation": "lower",
+    "copying_unprompted": "lower",
 }
 """The scores that are shown, and which verdict on the difference is good."""
 _COST = {"perplexity": "lower", "distinct_2": "higher", "repetition": "lower"}

@@ -34,11 +34,15 @@ _GROUPS: tuple[tuple[str, str, str], ...] = (
     ("Loss", "loss", r"(train_|valid(ation)?_|eval_)?loss"),
     ("Ranking accuracy", "share of pairs", r"[^/]*accuracy"),
     ("Reward model's score", "score, without prices", r"(.*_)?(reward|score)(_mean|_raw|_shaped)?"),
-    ("Held-out people", "share of replies", r"watch_(in_character|consistency|contradiction|recitation|telling)"),
+    (
+        "Held-out people",
+        "share of replies",
+        r"eval_(in_character|consistency|contradiction|copying_unprompted|grounding_anywhere)",
+    ),
     (
         "Faults of the sampled replies",
         "share of replies",
-        r"missed|unasked|contradiction|recitation|repetition|retelling",
+        r"ungrounded|off_topic_grounding|contradiction|copying_unprompted|repetition|nothing_new",
     ),
     ("KL to the SFT model", "nats", r"kl|kl_(mean|reference|ref|sft|per_token|per_reply)|(mean|reference|ref)_kl"),
     ("KL coefficient", "coefficient", r"kl_coef.*"),

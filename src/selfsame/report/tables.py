@@ -12,7 +12,7 @@ from selfsame.errors import ConfigError, RunError
 from selfsame.report.sources import UNKNOWN, finite, judge_line, reader_line, reward_line
 from selfsame.run.directory import RunDirectory, read_json, write_text
 
-SYSTEMS = ("base", "sft", "best_of", "ppo", "ppo_best_of", "dpo")
+SYSTEMS = ("base", "sft", "sft_best_of_n", "ppo", "ppo_best_of_n", "dpo")
 """The order in which systems are listed; others follow by name."""
 _NO_RESULTS = "There are no results yet: run the evaluation first."
 

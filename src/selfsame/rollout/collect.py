@@ -10,12 +10,19 @@ import torch
 from torch import Tensor
 
 from selfsame.model import parallel
-from selfsame.model.branches import Branches, branch, branch_batches, hidden_states, reply_logprobs, source_states
 from selfsame.model.heads import RewardModel
+from selfsame.model.prefix_batch import (
+    PrefixBatch,
+    hidden_states,
+    prefix_batch,
+    prefix_batches,
+    reply_logprobs,
+    source_states,
+)
 from selfsame.model.roles import Roles
 from selfsame.model.trunk import TrunkStates
 from selfsame.rollout.engine import Reply, RolloutEngine
-from selfsame.rollout.sampler import uniforms
+from selfsame.rollout.sampler import reply_noise
 from selfsame.run.logger import Progress
 
 
@@ -23,8 +30,8 @@ from selfsame.run.logger import Progress
 class Rollout:
     """P prompts with n replies each (N = P * n, in the prompts' order), as token ids, and what was measured before the
     update. (N, R) tensors are zero outside `reply_mask_NR` (True: a token of the reply). `states`: per reply the hidden
-    states (R, H) of the reward role before each token, where the critic reads those. `trunk`: of the rows, where the model has
-    one. `faults`: by name, (N,) True where a reply has that fault (see `data/faults.py`), where they were looked for."""
+    states (R, H) of the reward role before each token, where the value reads them. `trunk`: of the rows, where the model has
+    one. `measured`: what rules and the user's functions say of each reply, (N,) by name (see `training/rewards.py`)."""
 
     prompts: list[list[int]]
     replies: list[Reply]
@@ -36,15 +43,15 @@ class Rollout:
     ended_N: Tensor
     states: list[Tensor] | None = None
     trunk: TrunkStates | None = None
-    faults: Mapping[str, Tensor] = field(default_factory=dict)
+    measured: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def samples_per_prompt(self) -> int:
         return len(self.replies) // len(self.prompts)
 
-    def branches(self, prompts: Sequence[int], pad_id: int) -> Branches:
+    def branches(self, prompts: Sequence[int], pad_id: int) -> PrefixBatch:
         """The rows of some prompts (indices) with all their replies."""
-        return branch(
+        return prefix_batch(
             [self.prompts[p] for p in prompts],
             [[self.replies[i].ids for i in self.episodes(p)] for p in prompts],
             pad_id,
@@ -67,25 +74,25 @@ def collect_rollout(
     seed: int,
     step: int,
     token_budget: int,
-    critic: str | None = "value",
+    value_role: str | None = "value",
 ) -> Rollout:
     """Samples replies with the `policy` role and measures them: log-probabilities under the policy (as sampled) and the
-    frozen `sft` role, values, reward scores. `critic`: the role whose hidden states the value head reads (None: all values
+    frozen `sft` role, values, reward scores. `value_role`: the role whose hidden states the value head reads (None: all values
     are zero). With several processes each does every world-th prompt, and all of them end up with the whole rollout."""
     n, roles = samples_per_prompt, engine.roles
     mine = parallel.share(range(len(prompts)))
     my_prompts = [list(prompts[i]) for i in mine]
-    numbers_NR = uniforms(seed, step, [i * n + k for i in mine for k in range(n)], max_new_tokens)
+    numbers_NR = reply_noise(seed, step, [i * n + k for i in mine for k in range(n)], max_new_tokens)
     groups = engine.sample("policy", my_prompts, numbers_NR, temperature)
     ids = [[reply.ids for reply in group] for group in groups]
     trunk = trunk_states(roles, my_prompts, ids, token_budget)
     states: list[list[Tensor]] = [[] for _ in ids]
-    if critic == "reward":
+    if value_role == "reward":
         scores, states = reward_model.score_states(my_prompts, ids, trunk)
         values = [[_read(roles.heads["value"], state) for state in siblings] for siblings in states]
     else:
         scores = reward_model.score_ids(my_prompts, ids, trunk)
-        values = critic_values(roles, critic, my_prompts, ids, token_budget, trunk)
+        values = value_estimates(roles, value_role, my_prompts, ids, token_budget, trunk)
     reference = token_logprobs(roles, "sft", my_prompts, ids, token_budget, temperature, trunk)
     rows = parallel.gather(list(zip(my_prompts, groups, scores, reference, values, states, strict=True)))
     replies = [reply for row in rows for reply in row[1]]
@@ -101,7 +108,7 @@ def collect_rollout(
         values_NR=_padded([v for row in rows for v in row[4]], width),
         scores_N=torch.tensor([s for row in rows for s in row[2]]),
         ended_N=torch.tensor([r.ended for r in replies]),
-        states=[state for row in rows for state in row[5]] if critic == "reward" else None,
+        states=[state for row in rows for state in row[5]] if value_role == "reward" else None,
         trunk=trunk,
     )
 
@@ -129,27 +136,27 @@ def token_logprobs(
     """The log-probability of every token of every reply to every prompt under `role` (None: under the base). `trunk`: of
     these rows, if known; `progress`: is told of prompts done."""
 
-    def measure(model: Any, batch: Branches) -> Tensor:
+    def measure(model: Any, batch: PrefixBatch) -> Tensor:
         return reply_logprobs(model, batch, temperature)[0]
 
     return _per_token(roles, role, prompts, replies, token_budget, trunk, measure, progress)
 
 
-def critic_values(
+def value_estimates(
     roles: Roles,
-    critic: str | None,
+    value_role: str | None,
     prompts: Sequence[Sequence[int]],
     replies: Sequence[Sequence[Sequence[int]]],
     token_budget: int,
     trunk: TrunkStates | None = None,
 ) -> list[list[list[float]]]:
-    """The value before every token, read by the value head from the hidden states of the role `critic`; None: zeros."""
-    if critic is None:
+    """The value before every token, read by the value head from the hidden states of the role `value_role`; None: zeros."""
+    if value_role is None:
         return [[[0.0] * len(reply) for reply in siblings] for siblings in replies]
     head = roles.heads["value"]
     return _per_token(
         roles,
-        critic,
+        value_role,
         prompts,
         replies,
         token_budget,
@@ -166,14 +173,14 @@ def _per_token(
     replies: Sequence[Sequence[Sequence[int]]],
     token_budget: int,
     trunk: TrunkStates | None,
-    measure: Callable[[Any, Branches], Tensor],
+    measure: Callable[[Any, PrefixBatch], Tensor],
     progress: Progress | None = None,
 ) -> list[list[list[float]]]:
     """`measure` gives (N, R) numbers of a batch of the rows."""
     found: list[list[list[float]]] = [[] for _ in prompts]
     with roles.use(role) as model:
         pad_id = roles.processor.pad_id
-        for rows, batch in branch_batches(prompts, replies, token_budget, pad_id, model.device, trunk, progress):
+        for rows, batch in prefix_batches(prompts, replies, token_budget, pad_id, model.device, trunk, progress):
             lists = iter(measure(model, batch).tolist())
             for i in rows:
                 found[i] = [next(lists)[: len(reply)] for reply in replies[i]]

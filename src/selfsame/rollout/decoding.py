@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
-from selfsame.model.branches import as_masks, backbone, layer_windows
+from selfsame.model.prefix_batch import as_masks, backbone, layer_windows
 from selfsame.model.vocabulary import vocabulary_logits
 
 _PADDING, _PROMPT = -2, -1

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from selfsame.data.faults import says_again
+from selfsame.data.violations import says_again
 from selfsame.model.heads import RewardModel
 from selfsame.model.roles import Roles
 from selfsame.rollout.decoding import DecodingState
-from selfsame.rollout.sampler import choose, uniforms
+from selfsame.rollout.sampler import reply_noise, sample_token
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.run.interruption import may_stop
 from selfsame.types import Prompt
@@ -70,7 +70,7 @@ class RolloutEngine:
         order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
         per_batch = max(1, self.batch_size // n)
         replies: list[list[Reply]] = [[] for _ in prompts]
-        pick = partial(choose, temperature=temperature, top_p=top_p)
+        pick = partial(sample_token, temperature=temperature, top_p=top_p)
         with self.roles.use(role) as model:
             for at in range(0, len(order), per_batch):
                 some = order[at : at + per_batch]
@@ -115,7 +115,7 @@ class RolloutEngine:
         replies: dict[int, Reply] = {}
         wrong = list(range(len(prompts)))
         for attempt in range(1 + settings.retries * (settings.temperature > 0)):
-            numbers_NR = uniforms(seed, step + RETRY * attempt, [places[k] for k in wrong], settings.max_new_tokens)
+            numbers_NR = reply_noise(seed, step + RETRY * attempt, [places[k] for k in wrong], settings.max_new_tokens)
             ids = [self.processor.encode_prompt(prompts[k], settings.max_new_tokens) for k in wrong]
             groups = self.sample(role, ids, numbers_NR, settings.temperature, settings.top_p)
             for k, (reply,) in zip(wrong, groups, strict=True):
@@ -137,7 +137,7 @@ class RolloutEngine:
         """Of n replies to each prompt the one to which the `reward` role gives most (best-of-n; Stiennon et al. 2020,
         arXiv:2009.01325). With `settings.retries` one that says something again is taken only where all do."""
         ids = [self.processor.encode_prompt(prompt, settings.max_new_tokens) for prompt in prompts]
-        numbers_NR = uniforms(
+        numbers_NR = reply_noise(
             seed, step, [place * n + k for place in places for k in range(n)], settings.max_new_tokens
         )
         groups = self.sample(role, ids, numbers_NR, settings.temperature, settings.top_p)

@@ -14,7 +14,7 @@ HEAD = 64
 REPLIES = 2  # the stream of random numbers that replies are drawn with; see training/loop.py for the others
 
 
-def uniforms(seed: int, step: int, replies: Sequence[int], length: int) -> Tensor:
+def reply_noise(seed: int, step: int, replies: Sequence[int], length: int) -> Tensor:
     """(N, length) uniform random numbers in [0, 1), a function of (seed, step, reply index, token index) alone: the same
     reply comes out on one process or two, in any batch, before and after a restart. (In bfloat16 and float16 the logits
     themselves depend a little on the batch, so that a draw near the edge between two tokens can fall either way.)"""
@@ -22,7 +22,9 @@ def uniforms(seed: int, step: int, replies: Sequence[int], length: int) -> Tenso
     return torch.from_numpy(np.stack(rows)) if rows else torch.zeros(0, length, dtype=torch.float64)
 
 
-def choose(logits_NV: Tensor, uniform_N: Tensor, temperature: float = 1.0, top_p: float = 1.0) -> tuple[Tensor, Tensor]:
+def sample_token(
+    logits_NV: Tensor, uniform_N: Tensor, temperature: float = 1.0, top_p: float = 1.0
+) -> tuple[Tensor, Tensor]:
     """Draws a token per row by inverting the cumulative distribution; temperature 0 takes the most likely one.
 
     Returns:

@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from selfsame.errors import ConfigError, RunError
+from selfsame.renamed import modern_config, modern_record
 from selfsame.run.environment import describe_environment
 
 try:
@@ -88,6 +89,10 @@ def write_text(path: Path, text: str) -> None:
             temporary.unlink(missing_ok=True)
 
 
+_RECORDS = ("comparisons.json", "dialogues.json", "reward.json")
+"""Records, beside those in eval/, that earlier versions wrote with other names in them."""
+
+
 def write_json(path: Path, obj: Any) -> None:
     """Write `obj` as JSON, atomically; NaN and infinities become null (unknown), arrays and tensors plain numbers."""
     write_text(path, json.dumps(plain(obj), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
@@ -96,7 +101,8 @@ def write_json(path: Path, obj: Any) -> None:
 def read_json(path: Path) -> Any:
     """What `write_json` wrote. Raises RunError where the file is missing or damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return modern_record(content) if path.name in _RECORDS or path.parent.name == "eval" else content
     except FileNotFoundError as error:
         raise RunError(f"{path} is missing: run the stage that writes it") from error
     except ValueError as error:
@@ -127,7 +133,7 @@ def read_jsonl(path: Path) -> tuple[list[dict[str, Any]], int]:
         except ValueError:
             record = None
         if isinstance(record, dict):
-            records.append(record)
+            records.append(modern_record(record) if path.name == "metrics.jsonl" else record)
         else:
             damaged += 1
     return records, damaged
@@ -242,7 +248,10 @@ class RunDirectory:
 
     def eval_path(self, name: str) -> Path:
         """Where the evaluation of one system (`base`, `sft`, `ppo`, `dpo`) is stored."""
-        return self.path / "eval" / f"{name}.json"
+        path, earlier = (
+            self.path / "eval" / f"{n}.json" for n in (name, name.removeprefix("sft_").removesuffix("_of_n") + "_of")
+        )
+        return earlier if name.endswith("best_of_n") and earlier.exists() and not path.exists() else path
 
     def checkpoints(self, stage: str) -> Path:
         """The folder for the `CheckpointManager` of one stage."""
@@ -257,7 +266,7 @@ class RunDirectory:
             raise RunError(f"{self.config_path} cannot be read ({reason}): {remedy}") from error
         if not isinstance(stored, dict):
             raise RunError(f"{self.config_path} is damaged (not a mapping): repair it or choose another directory")
-        return stored
+        return modern_config(stored)
 
     @contextmanager
     def lock(self) -> Iterator[None]:

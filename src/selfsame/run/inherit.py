@@ -34,7 +34,7 @@ DEPENDS_ON = {"sft": _SFT, "reward": _REWARD}
 _FITS = ("model.base", "model.revision", "model.tuning", "model.lora")
 """What has to be the same for roles to fit. A run in the package is a starting point for other data and settings too."""
 _NEEDED = {"reward": ("sft",), "ppo": ("sft", "reward"), "dpo": ("sft",)}
-_EVALUATED = {"base": (), "sft": ("sft",), "best_of": ("sft", "reward")}
+_EVALUATED = {"base": (), "sft": ("sft",), "sft_best_of_n": ("sft", "reward")}
 
 
 def inherit(
@@ -114,7 +114,6 @@ def _differing(now: Mapping[str, Any], then: Mapping[str, Any], names: Sequence[
         f"{key}: there {then.get(key)!r}, here {now.get(key)!r}"
         for key in {**now, **then}
         if any(key == name or key.startswith(f"{name}.") for name in names)
-        and key != "evaluation.watch_size"
         and not is_free(key)
         and now.get(key) != then.get(key)
     ]

@@ -9,7 +9,7 @@ from pydantic import Field
 from selfsame.settings import Settings
 
 Stage = Literal["data", "sft", "reward", "ppo", "dpo", "evaluate"]
-SystemName = Literal["base", "sft", "ppo", "dpo", "best_of", "ppo_best_of"]
+SystemName = Literal["base", "sft", "ppo", "dpo", "sft_best_of_n", "ppo_best_of_n"]
 TrackerName = Literal["wandb", "tensorboard", "trackio"]
 _BUDGETS = tuple(f"training.{stage}.token_budget" for stage in ("sft", "reward", "ppo", "dpo"))
 FREE = ("run", "model.device", "sampling.batch_size", *_BUDGETS)
@@ -33,7 +33,7 @@ class RunSettings(Settings):
     as every run does first, writes the run's records and tells the trackers."""
     systems: tuple[SystemName, ...] = ()
     """Systems that the stage `evaluate` measures, in this order; without any the base and all that are trained. Those with
-    `best_of` in their name need the reward model, and `evaluation.best_of` above 1."""
+    `best_of_n` in their name need the reward model, and `evaluation.best_of` above 1."""
     start_from: str | None = None
     """Another run's directory: stages before PPO that would come out the same are copied from there, not trained again. Or
     selfsame-135m, the run in the package: its SFT and reward model are taken whatever the data, for a base of the same name."""

@@ -18,7 +18,7 @@ from selfsame.run.settings import RunSettings
 
 ROLE_OF = {"base": None, "sft": "sft", "ppo": "policy", "dpo": "policy"}
 """Which role speaks for each evaluated system."""
-BEST_OF = {"best_of": "sft", "ppo_best_of": "ppo"}
+BEST_OF = {"sft_best_of_n": "sft", "ppo_best_of_n": "ppo"}
 """Systems that give the reward model's best of several replies, and whose replies those are."""
 
 

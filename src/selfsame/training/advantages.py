@@ -41,22 +41,19 @@ def gae(
     return advantages_NR, (advantages_NR + values_NR) * reply_mask_NR
 
 
-def less_siblings(score_N: Tensor, samples_per_prompt: int) -> Tensor:
+def leave_one_out(score_N: Tensor, samples_per_prompt: int) -> Tensor:
     """(N,) each score less the mean score of the other replies to its prompt (Kool et al. 2019; RLOO, Ahmadian et al. 2024,
     arXiv:2402.14740, equation 8)."""
     score_PS, others = score_N.view(-1, samples_per_prompt), samples_per_prompt - 1
     return (score_PS - (score_PS.sum(1, keepdim=True) - score_PS) / others).flatten()
 
 
-def group_advantages(score_N: Tensor, samples_per_prompt: int, reply_mask_NR: Tensor, scale: str = "prompt") -> Tensor:
+def group_advantages(score_N: Tensor, samples_per_prompt: int, reply_mask_NR: Tensor) -> Tensor:
     """(N, R) advantages without a critic: on every token of a reply its score, less the mean and divided by the standard
-    deviation of the scores of the replies to the same prompt (GRPO; Shao et al. 2024, arXiv:2402.03300, section 4.1.2); with
-    `scale` "batch" by that of all centred scores: replies that are nearly alike then stay so (REINFORCE++ with a baseline; Hu
-    et al. 2025, arXiv:2501.03262)."""
+    deviation of the scores of the replies to the same prompt (GRPO; Shao et al. 2024, arXiv:2402.03300, section 4.1.2)."""
     score_PS = score_N.view(-1, samples_per_prompt)
     centred_PS = score_PS - score_PS.mean(1, keepdim=True)
-    spread = score_PS.std(1, keepdim=True) if scale == "prompt" else centred_PS.std()
-    advantage_PS = centred_PS / (spread + 1e-4)
+    advantage_PS = centred_PS / (score_PS.std(1, keepdim=True) + 1e-4)
     return advantage_PS.reshape(-1, 1) * reply_mask_NR
 
 

@@ -11,15 +11,15 @@ from torch import Tensor
 
 from selfsame.errors import DataError, RunError
 from selfsame.model import parallel
-from selfsame.model.branches import Branches, branch, micro_batches, reply_logprobs
+from selfsame.model.prefix_batch import PrefixBatch, micro_batches, prefix_batch, reply_logprobs
 from selfsame.model.roles import Roles
 from selfsame.rollout.collect import token_logprobs
 from selfsame.run.interruption import may_stop
 from selfsame.run.logger import Progress
+from selfsame.training.comparisons import check_pairs, digest
 from selfsame.training.loop import Record, batch_indices, fit, step_count
 from selfsame.training.losses import dpo_loss
 from selfsame.training.reward import EncodedPair, encode_pair, pair_statistics
-from selfsame.training.sampled import check_pairs, digest
 from selfsame.training.settings import DPOSettings
 from selfsame.training.shown import answers
 from selfsame.types import PreferencePair, Prompt
@@ -29,14 +29,16 @@ from selfsame.types import PreferencePair, Prompt
 class Part:
     """Some pairs of a batch; `reference_N2` are the summed log-probabilities of (chosen, rejected) under `sft`."""
 
-    batch: Branches
+    batch: PrefixBatch
     reference_N2: Tensor
     pairs: int
 
 
-def pair_branches(pairs: Sequence[EncodedPair], pad_id: int, device: torch.device) -> Branches:
+def pair_batch(pairs: Sequence[EncodedPair], pad_id: int, device: torch.device) -> PrefixBatch:
     """Rows of a prompt with its chosen (even n) and rejected (odd n) reply."""
-    return branch([p for p, _, _ in pairs], [[chosen, rejected] for _, chosen, rejected in pairs], pad_id).to(device)
+    return prefix_batch([p for p, _, _ in pairs], [[chosen, rejected] for _, chosen, rejected in pairs], pad_id).to(
+        device
+    )
 
 
 class DPOTrainer:
@@ -144,6 +146,6 @@ class DPOTrainer:
         sums_N2 = torch.tensor([[sum(reply) for reply in row] for row in reference], device=device)
         parts = micro_batches([sum(map(len, pair)) for pair in pairs], budget, device)
         return [
-            Part(pair_branches([pairs[i] for i in part], self.roles.processor.pad_id, device), sums_N2[part], total)
+            Part(pair_batch([pairs[i] for i in part], self.roles.processor.pad_id, device), sums_N2[part], total)
             for part in parts
         ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from selfsame.model.branches import Branches, micro_batches
+from selfsame.model.prefix_batch import PrefixBatch, micro_batches
 from selfsame.rollout.collect import Rollout
 from selfsame.types import Prompt
 
@@ -33,7 +33,7 @@ class Part:
     what the value head reads, where that does not change while training."""
 
     role: str
-    batch: Branches
+    batch: PrefixBatch
     old_logprobs_NR: Tensor
     ref_logprobs_NR: Tensor
     old_values_NR: Tensor

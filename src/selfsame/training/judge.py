@@ -12,8 +12,8 @@ from torch.nn.functional import cross_entropy
 
 from selfsame.errors import DataError
 from selfsame.model import parallel
-from selfsame.model.branches import Branches, micro_batches
 from selfsame.model.pairs import EncodedPair, PairModel
+from selfsame.model.prefix_batch import PrefixBatch, micro_batches
 from selfsame.model.roles import as_roles
 from selfsame.run.logger import Progress
 from selfsame.training.loop import Record, batch_indices, fit, step_count
@@ -74,14 +74,14 @@ class JudgeTrainer:
 
     def minibatches(
         self, batch: list[tuple[EncodedPair, str]], step: int
-    ) -> Iterator[list[tuple[Branches, list[str], int]]]:
+    ) -> Iterator[list[tuple[PrefixBatch, list[str], int]]]:
         del step
         mine = parallel.share(batch)
         lengths = [len(prompt) + len(reply) for (prompt, reply), _ in mine]
         parts = micro_batches(lengths, self.settings.token_budget, self.roles.device)
         yield [(self.model.batch([mine[i][0] for i in p]), [mine[i][1] for i in p], len(batch)) for p in parts]
 
-    def loss(self, part: tuple[Branches, list[str], int]) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, part: tuple[PrefixBatch, list[str], int]) -> tuple[Tensor, dict[str, float]]:
         """Cross-entropy per pair, each label weighted by how rare it is."""
         batch, labels, pairs = part
         target_N = torch.tensor([LABELS.index(label) for label in labels], device=self.roles.device)

@@ -1,9 +1,10 @@
 """Proximal policy optimisation (Schulman et al. 2017) of replies, as in RLHF (Ziegler et al. 2019; Ouyang et al. 2022).
 
-One step: sample replies to some prompts with the `policy` role; score them with the frozen `reward` role; take off the KL
-to the frozen `sft` role, token by token; estimate advantages with the `value` role; then pass over the same replies several
-times, each time moving the policy uphill within the clip range and the value towards the returns. All four roles are
-adapters on one frozen base; `PPOSettings.critic` names cheaper ways to a value, or none (GRPO, Shao et al. 2024).
+One step: sample replies to some prompts with the `policy` role; score them with the frozen `reward` role, rules and the user's
+own functions; take off the KL to the frozen `sft` role, token by token; estimate advantages; then pass over the same replies
+several times, each time moving the policy uphill within the clip range and the value towards the returns. All roles are
+adapters on one frozen base. `PPOSettings.advantage_estimator` and `value_model` name the variants: a value of its own or read
+from another role's states, or none (RLOO, Ahmadian et al. 2024; GRPO, Shao et al. 2024).
 """
 
 from __future__ import annotations
@@ -20,18 +21,17 @@ from torch import Tensor
 from selfsame.data.keywords import TraitMatcher
 from selfsame.errors import DataError, RunError
 from selfsame.model import parallel
-from selfsame.model.branches import hidden_states, logprobs_of, source_states
 from selfsame.model.heads import RewardModel
+from selfsame.model.prefix_batch import hidden_states, logprobs_of, source_states
 from selfsame.model.roles import Roles
 from selfsame.rollout.collect import Rollout, collect_rollout
 from selfsame.rollout.engine import RolloutEngine
-from selfsame.rollout.selfplay import converse
 from selfsame.training.advantages import (
     KLController,
     explained_variance,
     gae,
     group_advantages,
-    less_siblings,
+    leave_one_out,
     masked_mean,
     shaped_rewards,
     whiten,
@@ -39,15 +39,13 @@ from selfsame.training.advantages import (
 from selfsame.training.experience import Experience, Part, parts_of
 from selfsame.training.loop import MINIBATCH_ORDER, Record, batch_indices, fit
 from selfsame.training.losses import approximate_kl, clip_fraction, policy_loss, value_loss
-from selfsame.training.penalties import Penalties, Sense
-from selfsame.training.settings import PPOSettings, SFTSettings
-from selfsame.training.sft import Part as SFTPart
-from selfsame.training.sft import SFTTrainer
+from selfsame.training.rewards import Rewards, Sense, distrusted
+from selfsame.training.settings import PPOSettings
 from selfsame.training.shown import answers
-from selfsame.types import Example, Persona, Prompt
+from selfsame.types import Prompt
 
-BEST_BY = "watch_in_character"
-"""What the watch says of the policy that is kept: the best one, which need not be the last."""
+BEST_BY = "eval_in_character"
+"""The policy with the highest of this on held-out people is kept; it need not be the last."""
 BEST = "best"
 """The role in which the best policy so far waits for the end."""
 
@@ -58,40 +56,36 @@ class PPOTrainer:
     Args:
         roles: a model with the roles `sft` and `reward`.
         prompts: what the policy answers while training.
-        called: the traits that each prompt calls for, as indices; None, as a whole or for a prompt: not known.
-        partners: the persona of whom the policy talks with from each prompt, where `settings.turns` is more than one.
-        matcher: says which traits a reply draws on (see `Penalties`).
-        dialogues: sides of dialogues that the policy goes on learning, where `settings.sft_coef` is not 0.
-        sft: how they were weighted in SFT; from another loss its first steps would undo what SFT learned.
-        watch: gives numbers of the roles as they are, for the record; nothing is learned from them.
+        gold_traits: for each prompt, indices of the traits its gold reply uses; None, as a whole or for a prompt: unknown.
+        gold: the human reply to each prompt, for reward functions of the user.
+        matcher: says which traits a reply draws on (see `Rewards`).
+        evaluate_policy: gives numbers of the roles as they are, for the record; nothing is learned from them.
         settings: see `PPOSettings`.
         seed: of prompts, samples and minibatches.
         record: where checkpoints, metrics and samples go; None: nowhere.
         shown: held-out prompts whose replies are written to samples.jsonl.
-        sense: says which replies make sense (see `Penalties`); another model than the one that evaluates.
-        distrusted: kinds of pairs that the reward model ranks below chance. A reply with such a fault is paid no more than
-            SFT's average reply.
+        sense: says which replies make sense (see `Rewards`); another model than the one that evaluates.
+        distrusted: kinds of pairs that the reward model ranks below chance. A reply that is wrong in this way is paid no more
+            than SFT's average reply.
     """
 
     name = "ppo"
     best: float | None
-    """What the watch said of the best policy so far."""
+    """The highest `BEST_BY` so far."""
 
     def __init__(
         self,
         roles: Roles,
         *,
         prompts: Sequence[Prompt],
-        called: Sequence[Sequence[int] | None] | None = None,
-        partners: Sequence[Persona] | None = None,
+        gold_traits: Sequence[Sequence[int] | None] | None = None,
+        gold: Sequence[str] | None = None,
         matcher: TraitMatcher | None = None,
-        dialogues: Sequence[Example] = (),
-        sft: SFTSettings = SFTSettings(),
         settings: PPOSettings = PPOSettings(),
         seed: int = 0,
         record: Record | None = None,
         shown: Sequence[Prompt] = (),
-        watch: Callable[[Roles], dict[str, float]] | None = None,
+        evaluate_policy: Callable[[Roles], dict[str, float]] | None = None,
         sense: Sense | None = None,
         distrusted: Collection[str] = (),
     ) -> None:
@@ -102,15 +96,11 @@ class PPOTrainer:
             if role not in self.roles.names:
                 raise RunError(f"PPO needs the role {role!r}: train the stage {role} first")
         self.prompts, self.settings, self.seed, self.record, self.shown = prompts, settings, seed, record, shown
-        self.steps, self.eval_every, self.watch = settings.steps, settings.eval_every if watch else None, watch
-        self.penalties = Penalties(settings, prompts, called, matcher, sense)
-        self.partners = dict(zip(prompts, partners or [()] * len(prompts), strict=True))
-        self._name_critic(settings.critic)
+        self.steps, self.evaluate_policy = settings.steps, evaluate_policy
+        self.eval_every = settings.eval_every if evaluate_policy else None
+        self.rewards = Rewards(settings.rewards, prompts, gold_traits, gold, matcher, sense)
+        self._name_roles()
         self.begin(kept=roles.names)
-        mixed = sft.model_copy(update={"batch_size": settings.sft_batch_size})
-        self.sft = (
-            SFTTrainer(roles, train=dialogues, settings=mixed, seed=seed, role="policy") if settings.sft_coef else None
-        )
         self.reward_model = RewardModel(self.roles, settings.token_budget)
         self.engine = RolloutEngine(self.roles)
 
@@ -124,8 +114,8 @@ class PPOTrainer:
             self.roles.remove(BEST)
         if "value" not in kept:
             self.roles.remove("value")
-            if self.critic is not None:
-                add = self.roles.add if self.critic == "value" else self.roles.add_head
+            if self.value_role is not None:
+                add = self.roles.add if self.value_role == "value" else self.roles.add_head
                 add("value", like="reward")
 
     def train(self) -> None:
@@ -142,14 +132,9 @@ class PPOTrainer:
         return experience
 
     def prompts_of(self, step: int) -> list[Prompt]:
-        """What the policy answers in a step: prompts of the data, and what comes of some of them in `settings.turns` turns."""
-        s = self.settings
-        talks = math.ceil(s.talk_share * s.prompts_per_step / s.turns) if s.turns > 1 else 0
-        count = talks + max(0, s.prompts_per_step - s.turns * talks)
-        prompts = [self.prompts[i] for i in batch_indices(len(self.prompts), count, step, self.seed)]
-        partners = [self.partners[prompt] for prompt in prompts[:talks]]
-        how = {"max_new_tokens": s.max_new_tokens, "temperature": s.temperature, "seed": self.seed, "step": step}
-        return [*converse(self.engine, prompts[:talks], partners, s.turns, **how), *prompts[talks:]]
+        """What the policy answers in a step."""
+        chosen = batch_indices(len(self.prompts), self.settings.prompts_per_step, step, self.seed)
+        return [self.prompts[i] for i in chosen]
 
     def rollout(self, prompts: Sequence[Prompt], step: int = 0) -> Rollout:
         """Replies of the policy to some prompts, with what was measured on them."""
@@ -165,70 +150,65 @@ class PPOTrainer:
             self.seed,
             step,
             s.token_budget,
-            self.critic,
+            self.value_role,
         )
         asked = [prompt for prompt in prompts for _ in range(s.samples_per_prompt)]
         texts = [processor.decode_reply(reply.ids) for reply in rollout.replies]
-        return replace(rollout, faults=self.penalties.find(asked, texts))
+        return replace(rollout, measured=self.rewards.measure(asked, texts))
 
-    def _name_critic(self, kind: str) -> None:
-        """`trained`: roles with parameters of their own; `passes`: roles that take forward passes in an update; `critic`: the
-        role whose hidden states the value head reads."""
-        self.trained: tuple[str, ...] = ("policy",) if kind == "none" else ("policy", "value")
-        self.passes: tuple[str, ...] = self.trained if kind in ("adapter", "reward") else ("policy",)
-        self.critic = {"adapter": "value", "none": None}.get(kind, kind)
+    def _name_roles(self) -> None:
+        """`trained`: roles with parameters of their own; `passes`: roles that take forward passes in an update; `value_role`:
+        whose hidden states the value head reads (None: there is no value)."""
+        kind = self.settings.value_source
+        self.trained: tuple[str, ...] = ("policy",) if kind is None else ("policy", "value")
+        self.passes: tuple[str, ...] = ("policy",) if kind in (None, "policy_states") else ("policy", "value")
+        self.value_role = {"adapter": "value", "reward_states": "reward", "policy_states": "policy", None: None}[kind]
 
     def scores(self, rollout: Rollout) -> Tensor:
-        """(N,) rewards of whole replies, less the penalties for a missing end and for faults."""
+        """(N,) rewards of whole replies, without the KL penalty."""
         scores_N = rollout.scores_N
-        if (unpaid_N := self.penalties.distrusted(rollout.faults, self.distrusted)) is not None:
+        if (unpaid_N := distrusted(rollout.measured, self.distrusted)) is not None:
             scores_N = torch.where(unpaid_N, scores_N.clamp(max=0.0), scores_N)  # 0: the mean of SFT's replies
-        scores_N = scores_N - self.settings.missing_end_penalty * ~rollout.ended_N
-        return scores_N - self.penalties.total(rollout.faults) if rollout.faults else scores_N
+        return self.rewards.total(scores_N, rollout.ended_N, rollout.measured)
 
     def compute_rewards(self, rollout: Rollout) -> Tensor:
-        """(N, R) rewards: the KL penalty on every token, the score on the last, less the penalties (see `scores`) and, with a
-        critic and `group_baseline`, less what the other replies to the prompt got."""
+        """(N, R) rewards: the KL penalty on every token, the score on the last one (with `gae_rloo` less the mean score of the
+        other replies to the prompt)."""
         tensors, scores_N = (rollout.logprobs_NR, rollout.ref_logprobs_NR, rollout.reply_mask_NR), self.scores(rollout)
-        if self.settings.group_baseline and self.critic:
-            scores_N = less_siblings(scores_N, rollout.samples_per_prompt)
+        if self.settings.advantage_estimator == "gae_rloo":
+            scores_N = leave_one_out(scores_N, rollout.samples_per_prompt)
         return shaped_rewards(scores_N, *tensors, self.kl.coef)
 
     def evaluate_rollout(self, prompts: Sequence[Prompt], rollout: Rollout) -> Experience:
-        """Rewards, normalised advantages and returns of a rollout."""
-        s, mask_NR = self.settings, rollout.reply_mask_NR
+        """Rewards, advantages and returns of a rollout."""
+        s, mask_NR, siblings = self.settings, rollout.reply_mask_NR, rollout.samples_per_prompt
         rewards_NR = self.compute_rewards(rollout)
         advantages_NR, returns_NR = gae(rewards_NR, rollout.values_NR, mask_NR, s.gamma, s.lam)
-        if self.critic is None:
-            groups = rollout.samples_per_prompt, mask_NR, s.group_scale
-            advantages_NR = group_advantages(self.scores(rollout), *groups)
+        if s.advantage_estimator == "grpo":
+            advantages_NR = group_advantages(self.scores(rollout), siblings, mask_NR)
+        elif s.advantage_estimator == "rloo":
+            advantages_NR = leave_one_out(rewards_NR.sum(1), siblings)[:, None] * mask_NR
         else:
             advantages_NR = whiten(advantages_NR, mask_NR)
         kl_NR = (rollout.logprobs_NR - rollout.ref_logprobs_NR) * mask_NR
         kl = float(kl_NR.sum(1).mean())
         return Experience(prompts, rollout, rewards_NR, advantages_NR, returns_NR, kl, self.kl.coef)
 
-    def minibatches(self, batch: Experience, step: int) -> Iterator[list[Part | SFTPart]]:
+    def minibatches(self, batch: Experience, step: int) -> Iterator[list[Part]]:
         """`epochs` passes over the rollout in shuffled minibatches. A prompt and all its replies stay together; the policy's
         parts come first, then the value's, so that only one role's activations are alive at a time."""
         count, s = len(batch.rollout.prompts), self.settings
         where = s.token_budget, self.roles.processor.pad_id, self.roles.device
         for epoch in range(s.epochs):
             order = np.random.default_rng([MINIBATCH_ORDER, self.seed, step, epoch]).permutation(count)
-            for n, chosen in enumerate(np.array_split(order, min(s.minibatches, count))):
+            for chosen in np.array_split(order, min(s.minibatches, count)):
                 prompts = [int(p) for p in chosen]
                 tokens = sum(len(batch.rollout.replies[i].ids) for p in prompts for i in batch.rollout.episodes(p))
                 mine = parallel.share(prompts)
-                mixed = self._dialogues((step * s.epochs + epoch) * s.minibatches + n)
-                yield [*mixed, *(part for role in self.passes for part in parts_of(batch, mine, role, tokens, *where))]
+                yield [part for role in self.passes for part in parts_of(batch, mine, role, tokens, *where)]
 
-    def loss(self, part: Part | SFTPart) -> tuple[Tensor, dict[str, float]]:
-        """The clipped policy loss (less an entropy bonus), the clipped value loss, or both, per reply token; or the weighted
-        SFT loss of dialogues."""
-        if isinstance(part, SFTPart):
-            assert self.sft is not None
-            loss, statistics = self.sft.loss(part)
-            return self.settings.sft_coef * loss, {"sft_loss": statistics["loss"]}
+    def loss(self, part: Part) -> tuple[Tensor, dict[str, float]]:
+        """The clipped policy loss, the clipped value loss, or both, per reply token."""
         if part.role == "value" and part.states_MH is not None:
             return self._value_loss(part, part.states_MH)
         with self.roles.use(part.role) as model:
@@ -236,19 +216,18 @@ class PPOTrainer:
             if part.role == "value":
                 return self._value_loss(part, states_MH)
             loss, statistics = self._policy_loss(part, model, states_MH)
-        if self.critic == "policy":
+        if self.value_role == "policy":
             value, more = self._value_loss(part, states_MH)
             loss, statistics = loss + value, statistics | more
         return loss, statistics
 
     def _policy_loss(self, part: Part, model: Any, states_MH: Tensor) -> tuple[Tensor, dict[str, float]]:
         s, mask_NR = self.settings, part.batch.reply_mask_NR
-        logprobs_NR, entropy_NR = logprobs_of(model, part.batch, states_MH, s.temperature, True, bool(s.entropy_coef))
+        logprobs_NR, entropy_NR = logprobs_of(model, part.batch, states_MH, s.temperature, True, False)
         assert entropy_NR is not None
         surrogate = policy_loss(logprobs_NR, part.old_logprobs_NR, part.advantages_NR, mask_NR, s.clip) / part.tokens
-        entropy = entropy_NR.sum() / part.tokens
-        loss = surrogate - s.entropy_coef * entropy
-        if self.critic is None:  # GRPO: the KL penalty is no reward but a loss (its equation 4)
+        entropy, loss = entropy_NR.sum() / part.tokens, surrogate
+        if s.advantage_estimator == "grpo":  # the KL penalty is no reward but a loss (its equation 4)
             loss = loss + part.kl_coef * approximate_kl(part.ref_logprobs_NR, logprobs_NR, mask_NR) / part.tokens
         with torch.no_grad():
             clipped = clip_fraction(logprobs_NR, part.old_logprobs_NR, mask_NR, s.clip) / part.tokens
@@ -279,12 +258,12 @@ class PPOTrainer:
             "reply_length": float(mask_NR.sum(1).float().mean()),
             "ended": float(rollout.ended_N.float().mean()),
             "episodes": float(len(rollout.replies)),
-            **self.penalties.shares(batch.prompts, rollout.faults),
+            **self.rewards.shares(batch.prompts, rollout.measured),
         }
 
     def evaluate(self) -> dict[str, float]:
-        """What the watch says; nothing without one. The policy is put aside where it is the best so far."""
-        found = self.watch(self.roles) if self.watch else {}
+        """Numbers of the policy on held-out people, if there are any. The policy is put aside where it is the best so far."""
+        found = self.evaluate_policy(self.roles) if self.evaluate_policy else {}
         value = found.get(BEST_BY, math.nan)
         if not math.isnan(value) and (self.best is None or value > self.best):
             self.best = value
@@ -300,7 +279,7 @@ class PPOTrainer:
         return self.roles.processor.parse_prompt(text)
 
     def finish(self) -> None:
-        """The best policy that the watch saw becomes the policy."""
+        """The best policy that was evaluated becomes the policy."""
         if BEST in self.roles.names:
             self.roles.load_state("policy", self.roles.state(BEST))
 
@@ -314,6 +293,3 @@ class PPOTrainer:
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.kl.coef, self.best = state["kl_coef"], state.get("best")
-
-    def _dialogues(self, step: int) -> list[SFTPart]:
-        return next(self.sft.minibatches(self.sft.collect(step), step)) if self.sft else []

@@ -12,13 +12,13 @@ from torch import Tensor
 from selfsame.data.keywords import TraitMatcher
 from selfsame.errors import DataError
 from selfsame.model import parallel
-from selfsame.model.branches import Branches, branch, final_states, hidden_states, micro_batches
 from selfsame.model.heads import RewardModel
+from selfsame.model.prefix_batch import PrefixBatch, final_states, hidden_states, micro_batches, prefix_batch
 from selfsame.model.roles import as_roles
 from selfsame.run.logger import Progress
+from selfsame.training.comparisons import PairSampler, as_comparison, check_pairs, digest
 from selfsame.training.loop import Record, batch_indices, fit, step_count
 from selfsame.training.losses import ranking_loss
-from selfsame.training.sampled import PairSampler, as_comparison, check_pairs, digest
 from selfsame.training.settings import RewardSettings
 from selfsame.types import Comparison, PreferencePair
 
@@ -26,7 +26,7 @@ EncodedPair = tuple[list[int], list[int], list[int]]
 """Token ids of prompt, chosen and rejected."""
 EncodedComparison = tuple[list[int], list[list[int]], int]
 """Token ids of a prompt and of its replies, the better ones first, and how many of them are better."""
-Part = tuple[Branches, Tensor, Tensor, Tensor]
+Part = tuple[PrefixBatch, Tensor, Tensor, Tensor]
 """Comparisons as a batch of their replies, and the pairs within them (see `pairs_within`)."""
 
 
@@ -195,7 +195,7 @@ class RewardTrainer:
     def _part(self, rows: Sequence[EncodedComparison], total: int) -> Part:
         """Some of a batch of so many comparisons."""
         device = self.roles.device
-        batch = branch(
+        batch = prefix_batch(
             [prompt for prompt, _, _ in rows], [replies for _, replies, _ in rows], self.roles.processor.pad_id
         )
         better_C, worse_C, weight_C = pairs_within(rows)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import difflib
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from selfsame.settings import Settings
+
+OWN_REWARD = re.compile(r".+\.py:[^\W\d]\w*")
+"""How a reward function of one's own is named."""
 
 
 class OptimiserSettings(Settings):
@@ -63,13 +70,13 @@ class RewardSettings(OptimiserSettings):
     sampled_share: float = Field(default=0.5, ge=0, le=1)
     """Pairs added whose rejected reply is a sample of the SFT role, as a share of the other pairs: without them the reward
     never saw the replies that PPO begins with."""
-    missed_share: float = Field(default=0.5, ge=0, le=1)
+    comparison_share: float = Field(default=0.5, ge=0, le=1)
     """At most so many prompts, as a share of the pairs, that call for the persona: samples of the SFT role that keep to it are
     compared with those that do not (DPO: so many pairs of them)."""
-    unasked_share: float = Field(default=0.0, ge=0, le=1)
+    off_topic_share: float = Field(default=0.0, ge=0, le=1)
     """The same of prompts that do not call for the persona: there a reply keeps to it by not speaking of it. They are those of
     the pairs whose rejected reply recites, about a sixth of all; a larger share adds none."""
-    missed_samples: int = Field(default=8, ge=2)
+    comparison_samples: int = Field(default=8, ge=2)
     """Samples to such a prompt."""
     normalise_samples: int = Field(default=128, ge=2)
     """Samples of the SFT model on which the reward is normalised to mean 0, standard deviation 1."""
@@ -88,6 +95,61 @@ class JudgeSettings(OptimiserSettings):
     """Pairs a step."""
 
 
+class RewardWeights(Settings):
+    """What a reply is paid for in PPO: a weighted sum. Rules are 1 where a reply breaks them, so their weights are negative or
+    0. A function of your own has its weight under `path/to/file.py:name` (see `training/rewards.py`)."""
+
+    model_config = ConfigDict(extra="allow")
+
+    reward_model: float = Field(default=1.0, ge=0)
+    """The reward model's score, normalised to mean 0 and standard deviation 1 on samples of the SFT model."""
+    ungrounded: float = Field(default=0.0, le=0)
+    """The reply draws on no trait where the gold reply draws on one."""
+    off_topic_grounding: float = Field(default=0.0, le=0)
+    """The reply draws on a trait where the gold reply draws on none (see `grounded_share`)."""
+    contradiction: float = Field(default=0.0, le=0)
+    """Rules find the reply at odds with a trait or with an earlier turn of the bot."""
+    copying_unprompted: float = Field(default=0.0, le=0)
+    """The reply copies the wording of a trait that the gold reply does not draw on."""
+    repetition: float = Field(default=0.0, le=0)
+    """The reply repeats itself or an earlier turn of the bot, nearly word for word."""
+    nothing_new: float = Field(default=0.0, le=0)
+    """The content words of the reply all stand in earlier turns of the bot."""
+    malformed: float = Field(default=0.0, le=0)
+    """The reply is not well formed: it says something twice, has no end, or surprises the SFT role more than people's turns
+    do."""
+    no_answer: float = Field(default=0.0, le=0)
+    """What was said before makes the reply no more likely, by the SFT role."""
+    missing_eos: float = Field(default=-1.0, le=0)
+    """The reply did not end within `max_new_tokens`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _extras_are_functions(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        own = {name: weight for name, weight in given.items() if name not in cls.model_fields}
+        for name, weight in own.items():
+            if not OWN_REWARD.fullmatch(str(name)):
+                near = difflib.get_close_matches(str(name), list(cls.model_fields), 1, 0.6)
+                raise ValueError(
+                    f"unknown reward {name!r}{f' - did you mean {near[0]}?' if near else ''}; a function of your own is named"
+                    " path/to/file.py:name"
+                )
+            try:
+                own[name] = float(weight)
+            except (TypeError, ValueError):
+                own[name] = math.nan
+            if isinstance(weight, bool) or not math.isfinite(own[name]):
+                raise ValueError(f"the weight of {name} is {weight!r}: give a number")
+        return {**given, **own}
+
+    @property
+    def functions(self) -> dict[str, float]:
+        """`path/to/file.py:name` -> weight of the user's own functions."""
+        return dict(self.model_extra or {})
+
+
 class PPOSettings(OptimiserSettings):
     """Proximal policy optimisation against the reward model."""
 
@@ -101,13 +163,7 @@ class PPOSettings(OptimiserSettings):
     """Rollouts, each followed by `epochs` passes over it."""
     prompts_per_step: int = Field(default=16, ge=1)
     """Prompts in a rollout."""
-    turns: int = Field(default=1, ge=1)
-    """Own turns of a dialogue that a step learns from. With more than one, the policy goes on from some prompts of the data,
-    the SFT role speaking for the partner, and each own turn is a prompt (rewarded by itself)."""
-    talk_share: float = Field(default=1.0, gt=0, le=1)
-    """At least this share of the prompts are turns of such dialogues, where `turns` is more than one; the others are answered
-    once."""
-    called_share: float = Field(default=1.0, gt=0, le=1)
+    grounded_share: float = Field(default=1.0, gt=0, le=1)
     """This share of the prompts of the data call for the persona (the gold reply draws on a trait); the others are any other
     own turns. With 1 others fill up only what the data lacks, and little tells the policy when to speak of something else."""
     samples_per_prompt: int = Field(default=4, ge=1)
@@ -132,56 +188,41 @@ class PPOSettings(OptimiserSettings):
     """Lambda of the advantage estimate."""
     clip: float = Field(default=0.2, gt=0, lt=1)
     """Clip range of the probability ratio."""
-    critic: Literal["adapter", "reward", "policy", "none"] = "adapter"
-    """What the value head reads: a role with an adapter of its own; the hidden states of the frozen reward role; those of
-    the policy, which then serves both losses. `none`: GRPO, where the other replies to a prompt are the baseline and the KL
-    penalty is part of the loss (a mean over all tokens, as in DAPO, Yu et al. 2025)."""
-    group_baseline: bool = False
-    """With a critic: the mean score (without the KL penalty) of the other replies to the prompt is taken off each score, which
-    is RLOO's baseline: the value only has to know what a reply adds to it. (Without a critic they are the baseline anyway.)"""
-    group_scale: Literal["prompt", "batch"] = "prompt"
-    """Without a critic: whether a score is divided by the spread of the replies to its prompt (GRPO), or of all of them."""
+    advantage_estimator: Literal["gae", "gae_rloo", "rloo", "grpo"] = "gae"
+    """`gae`: generalised advantage estimation with a value model. `gae_rloo`: the same, after the mean score of the other
+    replies to the prompt is taken off each score, so that the value only has to know what a reply adds to it. Without a value
+    model: `rloo`, the reward less the mean reward of the other replies (Ahmadian et al. 2024); `grpo`, the score normalised
+    within the replies to its prompt, with the KL penalty in the loss (Shao et al. 2024; a mean over all tokens, as in DAPO, Yu
+    et al. 2025)."""
+    value_model: Literal["adapter", "reward_states", "policy_states"] = "adapter"
+    """What the value head reads, where there is one: an adapter of its own; the hidden states of the frozen reward role; those
+    of the policy, which then serves both losses."""
     value_clip: float = Field(default=0.2, gt=0)
     """Clip range of the value."""
     value_coef: float = Field(default=1.0, gt=0)
     """Weight of the value loss. Where the value has parameters of its own this matters beside `adam_epsilon` and
-    `max_grad_norm` only; with critic `policy` both losses move the policy's adapter: 0.1 is usual there."""
-    entropy_coef: float = Field(default=0.0, ge=0)
-    """Weight of an entropy bonus."""
-    sft_coef: float = Field(default=0.0, ge=0)
-    """Weight of the SFT loss of training dialogues mixed into the policy's: PPO-ptx (Ouyang et al. 2022, equation 2), which
-    keeps what the reward does not speak of."""
-    sft_batch_size: int = Field(default=2, ge=1)
-    """Such dialogues for each optimiser step."""
-    missing_end_penalty: float = Field(default=1.0, ge=0)
-    """Taken off the score of a reply that did not end within `max_new_tokens`."""
-    missed_penalty: float = Field(default=0.0, ge=0)
-    """Taken off the score of a reply that draws on no trait where the gold reply draws on one."""
-    unasked_penalty: float = Field(default=0.0, ge=0)
-    """Taken off the score of a reply that draws on a trait where the gold reply draws on none (see `called_share`)."""
-    contradiction_penalty: float = Field(default=0.0, ge=0)
-    """Taken off the score of a reply that rules find at odds with a trait or an own earlier turn."""
-    recitation_penalty: float = Field(default=0.0, ge=0)
-    """Taken off the score of a reply that copies the wording of a trait that was not called for."""
-    self_repetition_penalty: float = Field(default=0.0, ge=0)
-    """Taken off the score of a reply that says an own earlier turn or itself again, nearly word for word."""
-    retelling_penalty: float = Field(default=0.0, ge=0)
-    """Taken off the score of a reply that tells nothing new: its content words stand in own earlier turns."""
-    malformed_penalty: float = Field(default=0.0, ge=0)
-    """Taken off the score of a reply that is not well formed: it says something twice, has no end, or surprises the SFT role
-    more than people's turns do."""
-    unanswering_penalty: float = Field(default=0.0, ge=0)
-    """Taken off the score of a reply that what was said before makes no more likely, by the SFT role: it answers nothing."""
+    `max_grad_norm` only; with `policy_states` both losses move the policy's adapter: 0.1 is usual there."""
+    rewards: RewardWeights = RewardWeights()
+    """What a reply is paid for."""
     eval_every: int = Field(default=10, ge=1)
-    """Steps between looks at held-out people, where a run has a watch; the last step is always looked at. The policy that was
-    most often in character is the one that is kept."""
+    """Steps between evaluations of the policy on held-out people, where `eval_size` is not 0; the last step is always
+    evaluated. The policy that was most often in character is the one that is kept."""
+    eval_size: int = Field(default=0, ge=0)
+    """Held-out prompts of such an evaluation that call for the persona, as many from mid-dialogue, and as many dialogues for
+    the perplexity (0: no evaluation while training). They are of the `dev` half, unless `evaluation.split` is `all`."""
+
+    @property
+    def value_source(self) -> str | None:
+        """`value_model`; None where the advantages need no value."""
+        return self.value_model if self.advantage_estimator in ("gae", "gae_rloo") else None
 
     @model_validator(mode="after")
     def _has_a_baseline(self) -> PPOSettings:
-        alone = self.samples_per_prompt < 2
-        if alone and (self.critic == "none" or self.group_baseline):
-            asks = "critic none" if self.critic == "none" else "group_baseline"
-            raise ValueError(f"{asks} needs samples_per_prompt of 2 or more: the other replies are the baseline")
+        if self.samples_per_prompt < 2 and self.advantage_estimator != "gae":
+            raise ValueError(
+                f"advantage_estimator {self.advantage_estimator} needs samples_per_prompt of 2 or more: the other replies are"
+                " the baseline"
+            )
         return self
 
 

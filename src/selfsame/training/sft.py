@@ -12,7 +12,7 @@ from torch import Tensor
 from selfsame.data.processor import EncodedDialogue
 from selfsame.errors import DataError
 from selfsame.model import parallel
-from selfsame.model.branches import Branches, chain, micro_batches, reply_logprobs
+from selfsame.model.prefix_batch import PrefixBatch, dialogue_batch, micro_batches, reply_logprobs
 from selfsame.model.roles import as_roles
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.settings import SamplingSettings
@@ -28,7 +28,7 @@ from selfsame.types import Example, Prompt
 class Part:
     """Some rows of a batch, the weights of their reply tokens, and the sum of the weights of the whole batch."""
 
-    batch: Branches
+    batch: PrefixBatch
     weights_NR: Tensor
     total: float
 
@@ -154,8 +154,8 @@ class SFTTrainer:
         named = self.roles.processor.content_ids.intersection(row.ids[slice(*row.persona)])
         return [weight if token in named else 1.0 for token in tokens]
 
-    def _branches(self, rows: Sequence[EncodedDialogue]) -> Branches:
-        return chain(rows, self.roles.processor.pad_id).to(self.roles.device)
+    def _branches(self, rows: Sequence[EncodedDialogue]) -> PrefixBatch:
+        return dialogue_batch(rows, self.roles.processor.pad_id).to(self.roles.device)
 
 
 def evenly(items: Sequence[Example], count: int) -> list[Example]:

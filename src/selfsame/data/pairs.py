@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from selfsame.data.corruptions import BLAND, bland_replies, contradictions, count_words, cut_off, loops, spoken
 from selfsame.data.keywords import (
     TraitMatcher,
     content_stems,
@@ -24,7 +25,6 @@ from selfsame.data.keywords import (
     trait_stems,
     words,
 )
-from selfsame.data.replies import BLAND, bland_replies, contradictions, count_words, cut_off, loops, spoken
 from selfsame.data.settings import PairSettings
 from selfsame.types import Example, Persona, PreferencePair, Prompt
 
@@ -135,7 +135,7 @@ class PreferenceGenerator:
         """The prompts of `extract_items`."""
         return [item.prompt for item in self.extract_items(count)]
 
-    def extract_items(self, count: int | None = None, called_share: float = 1.0) -> list[TestItem]:
+    def extract_items(self, count: int | None = None, grounded_share: float = 1.0) -> list[TestItem]:
         """Different prompts in random order with what was said to them: first those whose gold reply draws on the persona, then
         others. With a `called_share` below 1 both are as many as that share of the count says, fewer in that proportion where
         there are not enough of the first."""
@@ -143,16 +143,16 @@ class PreferenceGenerator:
         count = len(sites) if count is None else count
         items: dict[Prompt, TestItem] = {}
 
-        def take(called: bool, limit: int) -> None:
+        def take(gold_traits: bool, limit: int) -> None:
             for site in sites:
                 if len(items) >= limit:
                     return
-                if bool(site.traits) is called:
+                if bool(site.traits) is gold_traits:
                     (item,) = _items([site])
                     items.setdefault(item.prompt, item)
 
-        take(True, round(called_share * count))
-        take(False, count if called_share == 1 else min(count, round(len(items) / called_share)))
+        take(True, round(grounded_share * count))
+        take(False, count if grounded_share == 1 else min(count, round(len(items) / grounded_share)))
         return list(items.values())
 
     def create_test_sets(self, consistency_size: int = 500, engagement_size: int = 300) -> TestSets:

@@ -9,12 +9,12 @@ from transformers import AutoModelForCausalLM, BloomConfig
 from conftest import CHATML, FAMILIES, make_model
 from selfsame.data.processor import EncodedDialogue
 from selfsame.errors import ConfigError
-from selfsame.model.branches import (
-    branch,
-    chain,
+from selfsame.model.prefix_batch import (
     check_exactness,
+    dialogue_batch,
     final_states,
     hidden_states,
+    prefix_batch,
     reply_logprobs,
     source_states,
 )
@@ -52,7 +52,7 @@ def test_equals_one_forward_per_reply(tiny_models, family, attention):
     roles = load(tiny_models(family))
     roles.base.set_attn_implementation(attention)
     with roles.use("sft") as model:
-        shared_NR, entropy_NR = reply_logprobs(model, branch(PROMPTS, REPLIES), 0.7, entropy=True)
+        shared_NR, entropy_NR = reply_logprobs(model, prefix_batch(PROMPTS, REPLIES), 0.7, entropy=True)
         pairs = [(p, r) for p, group in zip(PROMPTS, REPLIES, strict=True) for r in group]
         for n, (prompt, reply) in enumerate(pairs):
             expected = plain_logprobs(model, prompt, reply, 0.7)
@@ -67,7 +67,7 @@ def test_gradients_equal_those_of_separate_forwards(tiny_models, family):
     parameters = roles.parameters("sft")
     with roles.use("sft") as model:
         shared = torch.autograd.grad(
-            reply_logprobs(model, branch(PROMPTS, REPLIES))[0].sum(), list(parameters.values())
+            reply_logprobs(model, prefix_batch(PROMPTS, REPLIES))[0].sum(), list(parameters.values())
         )
         total = sum(plain_logprobs(model, p, r).sum() for p, g in zip(PROMPTS, REPLIES, strict=True) for r in g)
         separate = torch.autograd.grad(total, list(parameters.values()))
@@ -81,8 +81,8 @@ def test_siblings_do_not_see_each_other(tiny_models):
     roles = load(tiny_models("llama"))
     changed = [[REPLIES[0][0], [9] * 10, [8]], *REPLIES[1:]]
     with roles.use("sft") as model:
-        before, _ = reply_logprobs(model, branch(PROMPTS, REPLIES))
-        after, _ = reply_logprobs(model, branch(PROMPTS, changed))
+        before, _ = reply_logprobs(model, prefix_batch(PROMPTS, REPLIES))
+        after, _ = reply_logprobs(model, prefix_batch(PROMPTS, changed))
     torch.testing.assert_close(before[0], after[0], atol=1e-5, rtol=1e-5)
     assert not torch.allclose(before[1], after[1])
 
@@ -95,7 +95,7 @@ def test_dialogue_row_equals_one_forward_per_turn(tiny_models, family):
         EncodedDialogue(list(range(50, 60)), [(3, 10)], (0, 0)),
     ]
     with roles.use("sft") as model:
-        found_NR, _ = reply_logprobs(model, chain(rows))
+        found_NR, _ = reply_logprobs(model, dialogue_batch(rows))
         spans = [(row, span) for row in rows for span in row.spans]
         for n, (row, (start, end)) in enumerate(spans):
             expected = plain_logprobs(model, row.ids[:start], row.ids[start:end])
@@ -105,12 +105,12 @@ def test_dialogue_row_equals_one_forward_per_turn(tiny_models, family):
 def test_states_are_those_of_the_right_positions(tiny_models):
     roles = load(tiny_models("llama"))
     with roles.use("sft") as model:
-        batch = branch(PROMPTS, REPLIES)
+        batch = prefix_batch(PROMPTS, REPLIES)
         hidden = hidden_states(model, batch)
         ends, sources = final_states(batch, hidden), source_states(batch, hidden)
         at = 0
         for n, (prompt, reply) in enumerate((p, r) for p, g in zip(PROMPTS, REPLIES, strict=True) for r in g):
-            plain_TH = hidden_states(model, branch([prompt + reply[:-1]], [[reply[-1:]]]))[0]
+            plain_TH = hidden_states(model, prefix_batch([prompt + reply[:-1]], [[reply[-1:]]]))[0]
             torch.testing.assert_close(ends[n], plain_TH[-1], atol=1e-4, rtol=1e-4)
             torch.testing.assert_close(
                 sources[at : at + len(reply)], plain_TH[len(prompt) - 1 : -1], atol=1e-4, rtol=1e-4
@@ -131,7 +131,7 @@ def test_families_that_cannot_share_a_prompt_are_refused(tmp_path):
 def test_the_exactness_check_notices_a_wrong_mask(tiny_models, monkeypatch):
     roles = load(tiny_models("llama"))
     check_exactness(roles.base)
-    monkeypatch.setattr("selfsame.model.branches.attention_masks", lambda model, batch: None)
+    monkeypatch.setattr("selfsame.model.prefix_batch.attention_masks", lambda model, batch: None)
     with pytest.raises(ConfigError, match="cannot share a prompt"):
         check_exactness(roles.base)
 

@@ -121,7 +121,7 @@ def test_deterministic_and_stable_under_more() -> None:
 
 def test_same_pairs_in_every_process() -> None:
     code = (
-        "from selfsame.data.loader import DatasetLoader\nfrom selfsame.data.generator import PreferenceGenerator\n"
+        "from selfsame.data.loader import DatasetLoader\nfrom selfsame.data.pairs import PreferenceGenerator\n"
         "import hashlib\ng = PreferenceGenerator(DatasetLoader().load().train)\n"
         "print(hashlib.sha256(repr((g.generate_pairs(60), g.extract_prompts(20))).encode()).hexdigest())"
     )
@@ -266,13 +266,13 @@ def test_prompts_are_different_and_the_persona_comes_first() -> None:
 
 def test_a_share_of_the_prompts_calls_for_nothing() -> None:
     generator = g.PreferenceGenerator(examples())
-    items = generator.extract_items(40, called_share=0.75)
+    items = generator.extract_items(40, grounded_share=0.75)
     assert [bool(item.traits) for item in items] == [True] * 30 + [False] * 10
     assert len({item.prompt for item in items}) == 40
     calling = sum(bool(item.traits) for item in generator.extract_items())
     few = generator.extract_items(calling + 10)  # not enough that call: others, if nothing is said
     assert sum(bool(item.traits) for item in few) == calling and len(few) == calling + 10
-    most = generator.extract_items(10**6, called_share=0.9)  # else fewer in all
+    most = generator.extract_items(10**6, grounded_share=0.9)  # else fewer in all
     assert [bool(item.traits) for item in most] == [True] * calling + [False] * (round(calling / 0.9) - calling)
 
 

@@ -33,7 +33,7 @@ stay in its cache, win (measured); on a GPU small batches wait for the launching
 
 
 @dataclass(frozen=True)
-class Branches:
+class PrefixBatch:
     """A batch. `branch_BT` is 0 on what every token after it sees, k > 0 on reply k, -1 on padding; None: every row is a
     plain sequence. Token `target_NR[n, r]` of row `row_N[n]` is predicted from the hidden state at `source_NR[n, r]`. `trunk`:
     hidden states of the lower blocks, where they are known."""
@@ -51,7 +51,7 @@ class Branches:
     def reply_ids_NR(self) -> Tensor:
         return self.ids_BT[self.row_N[:, None], self.target_NR]
 
-    def to(self, device: torch.device) -> Branches:
+    def to(self, device: torch.device) -> PrefixBatch:
         return replace(self, **{name: t.to(device) for name, t in vars(self).items() if isinstance(t, Tensor)})
 
     def scatter(self, values_M: Tensor) -> Tensor:
@@ -60,12 +60,12 @@ class Branches:
         return out_NR.masked_scatter(self.reply_mask_NR, values_M)
 
 
-def branch(
+def prefix_batch(
     prompts: Sequence[Sequence[int]],
     replies: Sequence[Sequence[Sequence[int]]],
     pad_id: int = 0,
     trunk: TrunkStates | None = None,
-) -> Branches:
+) -> PrefixBatch:
     """Rows of a prompt and its replies (token ids); replies are numbered row by row. `trunk`: of these rows."""
     rows, positions, branches = [], [], []
     row, starts, lengths, prompt_ends = [], [], [], []
@@ -87,7 +87,7 @@ def branch(
     return batch if trunk is None else replace(batch, trunk=trunk)
 
 
-def chain(dialogues: Sequence[EncodedDialogue], pad_id: int = 0) -> Branches:
+def dialogue_batch(dialogues: Sequence[EncodedDialogue], pad_id: int = 0) -> PrefixBatch:
     """Rows of whole dialogues; the replies are the own turns."""
     rows = [d.ids for d in dialogues]
     spans = [(b, start, end) for b, d in enumerate(dialogues) for start, end in d.spans]
@@ -105,14 +105,14 @@ def _assemble(
     lengths: list[int],
     before: list[int],
     pad_id: int,
-) -> Branches:
+) -> PrefixBatch:
     """`before[n]` is the index of the token in front of reply n, from whose state its first token is predicted."""
     offset_R = torch.arange(max(lengths))
     start_N, length_N = torch.tensor(starts), torch.tensor(lengths)
     mask_NR = offset_R < length_N[:, None]
     target_NR = (start_N[:, None] + offset_R) * mask_NR
     source_NR = torch.where(offset_R == 0, torch.tensor(before)[:, None], target_NR - 1) * mask_NR
-    return Branches(
+    return PrefixBatch(
         ids_BT=_padded(rows, pad_id),
         position_BT=_padded(positions, 0),
         branch_BT=None if branches is None else _padded(branches, -1),
@@ -147,7 +147,7 @@ def micro_batches(lengths: Sequence[int], token_budget: int, device: torch.devic
     return batches[::-1]
 
 
-def branch_batches(
+def prefix_batches(
     prompts: Sequence[Sequence[int]],
     replies: Sequence[Sequence[Sequence[int]]],
     token_budget: int,
@@ -155,13 +155,13 @@ def branch_batches(
     device: torch.device,
     trunk: TrunkStates | None = None,
     progress: Progress | None = None,
-) -> Iterator[tuple[list[int], Branches]]:
+) -> Iterator[tuple[list[int], PrefixBatch]]:
     """The rows in micro-batches: (indices of its rows, batch) each. `trunk`: of all rows. `progress`: is told of rows done."""
     lengths = [len(p) + sum(map(len, r)) for p, r in zip(prompts, replies, strict=True)]
     for rows in micro_batches(lengths, token_budget, device):
         may_stop()
         known = None if trunk is None else trunk.take(rows)
-        yield rows, branch([prompts[i] for i in rows], [replies[i] for i in rows], pad_id, known).to(device)
+        yield rows, prefix_batch([prompts[i] for i in rows], [replies[i] for i in rows], pad_id, known).to(device)
         if progress:
             progress.advance(len(rows))
 
@@ -169,7 +169,7 @@ def branch_batches(
 # --- who sees whom ------------------------------------------------------------------------------------------------------
 
 
-def visible(batch: Branches, window: int | None = None) -> Tensor:
+def visible(batch: PrefixBatch, window: int | None = None) -> Tensor:
     """(B, 1, T, T) keep-mask: a token sees the shared part and its own branch up to itself; with a sliding window, as many
     positions back as `window` (cut by position, not by place in the row)."""
     branch_BT, position_BT = batch.branch_BT, batch.position_BT
@@ -182,7 +182,7 @@ def visible(batch: Branches, window: int | None = None) -> Tensor:
     return seen_BTT[:, None]
 
 
-def attention_masks(model: Any, batch: Branches) -> Any:
+def attention_masks(model: Any, batch: PrefixBatch) -> Any:
     """What to pass as `attention_mask`: None for plain rows (padding stands to the right of what sees it), else the masks."""
     if batch.branch_BT is None:
         return None
@@ -223,17 +223,17 @@ def backbone(model: Any) -> Any:
     return getattr(model, model.base_model_prefix)
 
 
-def hidden_states(model: Any, batch: Branches) -> Tensor:
+def hidden_states(model: Any, batch: PrefixBatch) -> Tensor:
     """(B, T, H) last hidden states of a causal language model (adapters, if any, as they are switched)."""
     masks = attention_masks(model, batch)
     positions = {} if batch.branch_BT is None else {"position_ids": batch.position_BT}
-    with nullcontext() if batch.trunk is None else batch.trunk.in_force():
+    with nullcontext() if batch.trunk is None else batch.trunk.applied():
         made = backbone(model)(input_ids=batch.ids_BT, attention_mask=masks, use_cache=False, **positions)
     return made.last_hidden_state
 
 
 def reply_logprobs(
-    model: Any, batch: Branches, temperature: float = 1.0, entropy: bool = False
+    model: Any, batch: PrefixBatch, temperature: float = 1.0, entropy: bool = False
 ) -> tuple[Tensor, Tensor | None]:
     """((N, R) log-probabilities of the reply tokens, (N, R) entropies in nats if asked for), zeros on padding."""
     return logprobs_of(model, batch, source_states(batch, hidden_states(model, batch)), temperature, entropy)
@@ -241,7 +241,7 @@ def reply_logprobs(
 
 def logprobs_of(
     model: Any,
-    batch: Branches,
+    batch: PrefixBatch,
     states_MH: Tensor,
     temperature: float = 1.0,
     entropy: bool = False,
@@ -254,18 +254,18 @@ def logprobs_of(
     return batch.scatter(logprob_M), None if entropy_M is None else batch.scatter(entropy_M)
 
 
-def source_states(batch: Branches, hidden_BTH: Tensor) -> Tensor:
+def source_states(batch: PrefixBatch, hidden_BTH: Tensor) -> Tensor:
     """(M, H) hidden states from which the M reply tokens are predicted (before each action, in RL terms)."""
     return hidden_BTH[_rows_of(batch), batch.source_NR[batch.reply_mask_NR]]
 
 
-def final_states(batch: Branches, hidden_BTH: Tensor) -> Tensor:
+def final_states(batch: PrefixBatch, hidden_BTH: Tensor) -> Tensor:
     """(N, H) hidden states at the last token of each reply."""
     last_N = batch.target_NR.gather(1, batch.reply_mask_NR.sum(1, keepdim=True) - 1)[:, 0]
     return hidden_BTH[batch.row_N, last_N]
 
 
-def _rows_of(batch: Branches) -> Tensor:
+def _rows_of(batch: PrefixBatch) -> Tensor:
     """(M,) the row of each reply token."""
     return batch.row_N[:, None].expand_as(batch.source_NR)[batch.reply_mask_NR]
 
@@ -281,7 +281,7 @@ def check_exactness(model: Any) -> None:
     prompt, first, second = (
         torch.randint(model.config.vocab_size, (n,), generator=generator).tolist() for n in (7, 4, 5)
     )
-    batch = branch([prompt], [[first, second]]).to(model.device)
+    batch = prefix_batch([prompt], [[first, second]]).to(model.device)
     shared_NR, _ = reply_logprobs(model, batch)
     for reply, ours_R in zip((first, second), shared_NR, strict=True):
         ids = torch.tensor([prompt + reply], device=model.device)

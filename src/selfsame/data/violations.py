@@ -15,7 +15,7 @@ from selfsame.data.keywords import TraitMatcher, content_stems, sentences, words
 from selfsame.data.rules import CONTRADICTION, Pair, RuleJudge
 from selfsame.types import Persona, Prompt
 
-FAULTS = ("missed", "unasked", "contradiction", "recitation", "repetition", "retelling")
+VIOLATIONS = ("ungrounded", "off_topic_grounding", "contradiction", "copying_unprompted", "repetition", "nothing_new")
 REMEMBERED = 8
 """Own earlier turns that a reply is held against, the last ones."""
 COPIED_SHARE = 0.8
@@ -29,21 +29,21 @@ LONGEST_TURN = 200
 _RULES = RuleJudge(negation=False)
 
 
-def find_faults(
-    matcher: TraitMatcher, prompt: Prompt, reply: str, called: Sequence[int] | None = None
+def find_violations(
+    matcher: TraitMatcher, prompt: Prompt, reply: str, gold_traits: Sequence[int] | None = None
 ) -> dict[str, bool]:
     """Which of `FAULTS` a reply has. `called`: indices of the traits that the prompt calls for: where there are some, a reply
     that draws on no trait at all has missed the persona; where there are none, one that draws on any does so unasked; None
     where they are not known."""
-    draws = bool(called is not None and matcher.drawn(prompt.persona, reply))
+    draws = bool(gold_traits is not None and matcher.drawn(prompt.persona, reply))
     pairs = claims(prompt.persona, prompt.history, reply)
     return {
-        "missed": bool(called) and not draws,
-        "unasked": not called and draws,
+        "ungrounded": bool(gold_traits) and not draws,
+        "off_topic_grounding": not gold_traits and draws,
         "contradiction": any(_RULES.label(*pair) == CONTRADICTION for pair in pairs),
-        "recitation": recites(prompt.persona, reply, called),
+        "copying_unprompted": copies_unprompted(prompt.persona, reply, gold_traits),
         "repetition": says_again(prompt.history[1::2], reply),
-        "retelling": retells(prompt.history[1::2], reply),
+        "nothing_new": says_nothing_new(prompt.history[1::2], reply),
     }
 
 
@@ -73,11 +73,11 @@ def copied_words(persona: Persona, said: Sequence[str]) -> set[int]:
     }
 
 
-def recites(persona: Persona, reply: str, called: Collection[int] | None = None) -> bool:
+def copies_unprompted(persona: Persona, reply: str, gold_traits: Collection[int] | None = None) -> bool:
     """Whether the reply copies the wording of two traits or more, or of one that was not called for. All traits in `called`
     may be copied; None: any one may."""
     copied = copied_traits(persona, reply)
-    allowed = {min(copied, default=0)} if called is None else set(called)
+    allowed = {min(copied, default=0)} if gold_traits is None else set(gold_traits)
     return bool(copied - allowed)
 
 
@@ -92,7 +92,7 @@ def repeats(earlier: Sequence[str], reply: str) -> bool:
     return bool(said) and any(alike(said, words(turn)[:LONGEST_TURN]) for turn in earlier)
 
 
-def retells(earlier: Sequence[str], reply: str) -> bool:
+def says_nothing_new(earlier: Sequence[str], reply: str) -> bool:
     """Whether the reply says and asks nothing that the turns `earlier` have not told, in any words (see `RETOLD_SHARE`)."""
     said, told = set(content_stems(" ".join(words(reply)[:LONGEST_TURN]))), content_stems(" ".join(earlier))
     return bool(said) and len(said.intersection(told)) >= RETOLD_SHARE * len(said)

@@ -4,48 +4,48 @@ from __future__ import annotations
 
 import pytest
 
-from selfsame.data.faults import FAULTS, find_faults, repeats, stutters
 from selfsame.data.keywords import TraitMatcher
+from selfsame.data.violations import VIOLATIONS, find_violations, repeats, stutters
 from selfsame.types import Prompt
 
 PERSONA = ("I have two dogs.", "I teach chemistry at a school.", "I am married.")
 
 
 @pytest.mark.parametrize(
-    ("reply", "called", "faults"),
+    ("reply", "gold_traits", "faults"),
     [
         ("I have two dogs.", (0,), set()),
         ("I have two dogs.", (1,), {"recitation"}),  # of another trait than was called for
-        ("I sing.", (0, 1), {"missed"}),
+        ("I sing.", (0, 1), {"ungrounded"}),
         ("I sing.", (), set()),
-        ("A school? I teach chemistry.", (), {"unasked"}),
+        ("A school? I teach chemistry.", (), {"off_topic_grounding"}),
         ("I sing.", None, set()),
         ("I have two dogs.", None, set()),
         ("I have two dogs and I teach chemistry at a school.", None, {"recitation"}),
         ("I have two dogs and I teach chemistry at a school.", (0, 1), set()),
         ("I have three dogs.", (0,), {"contradiction"}),
         ("I don't have two dogs.", (0,), set()),  # rules alone are too often wrong about negations
-        ("I am single.", (2,), {"contradiction", "missed"}),
+        ("I am single.", (2,), {"contradiction", "ungrounded"}),
         ("Are you single?", (), set()),
-        ("I like tea a lot, really.", (), {"repetition", "retelling"}),
+        ("I like tea a lot, really.", (), {"repetition", "nothing_new"}),
         ("And a lot of tea is what I really like, with milk.", (), set()),
-        ("Tea, tea!", (), {"retelling"}),
+        ("Tea, tea!", (), {"nothing_new"}),
         ("Tell me more.", (), set()),
         ("We like to sing and we like to dance.", (), {"repetition"}),
-        ("", (0,), {"missed"}),
+        ("", (0,), {"ungrounded"}),
         ("😀!!!", None, set()),
     ],
 )
-def test_faults(reply, called, faults):
-    found = find_faults(TraitMatcher(), Prompt(PERSONA, ("Hi!", "I like tea a lot.", "And?")), reply, called)
-    assert tuple(found) == FAULTS
-    assert {name for name, there in found.items() if there} == faults
+def test_faults(reply, gold_traits, violations):
+    found = find_violations(TraitMatcher(), Prompt(PERSONA, ("Hi!", "I like tea a lot.", "And?")), reply, gold_traits)
+    assert tuple(found) == VIOLATIONS
+    assert {name for name, there in found.items() if there} == violations
 
 
 def test_a_reply_is_held_against_own_turns_too():
     prompt = Prompt((), ("Any pets?", "I have two cats.", "Really?"))
-    assert find_faults(TraitMatcher(), prompt, "I have three cats.")["contradiction"]
-    assert not find_faults(TraitMatcher(), Prompt((), ("I have two cats.",)), "I have three cats.")[
+    assert find_violations(TraitMatcher(), prompt, "I have three cats.")["contradiction"]
+    assert not find_violations(TraitMatcher(), Prompt((), ("I have two cats.",)), "I have three cats.")[
         "contradiction"
     ]  # the partner's
 

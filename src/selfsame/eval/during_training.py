@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from selfsame.data.generator import TestItem
+from selfsame.data.pairs import TestItem
 from selfsame.eval.character import evaluate_character
 from selfsame.eval.persona import PersonaEvaluator
 from selfsame.eval.quality import QualityEvaluator
@@ -19,11 +19,11 @@ from selfsame.rollout.settings import SamplingSettings
 from selfsame.run.logger import Progress
 from selfsame.types import Example
 
-SHOWN = ("consistency", "expression", "contradiction", "recitation")
+SHOWN = ("consistency", "grounding", "contradiction", "copying_unprompted")
 
 
 @dataclass(frozen=True)
-class PersonaWatch:
+class PolicyEvaluation:
     """Replies of the `policy` role to the same prompts each time, with the same random numbers.
 
     Args:
@@ -45,11 +45,11 @@ class PersonaWatch:
     sense: SenseEvaluator | None = None
 
     def __call__(self, roles: Roles) -> dict[str, float]:
-        """`watch_*`: shares of consistent replies and so on, the reward of the same replies (without penalties, and as if each
+        """`eval_*`: shares of consistent replies and so on, the reward of the same replies (without penalties, and as if each
         had ended), words a reply; of the replies in mid-dialogue how many draw on a trait (telling) and are in character, and
         distinct-2; perplexity of gold replies."""
         prompts, total = [item.prompt for item in self.items], len(self.items) + len(self.talk)
-        with Progress(total, "watch: replies", enabled=parallel.is_main(), inner=True) as progress:
+        with Progress(total, "held-out replies", enabled=parallel.is_main(), inner=True) as progress:
             speak = Speaker(roles, "policy", self.sampling, self.seed, progress)
             replies, talk = speak(prompts), speak([item.prompt for item in self.talk])
         scores = self.evaluator.evaluate_each(
@@ -61,8 +61,8 @@ class PersonaWatch:
             **{name: self.evaluator.bootstrap.share(scores[name]).value for name in SHOWN},
             "reward": sum(reward for (reward,) in rewards) / len(rewards),
             "reply_words": sum(len(reply.split()) for reply in replies) / len(replies),
-            "telling": self.evaluator.bootstrap.share(
-                self.evaluator.evaluate_expression([item.prompt.persona for item in self.talk], talk)
+            "grounding_anywhere": self.evaluator.bootstrap.share(
+                self.evaluator.evaluate_grounding([item.prompt.persona for item in self.talk], talk)
             ).value,
             "distinct_2": quality.compute_distinct_n(talk, 2).value,
             "perplexity": quality.compute_perplexity(roles, "policy", self.sides)["perplexity"].value,
@@ -70,4 +70,4 @@ class PersonaWatch:
         if self.sense is not None and self.talk:
             character = evaluate_character(self.evaluator, self.sense, self.talk, talk)
             found |= {name: self.evaluator.bootstrap.share(values).value for name, values in character.items()}
-        return {f"watch_{name}": value for name, value in found.items()}
+        return {f"eval_{name}": value for name, value in found.items()}

@@ -5,20 +5,20 @@ from __future__ import annotations
 import math
 
 from held_out import short_examples
+from selfsame.eval.evaluate_policy import PolicyEvaluation
 from test_roles import load, scramble
 
-from selfsame.data.generator import PreferenceGenerator
 from selfsame.data.keywords import TraitMatcher
 from selfsame.data.loader import half, persona_key
+from selfsame.data.pairs import PreferenceGenerator
 from selfsame.data.rules import RuleJudge
 from selfsame.eval.persona import PersonaEvaluator
 from selfsame.eval.quality import QualityEvaluator
 from selfsame.eval.speaker import Speaker
-from selfsame.eval.watch import PersonaWatch
 from selfsame.model.heads import RewardModel
 from selfsame.model.settings import LoraSettings
 from selfsame.rollout.engine import Reply, RolloutEngine
-from selfsame.rollout.sampler import uniforms
+from selfsame.rollout.sampler import reply_noise
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.types import Prompt
 
@@ -37,23 +37,25 @@ def test_it_scores_the_policy_and_gives_its_reward(tiny_models, monkeypatch):
         tests.engagement,
         PersonaEvaluator(TraitMatcher.of(people), judge=RuleJudge()),
     )
-    watch = PersonaWatch(items, talk, people[:3], evaluator, SAMPLING, 3)
-    found = watch(roles)
-    assert found == watch(roles) and all(name.startswith("watch_") and math.isfinite(v) for name, v in found.items())
+    evaluate_policy = PolicyEvaluation(items, talk, people[:3], evaluator, SAMPLING, 3)
+    found = evaluate_policy(roles)
+    assert found == evaluate_policy(roles) and all(
+        name.startswith("eval_") and math.isfinite(v) for name, v in found.items()
+    )
     scramble(roles, "sft", 7)
-    assert watch(roles) == found  # the policy speaks, nobody else
+    assert evaluate_policy(roles) == found  # the policy speaks, nobody else
     said = {item.prompt: item.reply for item in (*items, *talk)}
     monkeypatch.setattr(RolloutEngine, "reply", lambda self, role, prompts, *rest: [said[prompt] for prompt in prompts])
-    gold = watch(roles)
-    assert gold["watch_consistency"] == gold["watch_expression"] == 1 and gold["watch_recitation"] == 0
-    assert gold["watch_reply_words"] == sum(len(i.reply.split()) for i in items) / len(items)
-    assert gold["watch_reward"] != found["watch_reward"]
+    gold = evaluate_policy(roles)
+    assert gold["eval_consistency"] == gold["eval_grounding"] == 1 and gold["eval_copying_unprompted"] == 0
+    assert gold["eval_reply_words"] == sum(len(i.reply.split()) for i in items) / len(items)
+    assert gold["eval_reward"] != found["eval_reward"]
     told = [bool(evaluator.matcher.drawn(i.prompt.persona, i.reply)) for i in talk]
-    assert gold["watch_telling"] == sum(told) / len(talk) and 0 < sum(told) < len(talk)
-    assert gold["watch_distinct_2"] == QualityEvaluator().compute_distinct_n([i.reply for i in talk], 2).value
-    assert gold["watch_perplexity"] == found["watch_perplexity"]  # of what people said, whatever the policy says
+    assert gold["eval_grounding_anywhere"] == sum(told) / len(talk) and 0 < sum(told) < len(talk)
+    assert gold["eval_distinct_2"] == QualityEvaluator().compute_distinct_n([i.reply for i in talk], 2).value
+    assert gold["eval_perplexity"] == found["eval_perplexity"]  # of what people said, whatever the policy says
     scramble(roles, "policy", 8)
-    assert watch(roles)["watch_perplexity"] != found["watch_perplexity"]
+    assert evaluate_policy(roles)["eval_perplexity"] != found["eval_perplexity"]
 
 
 def test_every_persona_is_in_one_half():
@@ -71,7 +73,9 @@ def test_the_best_of_several_replies_has_the_highest_reward(tiny_models):
     prompts = [e.prompt(1) for e in short_examples(4)]
     best = Speaker(roles, "sft", SAMPLING, 3, best_of=4)(prompts)
     ids = [roles.processor.encode_prompt(p, 8) for p in prompts]
-    groups = RolloutEngine(roles).sample("sft", ids, uniforms(3, 0, range(16), 8), SAMPLING.temperature, SAMPLING.top_p)
+    groups = RolloutEngine(roles).sample(
+        "sft", ids, reply_noise(3, 0, range(16), 8), SAMPLING.temperature, SAMPLING.top_p
+    )
     texts = [[roles.processor.decode_reply(reply.ids) for reply in group] for group in groups]
     scores = RewardModel(roles).score_ids(ids, [[reply.ids for reply in group] for group in groups])
     assert best == [max(zip(s, t, strict=True))[1] for s, t in zip(scores, texts, strict=True)]

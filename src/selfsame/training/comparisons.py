@@ -7,13 +7,13 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from selfsame.data.faults import find_faults
 from selfsame.data.keywords import TraitMatcher
+from selfsame.data.violations import find_violations
 from selfsame.errors import RunError
 from selfsame.model import parallel
 from selfsame.model.roles import Roles
 from selfsame.rollout.engine import Reply, RolloutEngine
-from selfsame.rollout.sampler import uniforms
+from selfsame.rollout.sampler import reply_noise
 from selfsame.run.logger import Progress
 from selfsame.training.settings import RewardSettings
 from selfsame.types import Comparison, PreferencePair, Prompt
@@ -73,20 +73,20 @@ class PairSampler:
         where a reply is to draw on it; and to those that surely do not (of pairs with a recited reply, if what the person said
         draws on no trait), where it is not to. At most as many prompts of each as the settings say."""
         s, recited = self.settings, {p.prompt for p in pairs if p.reason == "recited"}
-        called = {p.prompt: self.matcher.drawn(p.prompt.persona, p.chosen) for p in pairs}
-        prompts = [prompt for prompt, traits in called.items() if traits and s.missed_share]
-        prompts += [p for p, traits in called.items() if not traits and p in recited and s.unasked_share]
+        gold_traits = {p.prompt: self.matcher.drawn(p.prompt.persona, p.chosen) for p in pairs}
+        prompts = [prompt for prompt, traits in gold_traits.items() if traits and s.comparison_share]
+        prompts += [p for p, traits in gold_traits.items() if not traits and p in recited and s.off_topic_share]
         if not prompts or "sft" not in self.roles.names:
             return []
-        mine, n = parallel.share(range(len(prompts))), s.missed_samples
+        mine, n = parallel.share(range(len(prompts))), s.comparison_samples
         _, groups = self.sample([prompts[i] for i in mine], [i * n + k for i in mine for k in range(n)], stream)
         texts = parallel.gather([[self._text(reply) for reply in group] for group in groups])
-        found = [contrast(p, group, called[p], self.matcher) for p, group in zip(prompts, texts, strict=True)]
+        found = [contrast(p, group, gold_traits[p], self.matcher) for p, group in zip(prompts, texts, strict=True)]
         return self._at_most([comparison for comparison in found if comparison], len(pairs))
 
     def _at_most(self, made: Sequence[Made], pairs: int) -> list[Made]:
         """The first of each kind, as many as its share of so many pairs."""
-        limits = {"missed": self.settings.missed_share, "unasked": self.settings.unasked_share}
+        limits = {"ungrounded": self.settings.comparison_share, "off_topic_grounding": self.settings.off_topic_share}
         of_kind = {reason: [one for one in made if one.reason == reason] for reason in limits}
         return [one for reason, share in limits.items() for one in of_kind[reason][: round(share * pairs)]]
 
@@ -102,7 +102,7 @@ class PairSampler:
         with Progress(len(numbers), "pairs: samples", enabled=asked, inner=inner) as progress:
             for at in range(0, len(prompts), AT_ONCE):
                 some = slice(at, at + AT_ONCE)
-                numbers_NR = uniforms(self.seed, stream, numbers[at * n : (at + AT_ONCE) * n], length)
+                numbers_NR = reply_noise(self.seed, stream, numbers[at * n : (at + AT_ONCE) * n], length)
                 groups += RolloutEngine(self.roles).sample(role, encoded[some], numbers_NR)
                 progress.advance(len(groups) * n - progress.done)
         return encoded, groups
@@ -117,16 +117,24 @@ def as_comparison(pair: PreferencePair) -> Comparison:
     return Comparison(pair.prompt, (pair.chosen,), (pair.rejected,), pair.reason)
 
 
-def contrast(prompt: Prompt, replies: Sequence[str], called: Sequence[int], matcher: TraitMatcher) -> Comparison | None:
+def contrast(
+    prompt: Prompt, replies: Sequence[str], gold_traits: Sequence[int], matcher: TraitMatcher
+) -> Comparison | None:
     """Of the replies with a word, each once, those that keep to the persona against those that do not; None where all keep to
     it, or none does. `called`: indices of the traits that the prompt calls for; where there are none, to keep to the persona
     is also not to speak of it."""
     kept: dict[str, bool] = {}
     for reply in filter(str.strip, replies):
-        found = find_faults(matcher, prompt, reply, called)
-        kept[reply] = not any(there for fault, there in found.items() if fault != "retelling")  # no matter of persona
+        found = find_violations(matcher, prompt, reply, gold_traits)
+        kept[reply] = not any(
+            there for violation, there in found.items() if violation != "nothing_new"
+        )  # no matter of persona
     better, worse = (tuple(r for r, keeps in kept.items() if keeps is wanted) for wanted in (True, False))
-    return Comparison(prompt, better, worse, "missed" if called else "unasked") if better and worse else None
+    return (
+        Comparison(prompt, better, worse, "ungrounded" if gold_traits else "off_topic_grounding")
+        if better and worse
+        else None
+    )
 
 
 def matched_pairs(comparison: Comparison) -> list[PreferencePair]:

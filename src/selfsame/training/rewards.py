@@ -1,0 +1,174 @@
+"""What a reply is paid for in PPO: a weighted sum of the reward model's score, rules, and functions of the user.
+
+Rules say what a reply breaks (`data/violations.py`); a reward model overlooks some of that where it pays. A function of one's
+own lies in a Python file:
+
+    def short(prompts, replies, gold):
+        return [1.0 if len(reply.split()) < 12 else 0.0 for reply in replies]
+
+It gets N prompts (`Prompt`: persona and history), N replies and N human replies ("" where there is none), and returns N
+floats; NaN is not scored, pays nothing and is counted. `--training.ppo.rewards.rewards.py:short 0.5` gives it a weight.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from selfsame.data.keywords import TraitMatcher
+from selfsame.data.violations import VIOLATIONS, find_violations
+from selfsame.errors import ConfigError, RunError
+from selfsame.training.settings import RewardWeights
+from selfsame.types import Prompt
+
+SENSELESS = ("malformed", "no_answer")
+"""Rules that a model has to read a reply for."""
+Sense = Callable[[Sequence[Prompt], Sequence[str]], Mapping[str, Sequence[float]]]
+"""Gives `well_formed` and `answers` of replies, 0 where they are not; NaN is not known and costs nothing."""
+RewardFunction = Callable[[Sequence[Prompt], Sequence[str], Sequence[str]], Sequence[float]]
+"""Prompts, replies, human replies -> a number for each reply."""
+VIOLATIONS_OF = {
+    "contradicted": ("contradiction",),
+    "recited": ("copying_unprompted", "off_topic_grounding"),
+    "degenerate": ("repetition", "malformed"),
+    "bland": ("ungrounded",),
+    "ungrounded": ("ungrounded",),
+    "off_topic_grounding": ("off_topic_grounding",),
+}
+"""Which rules the kinds of rejected replies break, as far as one can be found in a sample."""
+
+
+class Rewards:
+    """Measures what replies are paid for, term by term, and adds it up.
+
+    Args:
+        weights: of each term.
+        prompts: all prompts of the training data.
+        gold_traits: for each prompt, indices of the traits that its gold reply draws on; None, as a whole or for a prompt:
+            unknown.
+        gold: the human reply to each prompt, for the user's own functions.
+        matcher: says which traits a reply draws on; None: one that knows the prompts.
+        sense: says which replies make sense; None: they are not read. Where the gold reply draws on the persona, a reply
+            without sense is ungrounded, whatever words it has.
+
+    Raises:
+        ConfigError: a function of the user cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        weights: RewardWeights,
+        prompts: Sequence[Prompt],
+        gold_traits: Sequence[Sequence[int] | None] | None = None,
+        gold: Sequence[str] | None = None,
+        matcher: TraitMatcher | None = None,
+        sense: Sense | None = None,
+    ) -> None:
+        self.weights, self.sense = weights, sense
+        self.gold_traits = dict(zip(prompts, gold_traits or [None] * len(prompts), strict=True))
+        self.gold = dict(zip(prompts, gold or [""] * len(prompts), strict=True))
+        self.matcher = matcher or TraitMatcher(text for p in prompts for text in (*p.persona, *p.history))
+        self.functions = {name: load_function(name) for name in weights.functions}
+
+    def measure(self, prompts: Sequence[Prompt], replies: Sequence[str]) -> dict[str, Tensor]:
+        """By term but for the reward model: (N,) True where a reply breaks the rule, and (N,) float32 of the user's functions.
+        `prompts`: of each reply."""
+        pairs = zip(prompts, replies, strict=True)
+        rows = [find_violations(self.matcher, prompt, reply, self.gold_traits.get(prompt)) for prompt, reply in pairs]
+        measured = {rule: torch.tensor([row[rule] for row in rows]) for rule in VIOLATIONS}
+        if self.sense is not None:
+            read = self.sense(prompts, replies)
+            measured["malformed"] = torch.tensor([value == 0 for value in read["well_formed"]])
+            measured["no_answer"] = torch.tensor([value == 0 for value in read["answers"]])
+            grounded_N = torch.tensor([bool(self.gold_traits.get(prompt)) for prompt in prompts])
+            senseless_N = measured["malformed"] | measured["no_answer"]
+            measured["ungrounded"] = measured["ungrounded"] | (grounded_N & senseless_N)
+        gold = [self.gold.get(prompt, "") for prompt in prompts]
+        return measured | {name: ask(name, f, prompts, replies, gold) for name, f in self.functions.items()}
+
+    def total(self, scores_N: Tensor, ended_N: Tensor, measured: Mapping[str, Tensor]) -> Tensor:
+        """(N,) the reward of each whole reply. `scores_N`: of the reward model; `ended_N`: whether the reply has an end."""
+        w, functions = self.weights, self.weights.functions
+        total_N = w.reward_model * scores_N + w.missing_eos * ~ended_N
+        terms = [getattr(w, rule) * broken_N for rule, broken_N in measured.items() if rule not in functions]
+        terms += [weight * measured[name].nan_to_num(0.0) for name, weight in functions.items() if name in measured]
+        return total_N + torch.stack(terms).sum(0) if terms else total_N
+
+    def shares(self, prompts: Sequence[Prompt], measured: Mapping[str, Tensor]) -> dict[str, float]:
+        """How many replies break each rule, of those that could: `ungrounded` of the replies to prompts whose gold reply draws
+        on the persona, `off_topic_grounding` of the others; nothing where there are none. Of a user's function the mean, and
+        how many replies it did not score. `prompts`: each has as many replies."""
+        traits = [self.gold_traits.get(prompt) for prompt in prompts]
+        could = {
+            "ungrounded": [bool(t) for t in traits],
+            "off_topic_grounding": [t is not None and not t for t in traits],
+        }
+        shares = {}
+        for term, values_N in measured.items():
+            if term in self.functions:
+                known = values_N[~values_N.isnan()]
+                shares[f"{term}/not_scored"] = float(values_N.isnan().sum())
+                shares |= {term: float(known.mean())} if len(known) else {}
+                continue
+            kept_P = torch.tensor(could.get(term, [True] * len(prompts)))
+            replies = values_N.view(len(prompts), -1)[kept_P]
+            shares |= {term: float(replies.float().mean())} if len(replies) else {}
+        return shares
+
+
+def distrusted(measured: Mapping[str, Tensor], kinds: Collection[str]) -> Tensor | None:
+    """(N,) True where a reply breaks a rule that the reward model likes to see broken: of `kinds` of rejected replies it ranks
+    fewer than half below the chosen ones. None where there is no such rule."""
+    rules = {rule for kind in kinds for rule in VIOLATIONS_OF.get(kind, ()) if rule in measured}
+    return torch.stack([measured[rule] for rule in sorted(rules)]).any(0) if rules else None
+
+
+def load_function(name: str) -> RewardFunction:
+    """The function `path/to/file.py:name`.
+
+    Raises:
+        ConfigError: there is no such file or function, or the file cannot be executed.
+    """
+    path, _, function = name.rpartition(":")
+    if not Path(path).is_file():
+        raise ConfigError(f"training.ppo.rewards: there is no file {path} with a function {function}")
+    spec = importlib.util.spec_from_file_location(f"selfsame_reward_{Path(path).stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ConfigError(f"training.ppo.rewards: {path} fails: {type(error).__name__}: {error}") from error
+    found: Any = getattr(module, function, None)
+    if not callable(found):  # of what it gives `ask` makes sure
+        raise ConfigError(f"training.ppo.rewards: {path} has no function {function}")
+    return cast(RewardFunction, found)
+
+
+def ask(
+    name: str, function: RewardFunction, prompts: Sequence[Prompt], replies: Sequence[str], gold: Sequence[str]
+) -> Tensor:
+    """(N,) float32 what a function of the user gives for replies; NaN where it does not score one.
+
+    Raises:
+        RunError: it fails, or does not give a finite number or NaN for each reply; names the function and a reply.
+    """
+    try:
+        values = [float(value) for value in function(prompts, replies, gold)]
+    except Exception as error:
+        raise RunError(
+            f"the reward {name} failed with {type(error).__name__}: {error}; the first of the {len(replies)} replies was"
+            f" {replies[0]!r:.80}. The run stands at its last checkpoint; run the same command again to resume"
+        ) from error
+    if len(values) != len(replies):
+        raise RunError(f"the reward {name} gave {len(values)} numbers for {len(replies)} replies")
+    wrong = [reply for value, reply in zip(values, replies, strict=True) if math.isinf(value)]
+    if wrong:
+        raise RunError(f"the reward {name} gave an infinite number for the reply {wrong[0]!r:.80}")
+    return torch.tensor(values)
