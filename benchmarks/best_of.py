@@ -1,7 +1,7 @@
 """What it buys to sample several replies and say the reward model's best: for a run's SFT and, if there is one, PPO's policy.
 
     python -m benchmarks.best_of run runs/spc --json benchmarks/results/best-of.json
-    python -m benchmarks.best_of table benchmarks/results/best-of.json [--readme LOG.md --marker best-of]
+    python -m benchmarks.best_of table benchmarks/results/best-of.json [--readme FILE --marker best-of]
 
 On the half of the held-out people that settings are chosen on. A reply counts as faultless where the rules of `data/faults.py`
 find nothing (those that consistency is counted by, without the judge of contradictions, which would take hours over so many

@@ -1,7 +1,7 @@
 """How PPO went with other settings: runs of one start side by side, finished or not, from their records alone.
 
     python -m benchmarks.search collect runs/a runs/b ... --json benchmarks/results/ppo-search.json
-    python -m benchmarks.search table benchmarks/results/ppo-search.json [--at 20 40] [--readme LOG.md --marker search]
+    python -m benchmarks.search table benchmarks/results/ppo-search.json [--at 20 40] [--readme FILE --marker search]
 
 What a policy does in its own rollouts is a mean over the ten steps before; what the watch said of held-out people is of that
 step alone, on `evaluation.watch_size` prompts. Runs are told apart by the settings that are not the same in all of them.

@@ -5,7 +5,7 @@ have to move for a persona that is kept.
     python -m base_model export --work runs/base-2m --to runs/selfsame-2m
     selfsame run --preset cpu --model.base runs/selfsame-2m --run.stages sft evaluate --run.directory runs/small ...
     python -m benchmarks.sizes run runs/small runs/start --json benchmarks/results/base-sizes.json
-    python -m benchmarks.sizes table benchmarks/results/base-sizes.json [--readme docs/results-earlier.md --marker sizes]
+    python -m benchmarks.sizes table benchmarks/results/base-sizes.json [--readme FILE --marker sizes]
 
 `benchmarks/tilt.py` says what moving least means, and what of it is a bound.
 """

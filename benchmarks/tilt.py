@@ -1,7 +1,7 @@
 """How far a policy has to move to keep its persona more often, at the least: what SFT's own samples say.
 
     python -m benchmarks.tilt run runs/spc --json benchmarks/results/tilt.json
-    python -m benchmarks.tilt table benchmarks/results/tilt.json [--readme LOG.md --marker tilt]
+    python -m benchmarks.tilt table benchmarks/results/tilt.json [--readme FILE --marker tilt]
 
 Of all policies that are consistent with a wanted probability, the one nearest to SFT (least KL) multiplies the odds of its
 being consistent on each prompt by the same factor e^t (its tilt) and changes nothing else (Csiszar 1975). From several samples
@@ -9,7 +9,7 @@ to each held-out prompt, t and that least KL follow. The same tilt on prompts fr
 whether the persona is called for, tells how often such a policy would speak of itself there, and by how much it would find
 people's replies less likely: an illustration, no bound, for a policy may know better than SFT when the persona is called for.
 Where no sample is consistent the chance is taken as half a sample's, so the KL of high goals is too small, more so with fewer
-`--samples` (for .85, of the run in LOG.md: .49 from 4, .55 from 8, .60 from 16) and with a model that more often has none.
+`--samples` (for .85, of the run in docs/log: .49 from 4, .55 from 8, .60 from 16) and with a model that more often has none.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def test_looks_are_told_by_what_differs(tmp_path, capsys):
     look = content["runs"]["a"]["looks"][1]
     assert look["step"] == 40 and look["kl"] == pytest.approx(3.55) and look["watch_consistency"] == 0.4
     assert look["reward"] is None and look["missed"] == 0.25
-    readme = tmp_path / "LOG.md"
+    readme = tmp_path / "log.md"
     readme.write_text("<!-- results:search -->\n<!-- /results:search -->\n")
     search.main(["table", str(file), "--readme", str(readme)])
     said = capsys.readouterr().out
