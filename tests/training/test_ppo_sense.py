@@ -64,3 +64,12 @@ def test_the_best_policy_that_the_watch_saw_is_kept(tiny_models, tmp_path):
     folder = trainer.record.checkpoints.latest()
     saved, best = (load_file(folder / role / "adapter_model.safetensors") for role in ("policy", "best"))
     assert all(torch.equal(saved[name], best[name]) for name in saved)
+
+
+def test_begin_forgets_what_a_training_learned_beside_its_roles(tiny_models):
+    trainer = ppo_trainer(tiny_models(), steps=2, eval_every=1, kl_coef=0.1, kl_target=1e-6, kl_horizon=1)
+    trainer.watch, trainer.eval_every = (lambda roles: {"watch_in_character": 0.5}), 1
+    trainer.train()
+    assert trainer.kl.coef != 0.1 and trainer.best == 0.5 and "best" in trainer.roles.names
+    trainer.begin()
+    assert trainer.kl.coef == 0.1 and trainer.best is None and "best" not in trainer.roles.names

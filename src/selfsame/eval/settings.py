@@ -17,7 +17,8 @@ class EvaluationSettings(Settings):
     engagement_size: int = Field(default=300, ge=1)
     """Prompts from anywhere in the held-out dialogues."""
     perplexity_size: int = Field(default=100, ge=1)
-    """Sides of held-out dialogues, drawn at random, whose gold replies the perplexity is computed on."""
+    """Sides of held-out dialogues, drawn at random, whose gold replies the perplexity is computed on; as many prompts from
+    mid-dialogue have their gold reply ranked among twenty."""
     selfplay_size: int = Field(default=24, ge=0)
     """Dialogues that the system leads with itself, each side with a held-out persona of its own (at most as many as there
     are personas; 0: none)."""

@@ -89,7 +89,7 @@ def evaluate_system(
         lambda: {"fitted_quality": _fitted(bootstrap, talk, talk_replies)},
         lambda: QualityEvaluator(bootstrap).compute_perplexity(roles, role, held_out),
         lambda: _overlap(bootstrap, talk, talk_replies) | _diversity(bootstrap, talk, talk_replies),
-        lambda: {"hits_at_1": _hits(roles, role, examples, talk, bootstrap)},
+        lambda: {"hits_at_1": _hits(roles, role, examples, talk[: settings.perplexity_size], bootstrap)},
     ]
     with Progress(3 + len(parts), f"score {system}", enabled=parallel.is_main()) as progress:
         character = evaluate_character(persona, sense, talk, talk_replies)

@@ -74,6 +74,8 @@ class PPOTrainer:
     """
 
     name = "ppo"
+    best: float | None
+    """What the watch said of the best policy so far."""
 
     def __init__(
         self,
@@ -94,7 +96,6 @@ class PPOTrainer:
         distrusted: Collection[str] = (),
     ) -> None:
         self.roles, self.distrusted = roles, distrusted
-        self.best: float | None = None
         if not prompts:
             raise DataError("there is no prompt to train on")
         for role in ("sft", "reward"):
@@ -112,12 +113,15 @@ class PPOTrainer:
         )
         self.reward_model = RewardModel(self.roles, settings.token_budget)
         self.engine = RolloutEngine(self.roles)
-        self.kl = KLController(settings.kl_coef, settings.kl_target, settings.kl_horizon)
 
     def begin(self, kept: Sequence[str] = ()) -> None:
-        """The roles as they are before the first step, but for those that are `kept`."""
+        """The roles, but for those that are `kept`, and the KL coefficient as they are before the first step."""
+        s = self.settings
+        self.kl, self.best = KLController(s.kl_coef, s.kl_target, s.kl_horizon), None
         if "policy" not in kept:
             self.roles.add("policy", like="sft")
+        if BEST not in kept:
+            self.roles.remove(BEST)
         if "value" not in kept:
             self.roles.remove("value")
             if self.critic is not None:
