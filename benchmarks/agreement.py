@@ -1,7 +1,7 @@
 """Agreement of our scores with people, on published ratings: every score beside floors, ceiling and published values.
 
     python -m benchmarks.agreement run --data FOLDER --json benchmarks/results/agreement.json
-    python -m benchmarks.agreement table benchmarks/results/agreement.json --readme README.md --marker agreement
+    python -m benchmarks.agreement table benchmarks/results/agreement.json --readme docs/agreement.md --marker agreement
     python -m benchmarks.agreement fit --data FOLDER --out src/selfsame/eval/fitted.json
 
 `benchmarks/rated.py` says which files the folder holds. A fitted score is only ever reported for dialogues that it was not

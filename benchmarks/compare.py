@@ -1,7 +1,7 @@
 """Selfsame beside its peers: the same work in turns, medians, ratios with their spread, peak memory.
 
     python -m benchmarks.compare run --shape 10m --data synthetic-persona-chat --json benchmarks/results/cpu-10m.json
-    python -m benchmarks.compare table benchmarks/results/cpu-10m.json --readme README.md --marker benchmarks
+    python -m benchmarks.compare table benchmarks/results/cpu-10m.json --readme docs/performance.md --marker benchmarks
 
 Every measurement is a process of its own, with the same number of threads, and none runs beside another. A round measures
 every engine of every case once. What the JSON file holds already is not measured again, so a run that was stopped goes on.

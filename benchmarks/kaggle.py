@@ -84,9 +84,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--gib", type=float, default=15.0)
     parser.add_argument("--shape", choices=SHAPES, default="gpt2-medium")
     parser.add_argument("--readme", type=Path, help="put the table of an existing record there instead of measuring")
+    parser.add_argument("--marker", default="kaggle", help="which markers")
     options = parser.parse_args(arguments)
     if options.readme:
-        update_readme(options.readme, "kaggle", table(read_json(options.json)))
+        update_readme(options.readme, options.marker, table(read_json(options.json)))
         return
     record = measure(options.shape, options.gib)
     write_json(options.json, record)

@@ -3,7 +3,8 @@
 `python -m benchmarks.reading sheet RUN --out FOLDER` draws prompts of a run's evaluation and writes, in random order and
 without a name, what each system and the person replied: `sheet.jsonl` for the readers, `key.json` for later. Each reader
 writes a JSONL of `{"id", "acceptable", "in_character"}` by the rule in `benchmarks/readings/RULE.md`.
-`python -m benchmarks.reading agree FOLDER FIRST SECOND --json OUT` compares the readers with each other and with the scores.
+`python -m benchmarks.reading agree FOLDER FIRST SECOND --json OUT` compares the readers with each other and with the scores;
+`--readme FILE --marker NAME` puts the table into a page, and `--brief base sft ppo people` makes that one row of these.
 """
 
 from __future__ import annotations
@@ -125,6 +126,29 @@ def markdown(result: Mapping[str, Any]) -> str:
     )
 
 
+def brief(result: Mapping[str, Any], speakers: Sequence[str]) -> str:
+    """One row for a front page: the share of acceptable replies of these speakers, in this order.
+
+    Raises:
+        SystemExit: nobody read a reply of one of them.
+    """
+    if unknown := [name for name in speakers if name not in result["systems"]]:
+        raise SystemExit(
+            f"--brief {' '.join(unknown)}: nobody read such replies; choose {', '.join(result['systems'])}"
+        )
+    shares = [_cell(result["systems"][name]["acceptable"]) for name in speakers]
+    note = f"Two readers, {result['replies']} replies, kappa {result['kappa']['acceptable']:.2f}; in brackets: 95 % intervals"
+    return "\n".join(
+        [
+            f"| speaker | {' | '.join(speakers)} |",
+            f"| --- |{' ---: |' * len(speakers)}",
+            f"| acceptable replies | {' | '.join(shares)} |",
+            "",
+            f"{note} over dialogues.",
+        ]
+    )
+
+
 def _cell(estimate: Mapping[str, Any]) -> str:
     value, low, high = (estimate[name] for name in ("value", "low", "high"))
     return "-" if not estimate["count"] else f"{value:.2f} [{low:.2f}, {high:.2f}]"
@@ -148,6 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     two.add_argument("--json", type=Path)
     two.add_argument("--readme", type=Path, help="put the table between the markers of this file")
     two.add_argument("--marker", default="reading")
+    two.add_argument("--brief", nargs="+", metavar="SPEAKER", help="put one row there: acceptable replies of these")
     options = parser.parse_args(arguments)
     if options.command == "sheet":
         sheet(options.run, options.out, options.count, options.seed)
@@ -156,7 +181,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.json:
         write_json(options.json, result)
     if options.readme:
-        update_readme(options.readme, options.marker, markdown(result))
+        text = brief(result, options.brief) if options.brief else markdown(result)
+        update_readme(options.readme, options.marker, text)
     print(table(result))
 
 

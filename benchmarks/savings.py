@@ -1,7 +1,7 @@
 """What adapters save: the same run twice, with adapters and with full fine-tuning, measured in turn.
 
     python -m benchmarks.savings run runs/savings --preset cpu --data.path FILE --full --training.sft.learning-rate 2e-5
-    python -m benchmarks.savings table runs/savings/savings.json --readme README.md --marker savings
+    python -m benchmarks.savings table runs/savings/savings.json --readme docs/performance.md --marker savings
 
 Both runs get the same options, so the same data, steps and episodes; `--model.lora...` is for the first alone, and what
 follows `--full` for the second alone. Each is `selfsame run` in a process of its own, whose time and peak memory it records

@@ -1,4 +1,4 @@
-"""The rooms of `docs/design` and who may import whom: `types, errors, settings <- config <- data, run <- model <- rollout
+"""The rooms of CONTRIBUTING.md and who may import whom: `types, errors, settings <- config <- data, run <- model <- rollout
 <- training, eval, serve <- plan, pipeline <- cli`; `report` reads run directories only."""
 
 from __future__ import annotations

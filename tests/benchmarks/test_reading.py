@@ -65,6 +65,14 @@ def test_two_readers_are_compared_with_each_other_and_with_the_scores(folder, ca
     assert found["kappa"]["scores and readers, in character"] == 1.0
     assert found["counted_in_character"]["acceptable"]["value"] == 1.0
     assert "counted in character" in capsys.readouterr().out
+    page = folder / "page.md"
+    page.write_text("<!-- results:reading -->\n<!-- /results:reading -->\n")
+    reading.main([*arguments, "--readme", str(page), "--brief", "ppo", "base"])
+    rows = page.read_text().splitlines()
+    assert rows[1] == "| speaker | ppo | base |" and rows[3].startswith("| acceptable replies | 1.00 [")
+    assert "0.08 [" in rows[3] and f"18 replies, kappa {found['kappa']['acceptable']:.2f}" in rows[5]
+    with pytest.raises(SystemExit, match=r"--brief toy: .* choose base, people, ppo"):
+        reading.main([*arguments, "--readme", str(page), "--brief", "toy"])
 
 
 def test_kappa_is_cohens():
