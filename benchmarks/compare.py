@@ -61,20 +61,24 @@ CASES = (
     Case(
         "PPO, critic on the reward role*",
         "ppo",
-        ("--critic", "reward"),
+        ("--value-model", "reward_states"),
         settings=(),
         against="PPO, 4 replies to a prompt",
     ),
     Case(
-        "PPO, critic on the policy*", "ppo", ("--critic", "policy"), settings=(), against="PPO, 4 replies to a prompt"
+        "PPO, critic on the policy*",
+        "ppo",
+        ("--value-model", "policy_states"),
+        settings=(),
+        against="PPO, 4 replies to a prompt",
     ),
     Case("PPO, 1 reply to a prompt", "ppo", samples=1),
-    Case("GRPO, 4 replies to a prompt", "ppo", ("--critic", "none"), peer=TRL, peer_stage="grpo"),
+    Case("GRPO, 4 replies to a prompt", "ppo", ("--advantage-estimator", "grpo"), peer=TRL, peer_stage="grpo"),
     Case("PPO, adapters in the upper half", "ppo", ("--adapters", "upper"), ("--adapters", "upper")),
     Case(
         "PPO, upper half, critic on the policy*",
         "ppo",
-        ("--adapters", "upper", "--critic", "policy"),
+        ("--adapters", "upper", "--value-model", "policy_states"),
         settings=(),
         against="PPO, 4 replies to a prompt",
     ),

@@ -32,7 +32,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder from benchmarks.workload")
     parser.add_argument("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
     parser.add_argument("--adapters", default="all", choices=("all", "upper"))
-    parser.add_argument("--critic", help="of PPO; default: the setting's own")
+    parser.add_argument("--value-model", help="of PPO; default: the setting's own")
+    parser.add_argument("--advantage-estimator", help="of PPO; default: the setting's own")
     parser.add_argument("--memory", type=float, help="GiB of GPU memory that the process may use")
     parser.add_argument(
         "--flops", action="store_true", help="count floating-point operations instead of taking the time"
@@ -89,7 +90,8 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
 
 def _training(roles: Roles, content: dict[str, Any], amount: Amount, options: argparse.Namespace) -> Any:
     """One step of a stage, as `selfsame.training.loop.fit` does it."""
-    changes = {"critic": options.critic} if options.critic else {}
+    chosen = {"value_model": options.value_model, "advantage_estimator": options.advantage_estimator}
+    changes = {name: value for name, value in chosen.items() if value}
     trainer = stage(options.stage, roles, content["data"], amount, **changes)
     optimiser = Optimiser(roles, trainer.trained, trainer.settings, amount.steps)
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from stages import LORA, examples, pairs, prompts
-from test_branches import PROMPTS, REPLIES
+from test_prefix_batch import PROMPTS, REPLIES
 from test_roles import scramble
 
 from selfsame.model.prefix_batch import prefix_batch, reply_logprobs

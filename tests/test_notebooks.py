@@ -85,7 +85,7 @@ def small(model: Path) -> dict:
         "training": {
             "sft": few | {"learning_rate": 0.02},  # so that it answers otherwise than the base
             "reward": few | {"normalise_samples": 4, "missed_samples": 2},
-            "ppo": {"steps": 4, "prompts_per_step": 2, "samples_per_prompt": 2, "max_new_tokens": 8},
+            "ppo": {"steps": 4, "prompts_per_step": 2, "samples_per_prompt": 2, "max_new_tokens": 8, "eval_size": 8},
         },
         "evaluation": {
             "consistency_size": 44,
@@ -93,7 +93,6 @@ def small(model: Path) -> dict:
             "perplexity_size": 4,
             "selfplay_size": 2,
             "selfplay_turns": 4,
-            "watch_size": 8,
             "resamples": 100,
             "judge": "rules",
         },

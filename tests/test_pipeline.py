@@ -113,14 +113,14 @@ def test_a_run_holds_what_the_design_says(whole):
     assert list(whole.rglob("*.pt")) == list(whole.rglob("*.bin")) == list(whole.rglob("*.pkl")) == []
 
 
-def test_the_half_that_is_reported_is_not_the_half_that_is_watched(whole):
+def test_the_half_that_is_reported_is_not_the_half_of_the_evaluation_in_training(whole):
     config = load_config(whole / "config.yaml")
     held_out = DatasetLoader(config.data).load().validation
     reported = {
         persona_key(clean_persona(row["persona"]))
         for row in json.loads((whole / "eval/sft.json").read_text())["replies"]
     }
-    halves = [{persona_key(e.persona) for e in half(held_out, which)} for which in ("choose", "report")]
+    halves = [{persona_key(e.persona) for e in half(held_out, which)} for which in ("dev", "test")]
     assert reported <= halves[1] and not halves[0] & halves[1] and halves[0]
     watch = policy_evaluation(config, held_out)
     assert watch is not None and {persona_key(item.prompt.persona) for item in watch.items} <= halves[0]

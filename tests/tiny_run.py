@@ -20,13 +20,13 @@ def run_arguments(base: object, directory: Path) -> list[str]:
         --model.dtype float32 --model.max-length 256 --model.lora.rank 4 --data.limit 30 --data.max-turns 6
         --training.sft.max-steps 8 --training.sft.batch-size 4 --training.reward.max-steps 6 --training.reward.batch-size 4
         --training.reward.normalise-samples 8 --training.ppo.steps 6 --training.ppo.prompts-per-step 3
-        --training.ppo.max-new-tokens 8 --training.dpo.max-steps 6 --training.dpo.batch-size 4 --training.ppo.sft-coef 0.1
+        --training.ppo.max-new-tokens 8 --training.dpo.max-steps 6 --training.dpo.batch-size 4
         --pairs.count 24 --pairs.validation-count 12 --sampling.max-new-tokens 8
         --evaluation.consistency-size 8 --evaluation.engagement-size 8 --evaluation.perplexity-size 4
         --evaluation.resamples 100 --evaluation.selfplay-size 3 --evaluation.selfplay-turns 4
-        --evaluation.judge rules --evaluation.people report --evaluation.watch-size 4 --evaluation.best-of 2
-        --data.validation-share 0.5 --training.reward.missed-samples 2 --training.ppo.eval-every 2 --training.ppo.turns 2
-        --training.ppo.missed-penalty 1 --training.ppo.malformed-penalty 1 --training.sft.persona-weight 2""".split()
+        --evaluation.judge rules --evaluation.split test --training.ppo.eval-size 4 --evaluation.best-of 2
+        --data.validation-share 0.5 --training.reward.comparison-samples 2 --training.ppo.eval-every 2
+        --training.ppo.rewards.ungrounded -1 --training.ppo.rewards.malformed -1 --training.sft.persona-weight 2""".split()
 
 
 def adapters(directory: Path) -> dict[str, object]:

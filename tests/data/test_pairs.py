@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfsame.data import generator as g
-from selfsame.data import replies
+from selfsame.data import corruptions
+from selfsame.data import pairs as g
 from selfsame.data.keywords import content_stems, plain_match, sentences, words
 from selfsame.data.loader import DatasetLoader
 from selfsame.data.settings import DataSettings, PairSettings
@@ -68,11 +68,11 @@ def test_chosen_is_what_the_person_said_and_rejected_differs() -> None:
 def test_length_says_nothing(source: str) -> None:
     path = spc() if source == "spc" else source
     made = pairs(path)
-    differences = [replies.count_words(pair.rejected) - replies.count_words(pair.chosen) for pair in made]
+    differences = [corruptions.count_words(pair.rejected) - corruptions.count_words(pair.chosen) for pair in made]
     assert abs(g.length_accuracy(made) - 0.5) < 0.02
     assert abs(sum(differences) / len(made)) < 0.1
     for pair in made:
-        lengths = sorted([replies.count_words(pair.chosen), replies.count_words(pair.rejected)])
+        lengths = sorted([corruptions.count_words(pair.chosen), corruptions.count_words(pair.rejected)])
         assert lengths[1] <= 1.5 * lengths[0]
     for reason in g.REASONS:
         part = [pair for pair in made if pair.reason == reason]
@@ -83,7 +83,7 @@ def test_length_ratio_of_the_settings_holds() -> None:
     made = g.PreferenceGenerator(examples(), PairSettings(length_ratio=1.1)).generate_pairs(60)
     assert made
     for pair in made:
-        lengths = sorted([replies.count_words(pair.chosen), replies.count_words(pair.rejected)])
+        lengths = sorted([corruptions.count_words(pair.chosen), corruptions.count_words(pair.rejected)])
         assert lengths[1] <= 1.1 * lengths[0]
 
 
@@ -165,7 +165,7 @@ def test_contradicted_is_a_small_edit() -> None:
 
 def edits(reply: str, *traits: str) -> set[str]:
     own = frozenset(stem for text in (*traits, reply) for stem in content_stems(text))
-    return {made for seed in range(40) for made in replies.contradictions(reply, traits, own, random.Random(seed))}
+    return {made for seed in range(40) for made in corruptions.contradictions(reply, traits, own, random.Random(seed))}
 
 
 def test_contradictions_deny_the_trait() -> None:
@@ -204,7 +204,7 @@ def test_tastes_are_swapped_only_as_favourites() -> None:
 
 def test_bland_replies_say_nothing_of_the_persona() -> None:
     assert len(set(replies.BLAND)) >= 60
-    assert len({replies.count_words(text) for text in replies.BLAND}) >= 10
+    assert len({corruptions.count_words(text) for text in replies.BLAND}) >= 10
     for pair in of("bland"):
         assert not plain_match(pair.prompt.persona, pair.rejected)
     mined = set(g.PreferenceGenerator(examples(spc()))._bland) - set(replies.BLAND)
@@ -229,8 +229,8 @@ def test_recited_is_the_own_persona_unasked() -> None:
         assert plain_match(pair.prompt.persona, pair.rejected)
         asked = set(content_stems(pair.prompt.history[-1]))
         assert asked.isdisjoint(content_stems(pair.rejected))
-    assert replies.spoken("i don t swim , i m 49 .") == "I don't swim, I'm 49."
-    assert replies.spoken(" . ") == "."
+    assert corruptions.spoken("i don t swim , i m 49 .") == "I don't swim, I'm 49."
+    assert corruptions.spoken(" . ") == "."
 
 
 def test_speaker_mixed_is_said_by_the_partner() -> None:
@@ -320,7 +320,7 @@ def test_length_accuracy() -> None:
 
 @given(st.text(), st.floats(1.0, 3.0), st.integers(0, 100))
 def test_loops_stay_in_the_ratio(reply: str, ratio: float, seed: int) -> None:
-    for made in replies.loops(reply, ratio, random.Random(seed)):
+    for made in corruptions.loops(reply, ratio, random.Random(seed)):
         assert len(reply.split()) / ratio - 1 <= len(made.split(" ")) <= len(reply.split()) * ratio
 
 
@@ -334,7 +334,9 @@ def test_loops_stay_in_the_ratio(reply: str, ratio: float, seed: int) -> None:
 )
 def test_a_contradiction_is_one_and_good_english(reply, trait, never) -> None:
     found = [
-        text for seed in range(40) for text in replies.contradictions(reply, [trait], frozenset(), random.Random(seed))
+        text
+        for seed in range(40)
+        for text in corruptions.contradictions(reply, [trait], frozenset(), random.Random(seed))
     ]
     assert not [text for text in found if never in text]
     assert all("seventy-" not in text or "seventy-five" in text for text in found)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 
 from held_out import short_examples
-from selfsame.eval.evaluate_policy import PolicyEvaluation
 from test_roles import load, scramble
 
 from selfsame.data.keywords import TraitMatcher
 from selfsame.data.loader import half, persona_key
 from selfsame.data.pairs import PreferenceGenerator
 from selfsame.data.rules import RuleJudge
+from selfsame.eval.during_training import PolicyEvaluation
 from selfsame.eval.persona import PersonaEvaluator
 from selfsame.eval.quality import QualityEvaluator
 from selfsame.eval.speaker import Speaker

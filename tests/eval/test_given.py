@@ -57,10 +57,10 @@ def test_rows(tmp_path):
         ({"gold": 3}, "gold is not text but 3"),
         ({"persona": "I sing."}, "persona is not a list of texts"),
         ({"context": [1]}, "context is not a list of texts"),
-        ({"gold_traits": 1}, "called is 1; give indices of the 1 traits, from 0"),
-        ({"gold_traits": [1]}, "called is [1]"),
-        ({"gold_traits": [True]}, "called is [True]"),
-        ({"gold_traits": [-1]}, "called is [-1]"),
+        ({"gold_traits": 1}, "gold_traits is 1; give indices of the 1 traits, from 0"),
+        ({"gold_traits": [1]}, "gold_traits is [1]"),
+        ({"gold_traits": [True]}, "gold_traits is [True]"),
+        ({"gold_traits": [-1]}, "gold_traits is [-1]"),
     ],
 )
 def test_rows_that_cannot_be_used(tmp_path, change, reason):

@@ -12,7 +12,7 @@ from held_out import ODD_REPLIES, demo_examples, demo_items, demo_persona_evalua
 from selfsame.data.keywords import TraitMatcher
 from selfsame.data.rules import RuleJudge
 from selfsame.eval.persona import PersonaEvaluator
-from selfsame.eval.system import others
+from selfsame.eval.system import strangers
 
 DOGS, CHEMISTRY = ("I have two dogs.",), ("I teach chemistry.",)
 
@@ -31,7 +31,7 @@ def test_gold_replies_are_consistent_and_random_personas_are_not():
     items = demo_items()[0]
     own, gold = [i.prompt.persona for i in items], [i.reply for i in items]
     assert len(items) > 150 and len({i.dialogue_id for i in items}) > 20
-    right, wrong = demo_scores(own, gold), demo_scores(others(own, 3), gold, own=False)
+    right, wrong = demo_scores(own, gold), demo_scores(strangers(own, 3), gold, own=False)
     for name, least, most in (("keywords", 0.95, 0.1), ("grounding", 0.9, 0.06), ("consistency", 0.8, 0.06)):
         assert right[name].value > least and wrong[name].value < most
         assert right[name].low > wrong[name].high + 0.7
@@ -157,19 +157,19 @@ def test_multi_turn_consistency_of_the_bundled_dialogues():
     )
     assert found.value > 0.85  # their annotations: every trait is drawn on
     wrong = demo_persona_evaluator().compute_multi_turn_consistency(
-        others([e.persona for e in examples], 0), [e.replies for e in examples]
+        strangers([e.persona for e in examples], 0), [e.replies for e in examples]
     )
     assert wrong.value < 0.15
 
 
 def test_others_are_somebody_else():
     personas = [DOGS, CHEMISTRY, DOGS, ("i have TWO dogs.",), ("I sing.",)] * 20
-    found = others(personas, 0)
+    found = strangers(personas, 0)
     for own, other in zip(personas, found, strict=True):
         assert other in personas and "".join(other).lower() != "".join(own).lower()
-    assert len(set(found)) >= 3 and found == others(personas, 0) != others(personas, 1)
+    assert len(set(found)) >= 3 and found == strangers(personas, 0) != strangers(personas, 1)
     traits = ("I have two dogs.", "I sing.")
-    assert others([traits, traits[::-1]], 0) == [(), ()]  # the same person, in another order
+    assert strangers([traits, traits[::-1]], 0) == [(), ()]  # the same person, in another order
     state = random.getstate()
-    others(personas, 0)
+    strangers(personas, 0)
     assert random.getstate() == state

@@ -20,7 +20,7 @@ from selfsame.eval.probes import (
     probes_text,
 )
 from selfsame.eval.statistics import Bootstrap
-from selfsame.eval.system import others
+from selfsame.eval.system import strangers
 from selfsame.model.heads import RewardModel
 from selfsame.rollout.engine import Reply, RolloutEngine
 from selfsame.rollout.settings import SamplingSettings
@@ -86,7 +86,7 @@ def test_answers_that_draw_on_the_person(roles, monkeypatch):
     result = ask_probes(roles, None, PROBES, SamplingSettings(), 0, FEW)
     drawn = result["drawn"]
     assert drawn["own"]["value"] == drawn["without_persona"]["value"] == pytest.approx(1 / 3)
-    asked = others([p.persona for p in PROBES], 0)
+    asked = strangers([p.persona for p in PROBES], 0)
     assert drawn["other"]["value"] == pytest.approx(sum("chemist" in p[0] for p in asked) / 6)
     assert (result["questions"], result["people"], result["missing"]) == (6, 3, 0)
     assert [a["draws"] for a in result["answers"]] == [1.0, 1.0, 0.0, 0.0, 0.0, 0.0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from peft.tuners.lora.layer import Linear as LoraLinear
-from test_branches import PROMPTS, REPLIES, load
+from test_prefix_batch import PROMPTS, REPLIES, load
 from transformers import AutoModelForCausalLM, GPTJConfig, GptOssConfig, LlamaConfig
 
 from conftest import FAMILIES, make_tokenizer

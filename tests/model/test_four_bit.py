@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_branches import PROMPTS, REPLIES
+from test_prefix_batch import PROMPTS, REPLIES
 from transformers import LlamaConfig
 
 import conftest

@@ -7,7 +7,7 @@ import gc
 
 import pytest
 import torch
-from stages import examples, pairs, prompts
+from stages import VARIANTS, examples, pairs, prompts
 from test_roles import BATCH, load, output, scramble
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -212,10 +212,10 @@ def test_every_stage_trains_the_whole_model_of_its_role(tiny_models, dtype):
     reward = RewardSettings(**SMALL, normalise_samples=4)
     RewardTrainer(roles, pairs=pairs(), settings=reward, max_new_tokens=6).train()
     frozen = {role: roles.state(role) for role in ("sft", "reward")}
-    for critic in ("adapter", "reward", "policy", "none"):
-        settings = PPOSettings(steps=2, prompts_per_step=2, samples_per_prompt=2, max_new_tokens=6, critic=critic)
+    for variant, chosen in VARIANTS.items():
+        settings = PPOSettings(steps=2, prompts_per_step=2, samples_per_prompt=2, max_new_tokens=6, **chosen)
         PPOTrainer(roles, prompts=prompts(), settings=settings).train()
-        assert ("value" in roles.weighted) == (critic == "adapter")
+        assert ("value" in roles.weighted) == (variant == "adapter")
         assert all(not torch.equal(t, sft[n]) for n, t in roles.state("policy").items())
     DPOTrainer(roles, pairs=pairs(), settings=DPOSettings(**SMALL)).train()
     for role, was in frozen.items():

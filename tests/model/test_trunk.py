@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from stages import ppo_trainer
-from test_branches import PROMPTS, REPLIES
+from stages import VARIANTS, ppo_trainer
+from test_prefix_batch import PROMPTS, REPLIES
 from test_roles import scramble
 
 from conftest import FAMILIES
@@ -69,10 +69,10 @@ def test_measures_of_rows_use_it_in_any_order_and_batch(tiny_models):
             torch.testing.assert_close(*flat, atol=1e-4, rtol=1e-5)
 
 
-@pytest.mark.parametrize("value_role", ["adapter", "reward", "policy", "none"])
-def test_ppo_runs_the_lower_blocks_once_for_each_rollout(tiny_models, value_role):
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_ppo_runs_the_lower_blocks_once_for_each_rollout(tiny_models, variant):
     """And its gradient is that of passes through the whole model."""
-    trainer = ppo_trainer(tiny_models(chat=True), lora=UPPER, minibatches=1, value_role=value_role)
+    trainer = ppo_trainer(tiny_models(chat=True), lora=UPPER, minibatches=1, **VARIANTS[variant])
     passes = count_passes(trainer.roles)
     experience = trainer.collect(0)
     rolled = len(passes)

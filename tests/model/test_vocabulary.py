@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_branches import PROMPTS, REPLIES, load
+from test_prefix_batch import PROMPTS, REPLIES, load
 from torch import nn
 
 from selfsame.model import vocabulary

@@ -14,7 +14,7 @@ from selfsame.training.reward import RewardTrainer
 from selfsame.training.settings import RewardSettings
 from selfsame.types import PreferencePair, Prompt
 
-MISSED, UNASKED = {"missed_share": 1.0}, {"unasked_share": 1.0}
+MISSED, UNASKED = {"comparison_share": 1.0}, {"off_topic_share": 1.0}
 
 
 @pytest.mark.parametrize("ungrounded", [0.0, 1.0])
@@ -22,9 +22,9 @@ def test_the_reward_model_keeps_what_was_planned(tiny_models, missed):
     """Pairs, and comparisons of four samples of the longest length."""
     settings, length = settings_of(tiny_models()), 10
     roles = load_roles(settings)
-    chosen = {"batch_size": 4, "sampled_share": 0.0, "missed_share": missed, "missed_samples": 4}
+    chosen = {"batch_size": 4, "sampled_share": 0.0, "comparison_share": missed, "comparison_samples": 4}
     pair = PreferencePair(Prompt(("I sing.",)), "Yes.", "No.", "bland")
-    trainer = RewardTrainer(roles, pairs=[pair] * 4, settings=RewardSettings(**chosen | {"missed_share": 0.0}))
+    trainer = RewardTrainer(roles, pairs=[pair] * 4, settings=RewardSettings(**chosen | {"comparison_share": 0.0}))
     rows: list[Any] = [([5] * 30, [[6] * 3, [7] * 4], 1)] * 4
     if missed:  # half of them, at a share as large as that of the pairs
         rows = rows[:2] + [([5] * 30, [[6] * length] * 4, 2)] * 2
@@ -41,7 +41,7 @@ def test_the_reward_model_keeps_what_was_planned(tiny_models, missed):
 
 def test_comparing_samples_takes_as_many_steps_as_there_can_be_prompts(tiny_models):
     def planned(**reward: Any) -> tuple[int, float]:
-        chosen = {"batch_size": 6, "epochs": 1.0, "sampled_share": 0.0, "missed_share": 0.0} | reward
+        chosen = {"batch_size": 6, "epochs": 1.0, "sampled_share": 0.0, "comparison_share": 0.0} | reward
         config = small(tiny_models(), run={"stages": ["sft", "reward"]}, training={"reward": chosen})
         stage = plan(config, CPU).stages[-1]
         return stage.steps, stage.seconds

@@ -37,6 +37,15 @@ def prompts() -> list[Prompt]:
     return [e.prompt(k) for e in examples() for k in range(3)]
 
 
+VARIANTS: dict[str, dict[str, Any]] = {
+    "adapter": {"value_model": "adapter"},
+    "reward": {"value_model": "reward_states"},
+    "policy": {"value_model": "policy_states"},
+    "none": {"advantage_estimator": "grpo"},
+}
+"""Settings of PPO by what its value reads."""
+
+
 def ppo_trainer(
     folder: Any, record: Any = None, seed: int = 0, lora: LoraSettings = LORA, **settings: Any
 ) -> PPOTrainer:

@@ -147,7 +147,7 @@ def test_ctrl_c_while_replies_are_sampled_stops_at_the_next_token(tiny_models, t
     whole.train()
     stopped = trainer(stage, tiny_models(), record(tmp_path / "stopped", stage, 100))
     where = "collect" if stage == "ppo" else "finish"
-    begin, choose, tokens, calls = getattr(stopped, where), engine.choose, [], []
+    begin, choose, tokens, calls = getattr(stopped, where), engine.sample_token, [], []
 
     def press(*arguments, **more):
         if calls and calls[-1] in (2, "now"):
@@ -156,7 +156,7 @@ def test_ctrl_c_while_replies_are_sampled_stops_at_the_next_token(tiny_models, t
                 os.kill(os.getpid(), signal.SIGINT)
         return choose(*arguments, **more)
 
-    monkeypatch.setattr(engine, "choose", press)
+    monkeypatch.setattr(engine, "sample_token", press)
     setattr(stopped, where, lambda step="now": calls.append(step) or (begin(step) if stage == "ppo" else begin()))
     with pytest.raises(KeyboardInterrupt):
         stopped.train()
@@ -186,14 +186,14 @@ def test_ctrl_c_in_an_update_ends_the_step(tiny_models, tmp_path):
 
 
 def test_ctrl_c_while_samples_for_pairs_are_drawn(tiny_models, monkeypatch):
-    choose, tokens = engine.choose, []
+    choose, tokens = engine.sample_token, []
 
     def press(*arguments, **more):
         tokens.append(1)
         os.kill(os.getpid(), signal.SIGINT)
         return choose(*arguments, **more)
 
-    monkeypatch.setattr(engine, "choose", press)
+    monkeypatch.setattr(engine, "sample_token", press)
     with pytest.raises(KeyboardInterrupt):
         make("reward", tiny_models())
     assert len(tokens) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from stages import LORA, examples, pairs, prompts
+from stages import LORA, VARIANTS, examples, pairs, prompts
 from test_loop import make, record
 from test_roles import load, scramble
 
@@ -21,7 +21,7 @@ from selfsame.types import LabelledPair
 ROLES = ("sft", "reward", "policy", "value", "judge")
 SHORT = {"max_steps": 2, "batch_size": 2}
 SAMPLING = SamplingSettings(max_new_tokens=12, temperature=0)
-NONE = {"sampled_share": 0.0, "missed_share": 0.0, "normalise_samples": 4}
+NONE = {"sampled_share": 0.0, "comparison_share": 0.0, "normalise_samples": 4}
 PPO = {"steps": 2, "prompts_per_step": 2, "samples_per_prompt": 2, "max_new_tokens": 8}
 MADE = {
     "sft": lambda roles: SFTTrainer(roles, train=examples(), settings=SFTSettings(**SHORT)),
@@ -31,10 +31,10 @@ MADE = {
         roles, pairs=[LabelledPair("I sing.", "I sing, thanks.", "entailment")] * 3, settings=JudgeSettings(**SHORT)
     ),
     **{
-        f"ppo-{critic}": lambda roles, critic=critic: PPOTrainer(
-            roles, prompts=prompts(), dialogues=examples(), settings=PPOSettings(critic=critic, sft_coef=0.1, **PPO)
+        f"ppo-{variant}": lambda roles, chosen=chosen: PPOTrainer(
+            roles, prompts=prompts(), settings=PPOSettings(**chosen, **PPO)
         )
-        for critic in ("adapter", "reward", "policy", "none")
+        for variant, chosen in VARIANTS.items()
     },
 }
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from stages import LORA, examples, pairs, ppo_trainer
+from stages import LORA, VARIANTS, examples, pairs, ppo_trainer
 from test_roles import load, scramble
 
 from selfsame.errors import DataError, RunError
@@ -32,8 +32,8 @@ def record(folder, stage, save_every=2):
 
 def make(stage, folder, record=None, **settings):
     if stage.startswith("ppo"):
-        critic = stage.partition("-")[2] or "adapter"
-        return ppo_trainer(folder, record, **({"steps": 4, "critic": critic} | settings))
+        chosen = VARIANTS[stage.partition("-")[2] or "adapter"]
+        return ppo_trainer(folder, record, **({"steps": 4} | chosen | settings))
     taught = settings.pop("pairs", pairs())
     roles = load(folder, lora=LORA.model_copy(update={"dropout": 0.1}))
     if stage == "sft":
@@ -112,7 +112,7 @@ def test_a_finished_stage_is_loaded_not_trained(tiny_models, tmp_path):
 def test_training_learns(tiny_models, stage):
     """Of a pair the reply alone tells which is better, so that the tiny model learns it from any start and on any processor."""
     easy = [replace(pair, rejected="No.") for pair in pairs()]
-    no_samples = {"sampled_share": 0.0, "missed_share": 0.0} if stage == "reward" else {}
+    no_samples = {"sampled_share": 0.0, "comparison_share": 0.0} if stage == "reward" else {}
     trainer = make(stage, tiny_models(), epochs=30, learning_rate=0.003, pairs=easy, **no_samples)
     before = trainer.evaluate()
     trainer.train()

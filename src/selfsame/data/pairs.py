@@ -137,7 +137,7 @@ class PreferenceGenerator:
 
     def extract_items(self, count: int | None = None, grounded_share: float = 1.0) -> list[TestItem]:
         """Different prompts in random order with what was said to them: first those whose gold reply draws on the persona, then
-        others. With a `called_share` below 1 both are as many as that share of the count says, fewer in that proportion where
+        others. With a `grounded_share` below 1 both are as many as that share of the count says, fewer in that proportion where
         there are not enough of the first."""
         sites = self._shuffled("prompts")
         count = len(sites) if count is None else count

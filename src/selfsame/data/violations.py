@@ -32,9 +32,9 @@ _RULES = RuleJudge(negation=False)
 def find_violations(
     matcher: TraitMatcher, prompt: Prompt, reply: str, gold_traits: Sequence[int] | None = None
 ) -> dict[str, bool]:
-    """Which of `FAULTS` a reply has. `called`: indices of the traits that the prompt calls for: where there are some, a reply
-    that draws on no trait at all has missed the persona; where there are none, one that draws on any does so unasked; None
-    where they are not known."""
+    """Which of the rules `VIOLATIONS` a reply breaks. `gold_traits`: indices of the traits that the gold reply uses. If it uses
+    some, a reply that draws on no trait at all is ungrounded; if it uses none, a reply that draws on any is grounded off topic;
+    None: unknown."""
     draws = bool(gold_traits is not None and matcher.drawn(prompt.persona, reply))
     pairs = claims(prompt.persona, prompt.history, reply)
     return {
@@ -74,8 +74,8 @@ def copied_words(persona: Persona, said: Sequence[str]) -> set[int]:
 
 
 def copies_unprompted(persona: Persona, reply: str, gold_traits: Collection[int] | None = None) -> bool:
-    """Whether the reply copies the wording of two traits or more, or of one that was not called for. All traits in `called`
-    may be copied; None: any one may."""
+    """Whether the reply copies the wording of two traits or more, or of one that was not called for. All of `gold_traits` may
+    be copied; None: any one may."""
     copied = copied_traits(persona, reply)
     allowed = {min(copied, default=0)} if gold_traits is None else set(gold_traits)
     return bool(copied - allowed)

@@ -20,7 +20,7 @@ def evaluate_character(
     persona: PersonaEvaluator, sense: SenseEvaluator, items: Sequence[TestItem], replies: Sequence[str]
 ) -> dict[str, list[float]]:
     """The scores `PARTS` of replies to turns anywhere in dialogues, 1 or 0 each; NaN where one cannot be said.
-    `in_character_called` is that of the prompts whose gold reply draws on the persona, `in_character_uncalled` of the rest."""
+    `in_character_grounded` is that of the prompts whose gold reply draws on the persona, `in_character_other` of the rest."""
     personas, histories = [i.prompt.persona for i in items], [i.prompt.history for i in items]
     draws = persona.evaluate_grounding(personas, replies)
     contradicts = persona.evaluate_contradiction(personas, replies, histories)

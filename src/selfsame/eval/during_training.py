@@ -45,9 +45,9 @@ class PolicyEvaluation:
     sense: SenseEvaluator | None = None
 
     def __call__(self, roles: Roles) -> dict[str, float]:
-        """`eval_*`: shares of consistent replies and so on, the reward of the same replies (without penalties, and as if each
-        had ended), words a reply; of the replies in mid-dialogue how many draw on a trait (telling) and are in character, and
-        distinct-2; perplexity of gold replies."""
+        """`eval_*`: shares of consistent replies and so on, the reward of the same replies (the reward model's
+        alone, and as if each had ended), words a reply; of the replies in mid-dialogue how many draw on a trait (grounding
+        anywhere) and are in character, and distinct-2; perplexity of gold replies."""
         prompts, total = [item.prompt for item in self.items], len(self.items) + len(self.talk)
         with Progress(total, "held-out replies", enabled=parallel.is_main(), inner=True) as progress:
             speak = Speaker(roles, "policy", self.sampling, self.seed, progress)

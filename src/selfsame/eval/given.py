@@ -4,8 +4,8 @@ what the same scores give to replies whose quality is known, and the systems com
 Scores are made as in `eval/system.py`, with two differences. How rare a word is comes from the file (its personas, contexts
 and gold replies; not the replies that are scored, so that no system changes another's numbers) together with the bundled
 dialogues, since a file of few rows knows little of that. And prompts need not call for the persona: where it is known that
-one does not (`called` is empty, or the gold reply draws on no trait), consistency, expression and keywords are not asked of
-its reply, and it is missing there."""
+one does not (`gold_traits` is empty, or the gold reply draws on no trait), consistency, grounding and keywords are not asked
+of its reply, and it is missing there."""
 
 from __future__ import annotations
 

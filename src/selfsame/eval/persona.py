@@ -1,6 +1,6 @@
-"""Does a reply keep to the persona? Three numbers, never one: *expression* (draws on a trait where the persona is called for),
-*contradiction* (at odds with a trait or with an own earlier turn) and *recitation* (copies traits nobody asked for). A reply
-is consistent where it draws on the persona, contradicts nothing and recites nothing.
+"""Does a reply keep to the persona? Three numbers, never one: *grounding* (draws on a trait where the gold reply does),
+*contradiction* (at odds with a trait or with an earlier turn of the bot) and *copying unprompted* (copies traits nobody asked
+for). A reply is consistent where it draws on the persona, contradicts nothing and copies nothing unprompted.
 
 Drawing on a trait is matched by words, so it is always to be read beside its reference rows: it pays for recitation, and
 even a gold reply matches a random persona now and then. A contradiction is what the judge says; its accuracy on held-out
@@ -84,7 +84,7 @@ class PersonaEvaluator:
         gold_traits: Called = None,
     ) -> list[float]:
         """1 where the reply copies the wording of two traits or more, or of one that was not called for, else 0; NaN for a
-        reply without a word. `called`: for each reply the indices of the traits that the gold reply draws on, all of which
+        reply without a word. `gold_traits`: for each reply the indices of the traits that the gold reply draws on, all of which
         may be copied; where it is not given, or None for a reply, one trait may be."""
         found = []
         for k, (persona, reply) in enumerate(zip(personas, responses, strict=True)):
@@ -105,9 +105,9 @@ class PersonaEvaluator:
         histories: Sequence[Sequence[str]] | None = None,
         gold_traits: Called = None,
     ) -> dict[str, list[float]]:
-        """Of each reply `consistency`, `expression`, `same_trait` (draws on a trait in `called`; NaN without one),
-        `contradiction`, `recitation`, `copying` and `keywords` (plain matching). A reply is consistent (1) where it draws on
-        the persona, contradicts nothing and recites nothing."""
+        """Of each reply `consistency`, `grounding`, `same_trait` (draws on a trait in `gold_traits`; NaN without one),
+        `contradiction`, `copying_unprompted`, `copying` and `keywords` (plain matching). A reply is consistent (1) where it
+        draws on the persona, contradicts nothing and copies nothing unprompted."""
         found = {
             "grounding": self.evaluate_grounding(personas, responses),
             "same_trait": self._same_trait(personas, responses, gold_traits),
@@ -128,7 +128,7 @@ class PersonaEvaluator:
         gold_traits: Called = None,
     ) -> Estimate:
         """Share of the replies that are consistent, of replies to prompts that call for the persona. `groups`: the dialogue
-        of each reply; `histories`, `called`: see `evaluate_contradiction` and `evaluate_recitation`."""
+        of each reply; `histories`, `gold_traits`: see `evaluate_contradiction` and `evaluate_copying_unprompted`."""
         return self.bootstrap.share(
             self.evaluate_each(personas, responses, histories, gold_traits)["consistency"], groups
         )

@@ -74,7 +74,7 @@ class GivenReply:
         context: what was said before, alternating, the partner first (an empty text where the other opened) and last.
         reply: may be empty.
         gold: what a person replied; empty: not known.
-        called: indices of the traits that the prompt calls for; None: not known.
+        gold_traits: indices of the traits that the gold reply uses; None: unknown.
     """
 
     line: int
@@ -122,7 +122,7 @@ def read_candidates(path: str | Path) -> tuple[list[RankedPrompt], list[Rejected
 
 
 def read_given(path: str | Path) -> tuple[list[GivenReply], list[RejectedRow]]:
-    """Rows `{"persona": [str], "context": [str], "reply": str}`, optionally with `dialogue`, `gold`, `called` (indices of
+    """Rows `{"persona": [str], "context": [str], "reply": str}`, optionally with `dialogue`, `gold`, `gold_traits` (indices of
     traits, from 0) and `system`. Raises as `read_rated`."""
     rows, rejected = _read(path, _given)
     return [row for _, row in rows], rejected
@@ -201,7 +201,7 @@ def _given(row: dict[str, Any], number: int) -> GivenReply:
             raise _Reason(f"{key} is not text but {row.get(key)!r:.40}")
     traits, context = _texts(row, "persona"), tuple(text.strip() for text in _texts(row, "context"))
     kept = [k for k, trait in enumerate(traits) if clean_persona([trait])]
-    gold_traits = row.get("gold_traits")
+    gold_traits = row.get("gold_traits", row.get("called"))  # "called": in files of earlier versions
     if gold_traits is not None:
         if not isinstance(gold_traits, list) or not all(type(k) is int and 0 <= k < len(traits) for k in gold_traits):
             raise _Reason(f"gold_traits is {gold_traits!r:.40}; give indices of the {len(traits)} traits, from 0")

@@ -33,14 +33,14 @@ _FIELDS = ("stage", "step", "time", "not_finite")
 _GROUPS: tuple[tuple[str, str, str], ...] = (
     ("Loss", "loss", r"(train_|valid(ation)?_|eval_)?loss"),
     ("Ranking accuracy", "share of pairs", r"[^/]*accuracy"),
-    ("Reward model's score", "score, without prices", r"(.*_)?(reward|score)(_mean|_raw|_shaped)?"),
+    ("Reward model's score", "score", r"(.*_)?(reward|score)(_mean|_raw|_shaped)?"),
     (
         "Held-out people",
         "share of replies",
         r"eval_(in_character|consistency|contradiction|copying_unprompted|grounding_anywhere)",
     ),
     (
-        "Faults of the sampled replies",
+        "Rules that sampled replies break",
         "share of replies",
         r"ungrounded|off_topic_grounding|contradiction|copying_unprompted|repetition|nothing_new",
     ),

@@ -121,8 +121,8 @@ def contrast(
     prompt: Prompt, replies: Sequence[str], gold_traits: Sequence[int], matcher: TraitMatcher
 ) -> Comparison | None:
     """Of the replies with a word, each once, those that keep to the persona against those that do not; None where all keep to
-    it, or none does. `called`: indices of the traits that the prompt calls for; where there are none, to keep to the persona
-    is also not to speak of it."""
+    it, or none does. `gold_traits`: indices of the traits that the gold reply uses; if it uses none, to keep to the persona is
+    also not to speak of it."""
     kept: dict[str, bool] = {}
     for reply in filter(str.strip, replies):
         found = find_violations(matcher, prompt, reply, gold_traits)
