@@ -97,7 +97,7 @@ def test_a_run_holds_what_the_design_says(whole):
     assert sorted(p.name for p in (whole / "eval").glob("*.json")) == [f"{name}.json" for name in systems]
     for name in systems:
         record = json.loads((whole / "eval" / f"{name}.json").read_text())
-        assert set(record["references"]) == {"gold", "no_persona", "recitation", "random_persona", "other_reply"}
+        assert set(record["references"]) == {"gold", "no_persona", "persona_recited", "random_persona", "other_reply"}
         assert record["metrics"]["consistency"]["count"] == record["items"] == 8
         assert record["selfplay"]["items"] == len(record["selfplay"]["samples"]) == 3
     logged = [r for r in read_jsonl(whole / "metrics.jsonl")[0] if r["stage"] == "ppo"]

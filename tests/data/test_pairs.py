@@ -203,11 +203,11 @@ def test_tastes_are_swapped_only_as_favourites() -> None:
 
 
 def test_bland_replies_say_nothing_of_the_persona() -> None:
-    assert len(set(replies.BLAND)) >= 60
-    assert len({corruptions.count_words(text) for text in replies.BLAND}) >= 10
+    assert len(set(corruptions.BLAND)) >= 60
+    assert len({corruptions.count_words(text) for text in corruptions.BLAND}) >= 10
     for pair in of("bland"):
         assert not plain_match(pair.prompt.persona, pair.rejected)
-    mined = set(g.PreferenceGenerator(examples(spc()))._bland) - set(replies.BLAND)
+    mined = set(g.PreferenceGenerator(examples(spc()))._bland) - set(corruptions.BLAND)
     assert mined  # everyday phrases of the data
     assert not any(content_stems(text) or "?" in text for text in mined)
 
@@ -218,7 +218,7 @@ def test_degenerate_is_cut_off_or_loops() -> None:
         loops = any(
             tokens[k : k + w] == tokens[k + w : k + 2 * w] for w in (2, 3, 4) for k in range(len(tokens) - 2 * w + 1)
         )
-        cut = pair.chosen.startswith(pair.rejected) and replies._DANGLING.fullmatch(tokens[-1])
+        cut = pair.chosen.startswith(pair.rejected) and corruptions._DANGLING.fullmatch(tokens[-1])
         assert loops or cut, pair
 
 

@@ -12,16 +12,16 @@ PERSONA = ("I have two dogs.", "I teach chemistry at a school.", "I am married."
 
 
 @pytest.mark.parametrize(
-    ("reply", "gold_traits", "faults"),
+    ("reply", "gold_traits", "violations"),
     [
         ("I have two dogs.", (0,), set()),
-        ("I have two dogs.", (1,), {"recitation"}),  # of another trait than was called for
+        ("I have two dogs.", (1,), {"copying_unprompted"}),  # of another trait than was called for
         ("I sing.", (0, 1), {"ungrounded"}),
         ("I sing.", (), set()),
         ("A school? I teach chemistry.", (), {"off_topic_grounding"}),
         ("I sing.", None, set()),
         ("I have two dogs.", None, set()),
-        ("I have two dogs and I teach chemistry at a school.", None, {"recitation"}),
+        ("I have two dogs and I teach chemistry at a school.", None, {"copying_unprompted"}),
         ("I have two dogs and I teach chemistry at a school.", (0, 1), set()),
         ("I have three dogs.", (0,), {"contradiction"}),
         ("I don't have two dogs.", (0,), set()),  # rules alone are too often wrong about negations
@@ -36,7 +36,7 @@ PERSONA = ("I have two dogs.", "I teach chemistry at a school.", "I am married."
         ("😀!!!", None, set()),
     ],
 )
-def test_faults(reply, gold_traits, violations):
+def test_each_rule(reply, gold_traits, violations):
     found = find_violations(TraitMatcher(), Prompt(PERSONA, ("Hi!", "I like tea a lot.", "And?")), reply, gold_traits)
     assert tuple(found) == VIOLATIONS
     assert {name for name, there in found.items() if there} == violations

@@ -60,9 +60,9 @@ def test_it_scores_the_policy_and_gives_its_reward(tiny_models, monkeypatch):
 
 def test_every_persona_is_in_one_half():
     people = short_examples() * 2
-    choose, report = half(people, "choose"), half(people, "report")
-    assert half(people, "all") == people and len(choose) + len(report) == len(people) and choose and report
-    assert not {persona_key(e.persona) for e in choose} & {persona_key(e.persona) for e in report}
+    dev, test = half(people, "dev"), half(people, "test")
+    assert half(people, "all") == people and len(dev) + len(test) == len(people) and dev and test
+    assert not {persona_key(e.persona) for e in dev} & {persona_key(e.persona) for e in test}
 
 
 def test_the_best_of_several_replies_has_the_highest_reward(tiny_models):

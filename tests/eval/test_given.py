@@ -18,7 +18,15 @@ from selfsame.eval.statistics import Bootstrap
 
 BOOTSTRAP = Bootstrap(200)
 PERSONA = ("I have two dogs.", "I teach chemistry.")
-PERSONA_METRICS = ["consistency", "grounding", "same_trait", "contradiction", "recitation", "copying", "keywords"]
+PERSONA_METRICS = [
+    "consistency",
+    "grounding",
+    "same_trait",
+    "contradiction",
+    "copying_unprompted",
+    "copying",
+    "keywords",
+]
 
 
 def read(tmp_path, *rows):
@@ -101,7 +109,9 @@ def test_odd_replies_have_a_score_or_are_counted():
     for name, cell in record["metrics"].items():
         assert cell["count"] + cell["missing"] == len(ODD_REPLIES), name
     metrics = record["metrics"]
-    assert all(metrics[name]["missing"] == 4 for name in ("contradiction", "recitation", "engagement", "distinct_1"))
+    assert all(
+        metrics[name]["missing"] == 4 for name in ("contradiction", "copying_unprompted", "engagement", "distinct_1")
+    )
     assert all(metrics[name]["missing"] == 0 for name in ("consistency", "grounding", "f1", "bleu", "reply_words"))
     alone = score(given("", persona=()))["systems"]["a"]["metrics"]
     assert all(math.isnan(cell["value"]) for name, cell in alone.items() if name != "reply_words")
@@ -113,12 +123,12 @@ def test_reference_rows():
             given("My bus.", prompt=1, persona=other, gold="A bus.", dialogue="y")]  # fmt: skip
     references = score(*rows)["systems"]["a"]["references"]
     value = {row: {name: cell["value"] for name, cell in found.items()} for row, found in references.items()}
-    assert list(value) == ["gold", "random_persona", "recitation"]
-    assert list(value["random_persona"]) == list(value["recitation"]) == PERSONA_METRICS
+    assert list(value) == ["gold", "random_persona", "persona_recited"]
+    assert list(value["random_persona"]) == list(value["persona_recited"]) == PERSONA_METRICS
     assert value["gold"]["consistency"] == 1 and value["gold"]["reply_words"] == 2 and "f1" not in value["gold"]
     assert value["random_persona"]["grounding"] == 0
     assert (
-        value["recitation"]["grounding"] == 1 and value["recitation"]["recitation"] == 0.5
+        value["persona_recited"]["grounding"] == 1 and value["persona_recited"]["copying_unprompted"] == 0.5
     )  # one trait was called for
     nobody = [given("My bus.", prompt=k, persona=()) for k in range(20)]
     stranger = score(given("My bus."), given("My bus.", prompt=1, persona=other), *nobody)["systems"]["a"]["references"]
@@ -135,13 +145,13 @@ def test_what_is_called_for_is_given_or_read_off_the_gold_reply():
         given(recited, prompt=3, gold_traits=()),
         given("I have two dogs.", prompt=4),  # not known: one trait may be copied
     )
-    assert scores(found, "recitation") == [1, 0, 1, 1, 0]
+    assert scores(found, "copying_unprompted") == [1, 0, 1, 1, 0]
     for name in ("consistency", "grounding", "keywords"):
         assert [math.isnan(s) for s in scores(found, name)] == [False, False, True, True, False], name
     metrics = found["systems"]["a"]["metrics"]
     assert (metrics["consistency"]["count"], metrics["consistency"]["missing"]) == (3, 2)
     assert metrics["contradiction"]["count"] == 5
-    recitation = found["systems"]["a"]["references"]["recitation"]["grounding"]
+    recitation = found["systems"]["a"]["references"]["persona_recited"]["grounding"]
     assert (recitation["count"], recitation["missing"]) == (3, 2)
 
 

@@ -37,14 +37,14 @@ def test_gold_replies_are_consistent_and_random_personas_are_not():
         assert right[name].low > wrong[name].high + 0.7
         assert (right[name].count, right[name].missing) == (wrong[name].count, wrong[name].missing) == (len(items), 0)
     assert wrong["keywords"].value > 0  # the floor is not zero: a keyword turns up by chance
-    assert right["recitation"].value < 0.1
+    assert right["copying_unprompted"].value < 0.1
 
 
 def test_who_only_recites_is_not_consistent():
     """Keyword matching scores nothing higher than saying one's persona again and again; consistency gives it nothing."""
     own = [i.prompt.persona for i in demo_items()[0]]
     found = demo_scores(own, [" ".join(p) for p in own])
-    for name in ("keywords", "grounding", "recitation"):
+    for name in ("keywords", "grounding", "copying_unprompted"):
         assert found[name].value == found[name].high == 1.0 and 0.8 < found[name].low < 0.9  # 24 dialogues
     assert found["consistency"].value == 0.0
 
@@ -92,7 +92,12 @@ def test_consistent_is_drawn_on_not_contradicted_not_recited():
         and math.isnan(other[1])
         and math.isnan(evaluator.evaluate_each([persona], ["Hi."])["same_trait"][0])
     )
-    assert found["contradiction"][:4] == [0.0, 1.0, 0.0, 0.0] and found["recitation"][:4] == [0.0, 0.0, 1.0, 0.0]
+    assert found["contradiction"][:4] == [0.0, 1.0, 0.0, 0.0] and found["copying_unprompted"][:4] == [
+        0.0,
+        0.0,
+        1.0,
+        0.0,
+    ]
     assert found["copying"][:4] == [0.0, 0.0, 1.0, 0.0] and math.isnan(found["copying"][4])
     assert evaluator.evaluate_copying([persona], ["Yes, I teach chemistry at a small school."]) == [
         1.0

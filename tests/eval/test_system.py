@@ -34,7 +34,7 @@ PERSONA_METRICS = [
     "grounding",
     "same_trait",
     "contradiction",
-    "recitation",
+    "copying_unprompted",
     "copying",
     "keywords",
 ]
@@ -157,8 +157,8 @@ def test_reference_rows_bound_a_model_that_recites(roles, monkeypatch):
     vague = replace(first, turns=tuple("My pets!" if "dogs" in turn else turn for turn in first.turns))
     result = evaluate(roles, examples=[vague, *rest])
     rows = {name: row["consistency"] for name, row in result["references"].items() if "consistency" in row}
-    assert list(rows) == ["gold", "no_persona", "recitation", "random_persona"]
-    assert result["metrics"]["consistency"]["value"] == rows["recitation"]["value"] == 1
+    assert list(rows) == ["gold", "no_persona", "persona_recited", "random_persona"]
+    assert result["metrics"]["consistency"]["value"] == rows["persona_recited"]["value"] == 1
     assert rows["gold"]["value"] == pytest.approx(11 / 12)  # people say it in other words
     assert rows["no_persona"]["value"] == 0 and rows["no_persona"]["high"] > 0.2
     random = result["references"]["random_persona"]
@@ -166,7 +166,7 @@ def test_reference_rows_bound_a_model_that_recites(roles, monkeypatch):
     assert random["grounding"]["value"] == rows["random_persona"]["value"] == 0
     assert all(row["count"] == 12 and row["missing"] == 0 for row in rows.values())
     scores = [row["scores"] for row in result["replies"]]
-    said = {"consistency": 1.0, "grounding": 1.0, "same_trait": 1.0, "contradiction": 0.0, "recitation": 0.0}
+    said = {"consistency": 1.0, "grounding": 1.0, "same_trait": 1.0, "contradiction": 0.0, "copying_unprompted": 0.0}
     said |= {"copying": 1.0, "keywords": 1.0}
     assert [{n: v for n, v in row.items() if n != "sensible_consistency"} for row in scores] == [said] * 12
     assert result["judge"] == judge_summary(RuleJudge())
@@ -221,7 +221,7 @@ def test_a_model_that_says_nothing(roles, monkeypatch):
     metrics = evaluate(roles)["metrics"]
     for name in ("engagement", "fitted_quality", "distinct_1", "distinct_2"):
         assert math.isnan(metrics[name]["value"]) and metrics[name]["missing"] == 24, name
-    for name in ("contradiction", "recitation"):
+    for name in ("contradiction", "copying_unprompted"):
         assert math.isnan(metrics[name]["value"]) and metrics[name]["missing"] == 12, name
     for name in ("consistency", "bleu", "rouge_l", "f1", "reply_words"):
         assert metrics[name]["value"] == 0 and metrics[name]["missing"] == 0, name

@@ -117,7 +117,7 @@ def test_it_draws_on_the_persona_that_it_is_given(roles):
     personas = [i.prompt.persona for i in items]
     evaluator = PersonaEvaluator()
     own, other = (
-        evaluator.bootstrap.share(evaluator.evaluate_grounding(p, replies)) for p in (personas, others(personas, 0))
+        evaluator.bootstrap.share(evaluator.evaluate_grounding(p, replies)) for p in (personas, strangers(personas, 0))
     )
     assert own.low > other.high, (own, other)
     bits = QualityEvaluator().compute_perplexity(roles, None, examples)["bits_per_byte"].value
