@@ -86,8 +86,15 @@ def test_the_same_command_again_changes_nothing(selfsame, whole):
     assert "loss" not in answer.err  # no step was done
     assert snapshot(whole, TIMES) == before
     for system in ("base", "sft", "ppo", "dpo"):
-        assert f"\n{system} " in answer.out or system in answer.out.split()
+        assert f"\n  {system} " in answer.out
+    for sign in ("SFT", "the base model", "Perplexity on human replies", f"selfsame report {whole}"):
+        assert sign in answer.out
+    assert "self-play" not in answer.out.lower() and len(answer.out.splitlines()) < 60
     assert str(whole / "report.html") in answer.out
+    assert "stage 2 of 5: reward (learn which replies are better), finished already" in answer.err
+    assert "stage 5 of 5: evaluate (measure every system on held-out personas)\n" in answer.err
+    full = selfsame.tiny("run", whole, "--full", "--run.stages", "sft", "reward", "ppo", "dpo", "evaluate")
+    assert full.code == 0 and "self-play" in full.out.lower() and len(full.out.splitlines()) > 60
 
 
 def test_another_setting_is_refused_by_name(selfsame, whole):
@@ -208,6 +215,7 @@ def test_chat_keeps_the_persona_whatever_is_typed(selfsame, whole, asked, monkey
         answer = selfsame("chat", "--model", whole, "--max-new-tokens", 6, "--persona", *PERSONA)
         assert answer.code == 0
         assert answer.out.count("bot> ") == 2
+        assert answer.err.startswith(f"loading {whole} ...\n")
     from selfsame.serve.chatbot import load_chatbot
 
     processor = load_chatbot(str(whole)).roles.processor
