@@ -121,3 +121,5 @@ def test_the_end_of_a_run_fits_a_terminal(run):
     block = replies_text(long, 60)
     assert max(map(len, block.splitlines())) <= 60 and "partner  (the bot opens the dialogue)" in block
     assert block.endswith("  sft      (nothing)")
+    hostile = [long[0] | {"replies": {"base": "Hi.\x1b[2J\r\n\x07Bye."}}]
+    assert replies_text(hostile).endswith("  base     Hi. [2J Bye.")

@@ -81,7 +81,9 @@ def replies_text(prompts: Sequence[Mapping[str, Any]], width: int = 100) -> str:
 
 
 def _wrapped(name: str, text: str, width: int) -> str:
-    return textwrap.fill(" ".join(text.split()) or "(nothing)", width, initial_indent=f"  {name:<8} ",
+    """One line of a block. What a model says may hold control characters, which a terminal would obey."""
+    plain = "".join(letter if letter.isprintable() else " " for letter in text)
+    return textwrap.fill(" ".join(plain.split()) or "(nothing)", width, initial_indent=f"  {name:<8} ",
                          subsequent_indent=" " * 11)  # fmt: skip
 
 

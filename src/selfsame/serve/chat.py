@@ -153,7 +153,8 @@ class Conversation:
             self.seed + len(turns),
             attempt,
             best_of=self.best_of,
-            watch=None if show is None else lambda ids: show(decode(ids)),
+            # a letter of several tokens is shown when it is whole
+            watch=None if show is None else lambda ids: show(decode(ids).rstrip("\ufffd")),
         )
         text = decode(reply.ids)
         return text if reply.ended else cut_short(text)
