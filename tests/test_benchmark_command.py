@@ -79,7 +79,7 @@ def test_convai2_goes_on_where_it_was_stopped(selfsame, tmp_path, monkeypatch):
 
     monkeypatch.setattr(protocol.ConvAI2Protocol, "score", stop)
     stopped = convai2(selfsame, tmp_path, "--replies", 3, "--json", out)
-    assert stopped.code == 130 and "give the same command again to go on" in stopped.told and not out.exists()
+    assert stopped.code == 130 and "run the same command again to resume" in stopped.told and not out.exists()
     assert "another measurement" in convai2(selfsame, tmp_path, "--replies", 2, "--json", out).told
     assert convai2(selfsame, tmp_path, "--replies", 3, "--json", out).code == 0
     assert calls == [4, 4, 4, 4]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 from pathlib import Path
@@ -86,8 +85,15 @@ def test_the_same_command_again_changes_nothing(selfsame, whole):
     assert "loss" not in answer.err  # no step was done
     assert snapshot(whole, TIMES) == before
     for system in ("base", "sft", "ppo", "dpo"):
-        assert f"\n{system} " in answer.out or system in answer.out.split()
+        assert f"\n  {system} " in answer.out
+    for sign in ("SFT", "the base model", "Perplexity on human replies", f"selfsame report {whole}"):
+        assert sign in answer.out
+    assert "self-play" not in answer.out.lower() and len(answer.out.splitlines()) < 60
     assert str(whole / "report.html") in answer.out
+    assert "stage 2 of 5: reward (learn which replies are better), finished already" in answer.err
+    assert "stage 5 of 5: evaluate (measure every system on held-out personas)\n" in answer.err
+    full = selfsame.tiny("run", whole, "--full", "--run.stages", "sft", "reward", "ppo", "dpo", "evaluate")
+    assert full.code == 0 and "self-play" in full.out.lower() and len(full.out.splitlines()) > 60
 
 
 def test_another_setting_is_refused_by_name(selfsame, whole):
@@ -208,6 +214,7 @@ def test_chat_keeps_the_persona_whatever_is_typed(selfsame, whole, asked, monkey
         answer = selfsame("chat", "--model", whole, "--max-new-tokens", 6, "--persona", *PERSONA)
         assert answer.code == 0
         assert answer.out.count("bot> ") == 2
+        assert answer.err.startswith(f"loading {whole} ...\n")
     from selfsame.serve.chatbot import load_chatbot
 
     processor = load_chatbot(str(whole)).roles.processor
@@ -283,53 +290,3 @@ def test_data_convert_then_audit(selfsame, tmp_path):
     assert audit.code == 0
     assert f"{source}:12: the conversation does not start with a speaker" in audit.out
     assert "... and 5 more" in audit.out
-
-
-# --- the command itself
-
-
-def test_help_and_version(selfsame):
-    for arguments in ([], ["--help"], ["-h"]):
-        answer = selfsame(*arguments)
-        assert answer.code == 0
-        for command in ("demo", "run", "sft, reward, ppo, dpo", "evaluate", "report", "chat", "data"):
-            assert f"\n  {command}" in answer.out
-    assert selfsame("--version").out.strip() == "0.1.0"
-
-
-@pytest.mark.parametrize("command", ["evaluate", "report", "chat", "data"])
-def test_help_of_a_command(command, capsys):
-    with pytest.raises(SystemExit) as done:
-        main([command, "--help"])
-    assert done.value.code == 0
-    assert f"usage: selfsame {command}" in capsys.readouterr().out
-
-
-def test_a_terminal_that_knows_few_letters(monkeypatch, tmp_path):
-    """Windows terminals often cannot show every letter."""
-    row = {"persona": ["I like caf\u00e9s."], "turns": [[1, "\U0001f600?"], [2, "Caf\u00e9!"]]}
-    (tmp_path / "a.jsonl").write_text(json.dumps(row), encoding="utf-8")
-    screen = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    monkeypatch.setattr("sys.stdout", screen)
-    assert main(["data", "show", "--data.path", str(tmp_path / "a.jsonl")]) == 0
-    assert b"1: \\U0001f600?" in screen.buffer.getvalue()
-
-
-def test_out_of_memory_is_one_line(selfsame, monkeypatch):
-    def fail(*_: Any) -> None:
-        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
-
-    monkeypatch.setattr("selfsame.pipeline.run", fail)
-    answer = selfsame("run")
-    assert answer.code == 2
-    assert "out of memory" in answer.told
-    assert "--training.STAGE.token-budget" in answer.told
-
-
-def test_a_bug_keeps_its_traceback(selfsame, monkeypatch):
-    def fail(*_: Any) -> None:
-        raise RuntimeError("shapes do not fit")
-
-    monkeypatch.setattr("selfsame.pipeline.run", fail)
-    with pytest.raises(RuntimeError, match="shapes"):
-        selfsame("run")

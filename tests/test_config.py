@@ -255,7 +255,7 @@ def test_every_setting_can_be_given_on_the_command_line(name):
 def test_every_setting_is_named_in_the_help(capsys):
     from selfsame.cli import main
 
-    assert main(["run", "--help"]) == 0
+    assert main(["run", "--help-all"]) == 0
     out = capsys.readouterr().out
     assert [name for name in setting_names() if "--" + name.replace("_", "-") not in out] == []
     assert all(name in out for name in preset_names())

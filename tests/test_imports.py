@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "settings": set(),
     "arguments": {"errors"},
+    "option_help": {"config"},
     "config": GROUND,  # and each room's settings.py, as every room may
     "data": DATA,
     "run": RUN,
@@ -42,7 +43,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "measure": ROLLOUT | {"eval", "serve", "report"},
     "benchmark": ROLLOUT | {"eval", "serve", "measure", "arguments"},
     "compare": DATA | RUN | {"eval", "report", "arguments"},
-    "cli": ROLLOUT | {"config", "serve", "report", "plan", "pipeline", "measure", "benchmark", "compare", "arguments"},
+    "cli": ROLLOUT
+    | {"config", "serve", "report", "plan", "pipeline", "measure", "benchmark", "compare", "arguments", "option_help"},
     "__main__": {"cli"},
     "__init__": {"launch", "config", "types", "errors", "data", "model", "rollout", "training", "eval", "run"},
 }

@@ -143,7 +143,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(selfsame, tmp_path, monkeypatch):
         process.kill()
     assert process.returncode == 130
     assert "Traceback" not in err
-    assert err.splitlines()[-1].startswith("selfsame: stopped; give the same command again to go on: selfsame sft ")
+    assert err.splitlines()[-1].startswith("selfsame: stopped; run the same command again to resume: selfsame sft ")
     assert f"--run.directory '{run}'" in err.splitlines()[-1]
     assert out == ""
     steps = len(read_jsonl(run / "metrics.jsonl")[0])
@@ -195,7 +195,7 @@ def test_ctrl_c_in_the_middle_of_an_evaluation(selfsame, tuned, tmp_path, monkey
         patch.setattr("os.fsync", sync_and_press)
         answer = selfsame.tiny("run", run, "--run.stages", "evaluate")
     assert answer.code == 130
-    assert answer.told.startswith("selfsame: stopped; give the same command again to go on: selfsame run ")
+    assert answer.told.startswith("selfsame: stopped; run the same command again to resume: selfsame run ")
     expected = snapshot(whole / "eval")
     assert snapshot(run / "eval") == {"base.json": expected["base.json"]}
     written = (run / "eval" / "base.json").stat().st_mtime_ns
@@ -219,7 +219,7 @@ def test_a_run_whose_time_is_up_again_and_again_ends_as_if_nothing_had_been(self
         assert (answer.code, answer.out) == (75, "")
         said.append(answer.told.splitlines()[-1])
     assert answer.code == 0
-    assert all("everything is saved; give the same command again to go on: selfsame run " in text for text in said)
+    assert all("everything is saved; run the same command again to resume: selfsame run " in text for text in said)
     for where in ("sft, step 5 of 8", "ppo, step", "before the evaluation of sft"):
         assert any(where in text for text in said), (where, [text[:90] for text in said])
     whole, run = snapshot(tmp_path / "whole"), snapshot(tmp_path / "run")

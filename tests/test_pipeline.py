@@ -181,7 +181,7 @@ def test_only_the_named_systems_are_evaluated(whole, tmp_path, capsys, arguments
     begun = read_json(tmp_path / "some/environment.json")
     write_json(tmp_path / "some/environment.json", begun | {"dtype": "bfloat16"})
     assert main([*command, "best_of", "sft"]) == 0
-    assert begun["dtype"] == "float32" and "was begun in bfloat16 and goes on in float32" in capsys.readouterr().err
+    assert begun["dtype"] == "float32" and "began in bfloat16 and continues in float32" in capsys.readouterr().err
     made = {path.name: read_json(path) for path in (tmp_path / "some/eval").glob("*.json")}
     assert made.keys() == {"best_of.json", "sft.json"} and made["sft.json"]["settings"]["best_of"] == 1
     assert made["best_of.json"]["replies"] == read_json(whole / "eval/best_of.json")["replies"]

@@ -29,6 +29,7 @@ _ROOMS = {
     "eval.engagement": "EngagementEvaluator",
     "eval.quality": "QualityEvaluator",
     "eval.benchmark": "BenchmarkEvaluator",
+    "serve.chatbot": "Chatbot load",
     "serve.chat": "Conversation",
     "report.page": "write_report",
     "plan.estimate": "Plan",

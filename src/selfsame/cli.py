@@ -16,29 +16,31 @@ from selfsame.errors import ConfigError, SelfsameError, TimeUp
 DESCRIPTION = """Selfsame trains chatbots that stay in character, measures whether they got better, and lets you talk to them.
 
 training:
-  plan        memory and time of each stage on a GPU or CPU, before it starts, and what to change where it does not fit
+  plan        memory and time of each stage on a GPU or CPU before it starts, and what to change if it does not fit
   demo        the whole journey on the bundled dialogues, in minutes, offline
-  run         all stages: SFT, reward model, PPO, evaluation, report; the same command again resumes
+  run         all stages: SFT, reward model, PPO, evaluation, report; the same command resumes a stopped run
   sft, reward, ppo, dpo
               one stage, with the same options
 looking at results:
   evaluate    a run, an adapter or any model, on held-out personas
   report      write a run's report.html and print its table
-  compare     systems of two or more runs: one table, paired differences, a page of dialogues side by side
-  chat        talk to a run's bot, or to any model
+  compare     systems of two or more runs: a table, paired differences, a page with dialogues side by side
+  chat        talk to the bot of a run, or to any model
 checking a claim on a file:
   agreement   how well the scores agree with human ratings
   judge       how often the judge of contradictions is right
-  score       replies that any system gave, beside reference rows, systems in pairs
+  score       replies of any system: scores, reference rows, paired comparisons
   rank        which group of candidate replies a model ranks first
-  benchmark   ConvAI2, minimal edits for a persona, PersonaGym's questions; two results of ConvAI2 compared
+  benchmark   ConvAI2, minimal persona edits, PersonaGym's questions; compares two ConvAI2 results
 data and bases:
   data        show, convert or audit a dataset
-  base        make a named base ready on this machine: smollm2-135m, the recommended one
+  base        download and prepare a named base model: smollm2-135m, the recommended one
 """
 EPILOG = "`selfsame COMMAND --help` lists a command's options."
 STAGES = ("sft", "reward", "ppo", "dpo")
 TRAINING = ("demo", "run", *STAGES)
+OWN_FLAGS = ("--help", "--help-all", "--full")
+"""Of the training commands, beside the settings."""
 LESS_MEMORY = (
     "Use less: a lower --training.STAGE.token-budget, --training.ppo.prompts-per-step or --sampling.batch-size, a shorter"
     " --model.max-length, --model.four-bit true on a GPU, or a smaller model"
@@ -47,11 +49,11 @@ LESS_MEMORY = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code: 0, 2 for a user's error (one line on stderr), 130 after Ctrl-C, 75 where a run's
-    time is up and the same command goes on."""
+    time is up and the same command resumes it."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    again = f"give the same command again to go on: selfsame {shlex.join(arguments)}"
+    again = f"run the same command again to resume: selfsame {shlex.join(arguments)}"
     command = arguments[0] if arguments else "--help"
-    for stream in (sys.stdin, sys.stdout, sys.stderr):  # a byte or letter that a terminal does not know ends nothing
+    for stream in (sys.stdin, sys.stdout, sys.stderr):  # unknown bytes or letters must not end the program
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     commands: dict[str, Callable[[list[str]], None]] = {
@@ -105,20 +107,25 @@ def _fail(message: str, code: int = 2) -> int:
 
 
 def _train(command: str, arguments: list[str]) -> None:
-    if "-h" in arguments or "--help" in arguments:
-        return _training_help(command)
+    given = [argument for argument in arguments if argument not in ("-h", *OWN_FLAGS)]
+    preset = ["--preset", _demo_preset()] if command == "demo" else []
     from selfsame.config import read_config
 
-    config, preset = read_config(["--preset", _demo_preset(), *arguments] if command == "demo" else arguments)
+    config, name = read_config([*preset, *given])
     if command in STAGES:
         config = config.model_copy(update={"run": config.run.model_copy(update={"stages": (command,)})})
+    if {"-h", "--help", "--help-all"} & {*arguments}:
+        from selfsame.option_help import training_help
+
+        print(training_help(command, config, "--help-all" in arguments))
+        return
     from selfsame import pipeline
     from selfsame.model import parallel
 
     try:
-        directory = pipeline.run(config, preset or "run")
+        directory = pipeline.run(config, name or "run")
         if parallel.is_main():
-            _print_results(directory.path)
+            _print_results(directory.path, "--full" in arguments)
     finally:
         parallel.stop()
 
@@ -131,41 +138,34 @@ def _demo_preset() -> str:
         return "demo"
     print(
         "smollm2-135m is not on this machine (selfsame base smollm2-135m fetches it, 93 MB): this demo runs on the bundled"
-        " toy, whose replies are seldom good English",
+        " toy model, whose replies are rarely good English",
+        file=sys.stderr,
         flush=True,
     )
     return "toy"
 
 
-def _training_help(command: str) -> None:
-    """The settings with their defaults, grouped by room. tyro draws it from the settings classes."""
-    import contextlib
-
-    import tyro
-
-    from selfsame.config import Config, preset_names
-
-    usage = f"selfsame {command} [--preset {{{','.join(preset_names())}}}] [--config FILE ...]"
-    with contextlib.suppress(SystemExit):  # what --help ends with
-        tyro.cli(Config, prog=usage, args=["--help"], config=(tyro.conf.FlagConversionOff,))
-
-
-def _print_results(path: Path) -> None:
+def _print_results(path: Path, full: bool = True) -> None:
+    """All tables, or a verdict with some replies; then what to do next."""
     from selfsame.report.tables import run_results
+    from selfsame.report.verdict import run_verdict
     from selfsame.run.records import EvaluationRecord, read_record
 
-    print(f"{run_results(path)}\n\nreport: {path / 'report.html'}")
+    print(f"{run_results(path) if full else run_verdict(path)}\n")
     best = path / "eval" / "ppo_best_of.json"
     count = read_record(best, EvaluationRecord)["settings"].get("best_of", 1) if best.exists() else 1
     several = f" --best-of {count}" if count > 1 else ""
+    print(f"report: {path / 'report.html'}")
     print(f"chat:   selfsame chat --model {path}{several} --persona 'I have two dogs.' 'I drive a night bus.'")
+    if not full:
+        print(f"tables: selfsame report {path}")
 
 
 def _plan(arguments: list[str]) -> None:
     parser = make_parser("plan", "Memory and time of a run's stages; all other options are those of `selfsame run`.")
     parser.add_argument("--gpu", choices=("t4", "l4", "a100", "h100", "h200", "cpu"), help="default: this machine's")
-    parser.add_argument("--gpus", type=natural, default=1, help="how many, a process each")
-    parser.add_argument("--hours", type=float, help="that the run may take")
+    parser.add_argument("--gpus", type=natural, default=1, help="number of GPUs, one process each")
+    parser.add_argument("--hours", type=float, help="time limit for the run, in hours")
     parser.add_argument("--json", metavar="OUT", help="also write the plan to this file")
     options, rest = parser.parse_known_args(arguments)
     from selfsame.config import read_config
@@ -192,7 +192,7 @@ def _evaluate(arguments: list[str]) -> None:
     parser.add_argument(
         "--system", help="which system of a run: ppo, dpo, sft or base (default: the best finished one)"
     )
-    parser.add_argument("--seed", type=natural, help="of sampling and resampling (default: the run's)")
+    parser.add_argument("--seed", type=natural, help="random seed of sampling and resampling (default: the run's)")
     options = parser.parse_args(arguments)
     check_writable(options.json)
     from selfsame.measure import evaluate_model
@@ -211,8 +211,8 @@ def _report(arguments: list[str]) -> None:
     parser.add_argument(
         "--readme", metavar="FILE", help="put the table between the markers `<!-- results:NAME -->` of this file"
     )
-    parser.add_argument("--marker", default="spc", metavar="NAME", help="which markers")
-    parser.add_argument("--than", metavar="RUN", help="another run, say full fine-tuning: what was saved against it")
+    parser.add_argument("--marker", default="spc", metavar="NAME", help="name of the markers")
+    parser.add_argument("--than", metavar="RUN", help="another run, such as full fine-tuning, to compare the cost with")
     options = parser.parse_args(arguments)
     from selfsame.report.page import write_report
     from selfsame.report.tables import markdown_results, update_readme

@@ -28,10 +28,10 @@ from selfsame.training.settings import TrainingSettings
 
 
 class Config(Settings):
-    """Everything a run depends on."""
+    """The settings of a run."""
 
     seed: int = Field(default=0, ge=0, lt=2**31)
-    """Of everything random."""
+    """Random seed."""
     data: DataSettings = DataSettings()
     pairs: PairSettings = PairSettings()
     model: ModelSettings = ModelSettings()
@@ -42,7 +42,7 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Config:
-        """Told before anything is trained, not by the stage that trips over it."""
+        """Fail before anything is trained, not in the stage that needs it."""
         sampled = {"sampling": self.sampling.max_new_tokens, "training.ppo": self.training.ppo.max_new_tokens}
         for name, length in sampled.items():
             if length >= self.model.max_length:

@@ -26,7 +26,7 @@ _ERROR = "selfsame: "
 
 
 def train(config: Config, name: str = "run", processes: int | None = None) -> RunDirectory:
-    """Does the stages of the configuration that are not done yet, as `selfsame run` does; called again, it goes on.
+    """Does the stages of the configuration that are not done yet, as `selfsame run` does; call it again to resume.
 
     Args:
         config: see `load_config`.
@@ -56,7 +56,7 @@ def train(config: Config, name: str = "run", processes: int | None = None) -> Ru
         command = [sys.executable, "-m", "selfsame.cli", "run", "--config", str(file), "--run.directory", str(path)]
         code, told = run_together(command, processes or parallel.gpus(), {"SELFSAME_STARTED": str(stopping.STARTED)})
     if code == TimeUp.exit_code:
-        raise TimeUp(told.partition("; give the same command")[0])
+        raise TimeUp(told.partition("; run the same command")[0])
     if code == 130:
         raise KeyboardInterrupt
     if code:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from selfsame.config import Config, config_hash, get_default_config
@@ -27,10 +26,18 @@ from selfsame.run.environment import describe_environment
 from selfsame.run.inherit import inherit
 from selfsame.run.logger import RunLogger, say
 from selfsame.run.metrics import MetricsTracker
+from selfsame.run.outlook import outlook_of_run
 from selfsame.run.refused import leaving_nothing_if_refused
-from selfsame.run.settings import FREE
+from selfsame.run.settings import FREE, STAGES, Stage
 from selfsame.serve.chatbot import BEST_OF, ROLE_OF, check_systems, finished_stages, stages_behind
-from selfsame.stage_inputs import accuracy_table, distrusted_kinds, gold_traits_of, policy_evaluation, reward_sense
+from selfsame.stage_inputs import (
+    accuracy_table,
+    distrusted_kinds,
+    gold_traits_of,
+    policy_evaluation,
+    reward_sense,
+    those_that_fit,
+)
 from selfsame.training.comparisons import PairSampler
 from selfsame.training.dpo import DPOTrainer
 from selfsame.training.loop import Record
@@ -39,7 +46,7 @@ from selfsame.training.reward import RewardTrainer
 from selfsame.training.sft import SFTTrainer
 from selfsame.training.shown import shown_prompts
 from selfsame.training.stopping import TimeLimit
-from selfsame.types import Example, PreferencePair, Prompt
+from selfsame.types import Example, PreferencePair
 
 
 def run_directory(config: Config, name: str) -> Path:
@@ -71,8 +78,9 @@ def run(config: Config, name: str = "run") -> RunDirectory:
             return directory
         with directory.lock():
             if begun := directory.write_environment(dtype):
-                say(f"this run was begun in {begun} and goes on in {dtype}: its results will be others")
+                say(f"this run began in {begun} and continues in {dtype}: results will differ")
             _Pipeline(config, directory).go()
+            say("writing the report")
             write_report(directory.path)
     return directory
 
@@ -96,21 +104,32 @@ class _Pipeline:
             with self._timed("data"):
                 self.data = self._load_data()
             with self._timed("base"):
+                self._announce(f"loading the base model {config.model.base}")
                 self.roles = load_roles(config.model, config.seed)
-            self._set_aside_what_does_not_fit()
+            self.data = those_that_fit(config, self.data, self.roles.processor)
+            self.people = self._held_out_people()
             self.train_pairs = PreferenceGenerator(self.data.train, config.pairs, config.seed)
             self.held_out = PreferenceGenerator(self.people, config.pairs, HELD_OUT)
             self.pairs = self._make_pairs() if {"reward", "dpo"} & set(config.run.stages) else ([], [])
             check_systems(config.run, self.directory)
-            for stage in config.run.stages:
-                self.limit.check(f"before {stage}")
-                with self._timed(stage):
-                    getattr(self, f"_{stage}")()
+            with outlook_of_run() as self.outlook:
+                self._stages(config.run.stages)
             self.logger.send_rest(lambda: tracked(self.directory))
         finally:
             self.logger.close()
 
     # --- stages -----------------------------------------------------------------------------------------------------
+
+    def _stages(self, stages: Sequence[Stage]) -> None:
+        for number, stage in enumerate(stages, 1):
+            self.limit.check(f"before {stage}")
+            done = ", finished already" if finished(self.directory, stage) else ""
+            self._announce(f"stage {number} of {len(stages)}: {stage} ({STAGES[stage]}){done}")
+            with self._timed(stage), self.outlook.during(stage, stages[number:]):
+                getattr(self, f"_{stage}")()
+
+    def _announce(self, text: str) -> None:
+        say(text, parallel.is_main())
 
     def _data(self) -> None:
         """Nothing: the data was loaded and recorded before the first stage."""
@@ -181,11 +200,16 @@ class _Pipeline:
         """Evaluates the systems in `run.systems`, or the base and all that are trained: each once for the same weights."""
         config, done = self.config, finished_stages(self.directory)
         everything = [*ROLE_OF, *(BEST_OF if config.evaluation.best_of > 1 else ())]
-        for system in config.run.systems or [s for s in everything if stages_behind(s) <= done.keys()]:
+        systems = dict.fromkeys(config.run.systems) or [s for s in everything if stages_behind(s) <= done.keys()]
+        left = [s for s in systems if not self._evaluated(s, done.get(BEST_OF.get(s, s)))]
+        kinds = ["a best of n" if system in BEST_OF else "a system" for system in left]
+        for number, system in enumerate(left):
             stage = BEST_OF.get(system, system)
             if system in BEST_OF:
                 self._need("reward")
-            self._evaluate_one(system, stage, done.get(stage), config.evaluation.best_of if system in BEST_OF else 1)
+            with self.outlook.during(kinds[number], kinds[number + 1 :]):
+                best_of = config.evaluation.best_of if system in BEST_OF else 1
+                self._evaluate_one(system, stage, done.get(stage), best_of)
         if parallel.is_main():
             paths = {system: self.directory.eval_path(system) for system in (*ROLE_OF, *BEST_OF)}
             records = {system: read_json(path) for system, path in paths.items() if path.exists()}
@@ -194,12 +218,14 @@ class _Pipeline:
             replies = {system: record["replies"] for system, record in records.items()}
             write_json(self.directory.path / "dialogues.json", side_by_side(replies) if replies else [])
 
+    def _evaluated(self, system: str, checkpoint: Path | None) -> bool:
+        """Whether there is a record of these weights. `checkpoint`: of its stage; None: the base."""
+        path, mark = self.directory.eval_path(system), checkpoint.name if checkpoint else None
+        return path.exists() and (known := read_json(path)).get("checkpoint") == mark and bool(known.get("items"))
+
     def _evaluate_one(self, system: str, stage: str, checkpoint: Path | None, best_of: int) -> None:
-        """Writes the record of a system, unless there is one of these weights. `checkpoint`: of its stage; None: the base."""
-        config, path, role = self.config, self.directory.eval_path(system), ROLE_OF[stage]
-        mark = checkpoint.name if checkpoint else None
-        if path.exists() and (known := read_json(path)).get("checkpoint") == mark and known.get("items"):
-            return
+        """Writes the record of a system."""
+        config, role = self.config, ROLE_OF[stage]
         if role is not None and checkpoint is not None:
             self.roles.load(role, checkpoint / role)
         self.limit.check(f"before the evaluation of {system}")
@@ -215,7 +241,8 @@ class _Pipeline:
             best_of,
         )
         if parallel.is_main():
-            write_json(path, {**result, "checkpoint": mark})
+            mark = checkpoint.name if checkpoint else None
+            write_json(self.directory.eval_path(system), {**result, "checkpoint": mark})
 
     # --- what they need ---------------------------------------------------------------------------------------------
 
@@ -235,38 +262,16 @@ class _Pipeline:
         parallel.barrier()
         return data
 
-    def _set_aside_what_does_not_fit(self) -> None:
-        """Leaves out the sides whose persona takes more than half of the context, or of which no reply fits: told now, not
-        in mid-training."""
-        data, settings = self.data, self.config.model
-        parts = {"train": data.train, "validation": data.validation}
-        kept = {name: [side for side in part if self._fits(side)] for name, part in parts.items()}
-        count = sum(map(len, parts.values())) - sum(map(len, kept.values()))
-        if not kept["train"]:
-            raise DataError(
-                f"no side of {self.config.data.path} fits into model.max_length ({settings.max_length} tokens): the persona"
-                " must leave half of it, and a turn with its reply the rest; shorten them or raise model.max_length"
-            )
-        if count:
-            say(f"left out, persona or all replies too long for model.max_length: {count} sides", parallel.is_main())
-        self.data = replace(data, **kept)
+    def _held_out_people(self) -> list[Example]:
+        """The held-out sides that are evaluated on."""
         which = self.config.evaluation.split
-        self.people = half(self.data.validation, which)
-        if not self.people and "evaluate" in self.config.run.stages:
+        people = half(self.data.validation, which)
+        if not people and "evaluate" in self.config.run.stages:
             raise DataError(
                 f"{self.config.data.path} leaves no held-out persona to evaluate on (evaluation.split {which}): add dialogues"
                 " of more people"
             )
-
-    def _fits(self, side: Example) -> bool:
-        processor = self.roles.processor
-        try:
-            return bool(
-                processor.encode_prompt(Prompt(side.persona), processor.max_length // 2)
-                and processor.encode_example(side)
-            )
-        except DataError:
-            return False
+        return people
 
     def _make_pairs(self) -> tuple[list[PreferencePair], list[PreferencePair]]:
         """Made before the first stage, so that data which gives no pair is told before anything is trained."""

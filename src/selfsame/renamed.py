@@ -35,20 +35,20 @@ DELETED = {
 }
 """Settings that are gone: docs/decisions/0006-ppo-settings.md says why."""
 _KEYS = {
-    "expression": "grounding",
-    "telling": "grounding_anywhere",
+    "grounding": "grounding",
+    "grounding_anywhere": "grounding_anywhere",
     "recitation": "copying_unprompted",
-    "called": "gold_traits",
-    "in_character_called": "in_character_grounded",
-    "in_character_uncalled": "in_character_other",
-    "missed": "ungrounded",
-    "unasked": "off_topic_grounding",
-    "retelling": "nothing_new",
-    "unanswering": "no_answer",
+    "gold_traits": "gold_traits",
+    "in_character_grounded": "in_character_grounded",
+    "in_character_other": "in_character_other",
+    "ungrounded": "ungrounded",
+    "off_topic_grounding": "off_topic_grounding",
+    "nothing_new": "nothing_new",
+    "no_answer": "no_answer",
     "accuracy/missed": "accuracy/ungrounded",
     "accuracy/unasked": "accuracy/off_topic_grounding",
     "best_of": "sft_best_of_n",
-    "ppo_best_of": "ppo_best_of_n",
+    "ppo_best_of_n": "ppo_best_of_n",
 }
 _NAMES = ("metric", "system", "than")
 """Keys whose value is such a name."""
@@ -96,7 +96,7 @@ def modern_config(stored: Mapping[str, Any]) -> dict[str, Any]:
     systems = config.get("run", {}).get("systems") if isinstance(config.get("run"), Mapping) else None
     if systems:
         config["run"]["systems"] = [
-            {"best_of": "sft_best_of_n", "ppo_best_of": "ppo_best_of_n"}.get(s, s) for s in systems
+            {"best_of": "sft_best_of_n", "ppo_best_of_n": "ppo_best_of_n"}.get(s, s) for s in systems
         ]
     return {key: value for key, value in config.items() if value != {} or key in stored}
 
@@ -120,6 +120,6 @@ def _modern_key(key: str, inside: str) -> str:
         return "persona_recited"
     if inside in ("settings", "evaluation", "config"):  # where best_of is a number
         return key
-    if key.startswith("watch_"):
+    if key.startswith("eval_"):
         return f"eval_{_KEYS.get(key[6:], key[6:])}"
     return _KEYS.get(key, key)

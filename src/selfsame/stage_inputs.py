@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from selfsame.config import Config
 from selfsame.data.keywords import TraitMatcher
-from selfsame.data.loader import half
+from selfsame.data.loader import Dataset, half
 from selfsame.data.pairs import HELD_OUT, PreferenceGenerator, TestItem
-from selfsame.errors import RunError
+from selfsame.data.processor import DataProcessor
+from selfsame.errors import DataError, RunError
 from selfsame.eval.during_training import PolicyEvaluation
 from selfsame.eval.judge import load_judge
 from selfsame.eval.persona import PersonaEvaluator
@@ -30,6 +32,34 @@ SENSE_TURNS = 200
 CHANCE = 0.5
 
 
+def those_that_fit(config: Config, data: Dataset, processor: DataProcessor) -> Dataset:
+    """The data without the sides whose persona takes more than half of the context, or none of whose replies fits.
+
+    Raises:
+        DataError: no side of the training part is left.
+    """
+    parts = {"train": data.train, "validation": data.validation}
+    kept = {name: [side for side in part if _fits(processor, side)] for name, part in parts.items()}
+    count = sum(map(len, parts.values())) - sum(map(len, kept.values()))
+    if not kept["train"]:
+        raise DataError(
+            f"no side of {config.data.path} fits into model.max_length ({config.model.max_length} tokens): the persona"
+            " must leave half of it, and a turn with its reply the rest; shorten them or raise model.max_length"
+        )
+    if count:
+        say(f"left out, persona or all replies too long for model.max_length: {count} sides", parallel.is_main())
+    return replace(data, **kept)
+
+
+def _fits(processor: DataProcessor, side: Example) -> bool:
+    try:
+        return bool(
+            processor.encode_prompt(Prompt(side.persona), processor.max_length // 2) and processor.encode_example(side)
+        )
+    except DataError:
+        return False
+
+
 def gold_traits_of(matcher: TraitMatcher, item: TestItem) -> Sequence[int] | None:
     """The traits that a prompt calls for, by the matcher that replies are held against; where it sees none and the data says
     that there are some, they are not known."""
@@ -43,6 +73,7 @@ def policy_evaluation(config: Config, validation: Sequence[Example]) -> PolicyEv
     tests = PreferenceGenerator(people, config.pairs, HELD_OUT + 1).create_test_sets(size, size)
     if not tests.consistency:
         return None
+    say("ppo: preparing the evaluation during training", parallel.is_main())
     evaluator = PersonaEvaluator(TraitMatcher.of(people), judge=load_judge(config.evaluation.judge))
     sides = random.Random(HELD_OUT + 1).sample(people, min(size, len(people)))
     sense = sense_of(config.evaluation.model, people, [*tests.consistency, *tests.engagement], config.seed)
@@ -56,6 +87,7 @@ def reward_sense(config: Config, roles: Roles, pairs: PreferenceGenerator) -> Se
     if not (weights.malformed or weights.no_answer):
         return None
     turns = [(item.prompt.history, item.reply) for item in pairs.extract_items(SENSE_TURNS, 0.5)]
+    say(f"ppo: reading {len(turns)} human turns to learn what makes sense", parallel.is_main())
     evaluator = SenseEvaluator(Reader(roles, "sft", "sft", remember=False), turns, config.seed)
     say(f"reward: {evaluator.bounds.line()}", parallel.is_main())
 

@@ -12,8 +12,8 @@ from selfsame.errors import ConfigError
 from selfsame.model.settings import BUNDLED, LoraSettings
 from selfsame.rollout.engine import Reply
 from selfsame.rollout.settings import SamplingSettings
-from selfsame.serve.chat import Conversation, chat_sampling, cut_short
-from selfsame.serve.chatbot import Chatbot, load_chatbot
+from selfsame.serve.chat import Conversation, cut_short
+from selfsame.serve.chatbot import Chatbot, chat_sampling, load_chatbot
 
 PERSONA = ("I have two dogs.",)
 
@@ -40,14 +40,21 @@ def bot(base=BUNDLED, of_run=True, context=512, header=40, **sampling):
 def test_larger_models_may_say_more(who, limit):
     assert chat_sampling(who, PERSONA).max_new_tokens == limit
     assert chat_sampling(who, PERSONA, max_new_tokens=60).max_new_tokens == 60
-    asked = chat_sampling(who, PERSONA, 0.0)
+    asked = chat_sampling(who, PERSONA, temperature=0.0)
     assert asked == who.config.sampling.model_copy(update={"max_new_tokens": limit, "temperature": 0.0})
 
 
-@pytest.mark.parametrize("limit", [0, 257])
-def test_a_limit_that_cannot_be_is_one_line(limit):
-    with pytest.raises(ConfigError, match=f"--max-new-tokens is {limit}: give 1 to 256"):
-        chat_sampling(bot(), PERSONA, max_new_tokens=limit)
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({"max_new_tokens": 257}, "max_new_tokens is 257: give 1 to 256"),
+        ({"max_new_tokens": 0}, "chat: sampling.max_new_tokens: .* greater than or equal to 1"),
+        ({"temprature": 1.0}, "unknown setting sampling.temprature - did you mean sampling.temperature?"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_one_line(chosen, message):
+    with pytest.raises(ConfigError, match=message):
+        chat_sampling(bot(), PERSONA, **chosen)
 
 
 def test_a_system_of_a_run_is_known_as_one(tiny_models):

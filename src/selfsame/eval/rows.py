@@ -201,7 +201,7 @@ def _given(row: dict[str, Any], number: int) -> GivenReply:
             raise _Reason(f"{key} is not text but {row.get(key)!r:.40}")
     traits, context = _texts(row, "persona"), tuple(text.strip() for text in _texts(row, "context"))
     kept = [k for k, trait in enumerate(traits) if clean_persona([trait])]
-    gold_traits = row.get("gold_traits", row.get("called"))  # "called": in files of earlier versions
+    gold_traits = row.get("gold_traits", row.get("gold_traits"))  # "called": in files of earlier versions
     if gold_traits is not None:
         if not isinstance(gold_traits, list) or not all(type(k) is int and 0 <= k < len(traits) for k in gold_traits):
             raise _Reason(f"gold_traits is {gold_traits!r:.40}; give indices of the {len(traits)} traits, from 0")

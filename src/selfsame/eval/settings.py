@@ -13,29 +13,28 @@ class EvaluationSettings(Settings):
     """Test sets from held-out personas and the intervals around each number."""
 
     consistency_size: int = Field(default=500, ge=1)
-    """Prompts whose gold reply draws on the persona (at most; all there are, if fewer)."""
+    """Test prompts whose human reply uses the persona (at most this many)."""
     engagement_size: int = Field(default=300, ge=1)
-    """Prompts from anywhere in the held-out dialogues."""
+    """Test prompts from anywhere in the held-out dialogues (at most this many)."""
     perplexity_size: int = Field(default=100, ge=1)
-    """Sides of held-out dialogues, drawn at random, whose gold replies the perplexity is computed on; as many prompts from
-    mid-dialogue have their gold reply ranked among twenty."""
+    """Held-out dialogues, seen from one side and drawn at random, whose human replies perplexity is computed on; hits at 1
+    ranks the human reply to as many prompts."""
     selfplay_size: int = Field(default=24, ge=0)
-    """Dialogues that the system leads with itself, each side with a held-out persona of its own (at most as many as there
-    are personas; 0: none)."""
+    """Self-play dialogues, in which the system speaks for two held-out personas (at most one per persona; 0: none)."""
     selfplay_turns: int = Field(default=10, ge=4)
-    """Own turns of such a dialogue."""
+    """Turns of each side in a self-play dialogue."""
     best_of: int = Field(default=0, ge=0)
-    """Evaluate the reward model's best of so many replies of SFT and of PPO, too (0 or 1: not)."""
+    """Also evaluate best-of-n for SFT and PPO: the reward model chooses among this many replies (0 or 1: off)."""
     split: Literal["all", "dev", "test"] = "all"
-    """Which held-out people: all; `dev`, the half that settings are chosen on; or `test`, the half that is reported. A persona
-    is always in the same half."""
+    """Held-out personas to evaluate on: `all`; `dev`, the half that settings are chosen on; or `test`, the half that is
+    reported."""
     resamples: int = Field(default=1000, ge=100)
-    """Bootstrap resamples behind an interval."""
+    """Number of bootstrap resamples behind each interval."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
-    """Coverage of the intervals."""
+    """Coverage of the confidence intervals."""
     model: Literal["auto", "smollm2-135m", "selfsame-9m"] = "auto"
-    """Which base reads replies to say whether they are well formed and answer: `auto` is smollm2-135m where `selfsame base`
-    made it ready, else the toy in the package. Numbers of one are not those of the other; the record names it."""
+    """Model that judges whether replies are well formed and answer. `auto`: smollm2-135m if `selfsame base` has prepared
+    it, else the toy model in the package. Numbers of the two do not compare; the record names the model."""
     judge: str = "selfsame-judge"
-    """Who says that a reply contradicts the persona or an own earlier turn: the judge in the package, `rules`, or an NLI
-    classifier's hub id or folder."""
+    """Judge of contradictions with the persona or an earlier turn of the bot: selfsame-judge (in the package), `rules`,
+    or the hub id or folder of an NLI classifier."""

@@ -16,37 +16,37 @@ class LoraSettings(Settings):
     """The adapters of all roles (Hu et al. 2021, arXiv:2106.09685)."""
 
     rank: int = Field(default=16, ge=1, le=512)
-    """Rank of the update."""
+    """Rank of the LoRA adapters."""
     alpha: int = Field(default=32, ge=1)
     """The update is scaled by alpha / rank."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Dropout in front of the update, while training."""
+    """Dropout before the update, during training."""
     targets: tuple[str, ...] | None = None
-    """Names of the linear layers that get an adapter; None: all linear layers of the blocks."""
+    """Names of the linear layers that get an adapter; none: all linear layers of the blocks."""
     layers: int | None = Field(default=None, ge=1)
-    """Adapters in the last so many blocks only: the blocks below are computed once for a rollout, and less can be learned.
-    (Every time where the base has no tokens for the turns' markers: their embeddings are then trained, differently by role.)"""
+    """Put adapters only in this many of the last blocks. The blocks below are then computed once per rollout, which is faster,
+    but less can be learned. (No gain if the base lacks the marker tokens, because each role then trains their embeddings.)"""
 
 
 class ModelSettings(Settings):
     """The frozen base model, its context, device and adapters."""
 
     base: str = BUNDLED
-    """Hub id or folder of a causal language model, or the name of the one in the package."""
+    """The base model: a hub id, a folder, smollm2-135m (see `selfsame base`), or selfsame-9m, which is in the package."""
     revision: str | None = None
     """Revision (commit, tag) of a hub model."""
     max_length: int = Field(default=512, ge=32)
-    """Tokens of a prompt with its reply."""
+    """Longest prompt with its reply, in tokens."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """`auto`: a GPU where there is one."""
+    """Where to compute; `auto`: on a GPU if there is one."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Of the frozen base and of the products of what is trained, which is stored and updated in float32. `auto`: bfloat16
-    where the hardware has it, float16 on older GPUs, float32 else."""
+    """Number format of the base model and of matrix products; trained weights are always stored in float32. `auto`: bfloat16
+    if the hardware has it, float16 on older GPUs, else float32."""
     four_bit: bool = False
     """Load the base in 4-bit NF4 (needs `selfsame-chat[quant]`)."""
     tuning: Literal["lora", "full"] = "lora"
-    """`lora`: adapters on one frozen base. `full`: every role is a copy of the model and trained in all its parameters, which
-    wants smaller learning rates and takes many times the memory."""
+    """`lora`: adapters on one frozen base. `full`: each role is a copy of the model with all parameters trained; it needs
+    smaller learning rates and many times the memory."""
     lora: LoraSettings = LoraSettings()
 
     @model_validator(mode="after")

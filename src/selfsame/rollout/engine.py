@@ -23,6 +23,8 @@ from selfsame.types import Prompt
 RETRY = 1_000_000
 """Added to the step of the random numbers for each time that a reply is sampled anew."""
 Choose = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Watch = Callable[[list[int]], None]
+"""Is given the tokens of a reply so far, after each step of its sampling."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class RolloutEngine:
         uniform_NR: Tensor,
         temperature: float = 1.0,
         top_p: float = 1.0,
+        watch: Watch | None = None,
     ) -> list[list[Reply]]:
         """N / P replies to each of the P prompts (token ids), at most R tokens long.
 
@@ -63,6 +66,7 @@ class RolloutEngine:
             uniform_NR: random numbers, the rows of one prompt after another (see `sampler.uniforms`).
             temperature: of the softmax; 0 is greedy.
             top_p: nucleus; leave it at 1 while training.
+            watch: follows the sampling of a single reply (N is 1).
         """
         if not prompts:
             return []
@@ -70,7 +74,9 @@ class RolloutEngine:
         order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
         per_batch = max(1, self.batch_size // n)
         replies: list[list[Reply]] = [[] for _ in prompts]
-        pick = partial(sample_token, temperature=temperature, top_p=top_p)
+        pick: Choose = partial(sample_token, temperature=temperature, top_p=top_p)
+        if watch is not None:
+            pick = _watched(pick, watch)
         with self.roles.use(role) as model:
             for at in range(0, len(order), per_batch):
                 some = order[at : at + per_batch]
@@ -105,10 +111,12 @@ class RolloutEngine:
         step: int = 0,
         places: Sequence[int] | None = None,
         best_of: int = 1,
+        watch: Watch | None = None,
     ) -> list[Reply]:
         """One reply to each prompt, sampled anew where it says something again and `settings.retries` allow it; or of `best_of`
         replies the one to which the `reward` role gives most. Its random numbers are a function of seed, step and its place
-        (by default 0, 1, 2, ...)."""
+        (by default 0, 1, 2, ...). `watch`: follows the sampling of the reply to a single prompt, from the beginning again where
+        it is sampled anew; it sees nothing where the best of several is taken."""
         places = range(len(prompts)) if places is None else places
         if best_of > 1 and settings.temperature > 0:
             return self._best(role, prompts, settings, seed, step, places, best_of)
@@ -117,7 +125,8 @@ class RolloutEngine:
         for attempt in range(1 + settings.retries * (settings.temperature > 0)):
             numbers_NR = reply_noise(seed, step + RETRY * attempt, [places[k] for k in wrong], settings.max_new_tokens)
             ids = [self.processor.encode_prompt(prompts[k], settings.max_new_tokens) for k in wrong]
-            groups = self.sample(role, ids, numbers_NR, settings.temperature, settings.top_p)
+            follow = {} if watch is None else {"watch": watch}
+            groups = self.sample(role, ids, numbers_NR, settings.temperature, settings.top_p, **follow)
             for k, (reply,) in zip(wrong, groups, strict=True):
                 replies[k] = reply
             texts = {k: self.processor.decode_reply(replies[k].ids) for k in wrong}
@@ -152,6 +161,19 @@ def choose_best(prompt: Prompt, replies: Sequence[str], rewards: Sequence[float]
     not."""
     new = [k for k, reply in enumerate(replies) if not (shun and says_again(prompt.history[1::2], reply))]
     return max(new or range(len(replies)), key=lambda k: rewards[k])
+
+
+def _watched(pick: Choose, watch: Watch) -> Choose:
+    """`pick`, with `watch` following the tokens of the first reply."""
+    ids: list[int] = []
+
+    def picked(logits_AV: Tensor, uniform_A: Tensor) -> tuple[Tensor, Tensor]:
+        token_A, logprob_A = pick(logits_AV, uniform_A)
+        ids.append(int(token_A[0]))
+        watch(list(ids))
+        return token_A, logprob_A
+
+    return picked
 
 
 def _decode(

@@ -8,16 +8,16 @@ from selfsame.settings import Settings
 
 
 class SamplingSettings(Settings):
-    """How replies are sampled when they are evaluated or shown to people (training samples from the full softmax)."""
+    """Sampling of replies that are evaluated or shown to people (training samples from the full softmax)."""
 
     max_new_tokens: int = Field(default=32, ge=1)
-    """Longest reply in tokens, its end token included."""
+    """Longest reply in tokens, including its end token."""
     temperature: float = Field(default=0.7, ge=0)
-    """0: the most likely token."""
+    """Sampling temperature; 0 always takes the likeliest token."""
     top_p: float = Field(default=0.95, gt=0, le=1)
-    """Sample from the smallest set of tokens with this much probability (nucleus)."""
+    """Nucleus sampling: sample from the smallest set of tokens with this total probability."""
     retries: int = Field(default=0, ge=0, le=16)
-    """A reply that says an own earlier turn, or itself, again nearly word for word is sampled anew, up to so many times; the
-    last one stands. (Not at temperature 0.) Where the best of several is taken, it is one that does not, if there is one."""
+    """Sample a reply again, up to this many times, if it repeats itself or an earlier turn of the bot nearly word for word (not
+    at temperature 0). Best-of-n prefers replies that do not repeat."""
     batch_size: int = Field(default=64, ge=1)
-    """Replies sampled together."""
+    """Number of replies sampled together."""

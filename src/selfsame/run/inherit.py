@@ -86,7 +86,7 @@ def inherit(
     others = {known["dtype"] for known in (environment, earlier) if known.get("dtype")} - {dtype}
     for made in () if bundled else sorted(others):  # a bundled run is a starting point, not a result to be gone on with
         say(
-            f"{source} was computed in {made}, at least in part, and this run goes on in {dtype}: its results will be others"
+            f"{source} was computed in {made}, at least in part, and this run continues in {dtype}: results will differ"
         )
 
 

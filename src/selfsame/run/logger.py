@@ -18,10 +18,12 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn
 from rich.progress import Progress as RichProgress
+from rich.text import Text
 
 from selfsame.run.directory import RunDirectory, append_jsonl, dotted, read_jsonl, write_text
+from selfsame.run.outlook import left_in_all
 from selfsame.run.trackers import make_tracker, send_rest
 
 Item = TypeVar("Item")
@@ -186,7 +188,8 @@ class Progress:
         terminal = enabled and _CONSOLE.file.isatty()  # not is_terminal: FORCE_COLOR makes none
         self._inner, self._outer = inner, _RUNNING[-1] if terminal and _RUNNING else None  # one display at a time
         self._bar = self._outer or (_bar() if terminal else None)
-        self._task = self._bar.add_task(description, total=total, completed=done, note="") if self._bar else None
+        fields = {"note": "", "part": inner or self._outer is not None}
+        self._task = self._bar.add_task(description, total=total, completed=done, **fields) if self._bar else None
         self._cell = _cell() if enabled and not self._bar else None
 
     def __enter__(self) -> Progress:
@@ -228,7 +231,7 @@ class Progress:
             (self._cell.display if first else self._cell.update)({"text/plain": self.line(note)}, raw=True)
 
     def line(self, note: str = "") -> str:
-        """The state as text: `sft: 40/200 (20%), 3.2/s, 0:50 left, loss 2.31`."""
+        """The state as text: `sft: 40/200 (20%), 3.2/s, 0:50 left, at least 4:10 left in all, loss 2.31`."""
         elapsed, worked = self._clock() - self._start, self.done - self._began_at
         rate = worked / elapsed if elapsed > 0 and worked else None
         share = f" ({100 * self.done / self.total:.0f}%)" if self.total else ""
@@ -236,7 +239,8 @@ class Progress:
         if rate is not None:
             parts.append(f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s each")
         if rate is not None and self.total is not None and self.done < self.total:
-            parts.append(f"{_duration((self.total - self.done) / rate)} left")
+            left = (self.total - self.done) / rate
+            parts += [f"{_duration(left)} left", *([] if self._inner else _in_all(left))]
         elif self.total is not None and self.done >= self.total:
             parts.append(f"took {_duration(elapsed)}")
         return f"{self.description}: " + ", ".join([*parts, *([note] if note else [])])
@@ -252,11 +256,28 @@ def progress(items: Iterable[Item], description: str, total: int | None = None, 
             bar.advance()
 
 
+class _Times(ProgressColumn):
+    """`elapsed 0:11, left 0:13, at least 4:10 left in all`."""
+
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        left = None if task.finished else task.time_remaining
+        times = [f"elapsed {_duration(task.finished_time or task.elapsed or 0.0)}"]
+        times += [] if left is None else [f"left {_duration(left)}"]
+        times += [] if left is None or task.fields.get("part") else _in_all(left)
+        return Text(", ".join(times))
+
+
+def _in_all(left: float) -> list[str]:
+    """What is known of the time that the whole run has left, as a list of one or no text."""
+    known = left_in_all(left)
+    return [] if known is None else [f"{'about' if known[1] else 'at least'} {_duration(known[0])} left in all"]
+
+
 def _bar() -> RichProgress:
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return RichProgress(
-        *columns, TimeRemainingColumn(), TextColumn("{task.fields[note]}", markup=False), console=_CONSOLE
-    )
+    texts = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=20), MofNCompleteColumn(), _Times())
+    return RichProgress(*texts, TextColumn("{task.fields[note]}", markup=False), console=_CONSOLE)
 
 
 def _cell() -> Any:

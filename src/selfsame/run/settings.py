@@ -9,6 +9,15 @@ from pydantic import Field
 from selfsame.settings import Settings
 
 Stage = Literal["data", "sft", "reward", "ppo", "dpo", "evaluate"]
+STAGES: dict[Stage, str] = {
+    "data": "load the dialogues and the base model",
+    "sft": "learn from the dialogues how people keep to a persona",
+    "reward": "learn which replies are better",
+    "ppo": "improve the replies against the reward model",
+    "dpo": "learn directly from preference pairs",
+    "evaluate": "measure every system on held-out personas",
+}
+"""What each stage does, in a few words."""
 SystemName = Literal["base", "sft", "ppo", "dpo", "sft_best_of_n", "ppo_best_of_n"]
 TrackerName = Literal["wandb", "tensorboard", "trackio"]
 _BUDGETS = tuple(f"training.{stage}.token_budget" for stage in ("sft", "reward", "ppo", "dpo"))
@@ -26,31 +35,32 @@ class RunSettings(Settings):
     """The run directory, its stages, checkpoints, trackers and prices."""
 
     directory: str | None = None
-    """Folder of the run; without one it is `runs/<preset or name>-<hash of the configuration>`, so the same command
-    goes on with the same run."""
+    """Folder of the run; by default `runs/<preset or name>-<hash of the settings>`, so that the same command resumes the
+    same run."""
     stages: tuple[Stage, ...] = Field(default=("sft", "reward", "ppo", "evaluate"), min_length=1)
-    """What to do, in this order. A stage that is finished already is not done again. `data` only loads the data and the base,
-    as every run does first, writes the run's records and tells the trackers."""
+    """Stages to run, in this order; finished ones are skipped. `data` only loads the data and the base model, which every
+    run does first."""
     systems: tuple[SystemName, ...] = ()
-    """Systems that the stage `evaluate` measures, in this order; without any the base and all that are trained. Those with
-    `best_of_n` in their name need the reward model, and `evaluation.best_of` above 1."""
+    """Systems to evaluate, in this order; by default the base and all trained ones. Systems with `best_of_n` in their name
+    need the reward model and `evaluation.best_of` above 1."""
     start_from: str | None = None
-    """Another run's directory: stages before PPO that would come out the same are copied from there, not trained again. Or
-    selfsame-135m, the run in the package: its SFT and reward model are taken whatever the data, for a base of the same name."""
+    """Directory of another run: its SFT and reward stages are copied if they would come out the same. Or selfsame-135m,
+    the run in the package: its SFT and reward model are used with any data, for a base of the same name."""
     max_hours: float | None = Field(default=None, gt=0)
-    """Wall-clock hours, counted from the start of the program, after which the run saves and stops, to be gone on with by the
-    same command. The step at hand, the sampling of pairs or the evaluation of a system is finished first."""
+    """Time limit in hours since the program started: the run finishes its current step, the sampling of pairs or the
+    evaluation of a system, saves and stops; the same command resumes it."""
     save_every: int = Field(default=50, ge=1)
-    """Steps between two checkpoints; the last step of a stage is always saved."""
+    """Steps between checkpoints; the last step of a stage is always saved."""
     keep: int = Field(default=2, ge=1)
     """Checkpoints kept per stage. One is enough to resume; two also survive a damaged file."""
     trackers: tuple[TrackerName, ...] = ()
-    """Trackers fed beside metrics.jsonl. W&B stays offline, in the run directory, unless WANDB_API_KEY is set."""
+    """Experiment trackers, in addition to metrics.jsonl. W&B stays offline, in the run directory, unless WANDB_API_KEY is
+    set."""
     gpu_hourly_rate: float = Field(default=0.35, ge=0)
-    """Price of one GPU for one hour, in dollars. A run on a CPU has no known price and is listed without one."""
+    """Price of one GPU for one hour, in dollars. A run on a CPU is listed without a price."""
     storage_cost_per_gb: float = Field(default=0.10, ge=0)
-    """Price of keeping 10^9 bytes, in dollars; charged once, for the bytes of the run directory."""
+    """Price of storing 10^9 bytes, in dollars; charged once, for the run directory."""
     samples_every: int = Field(default=10, ge=1)
-    """Steps between two sets of sample replies in samples.jsonl; the first and the last step always have one."""
+    """Steps between sample replies in samples.jsonl; the first and the last step always have some."""
     shown: int = Field(default=4, ge=0)
-    """Held-out prompts that the role in training answers there, the same ones each time."""
+    """Number of held-out prompts that the model in training answers there, the same ones each time."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,23 @@ def read_card(path: str | Path) -> Card:
     if not persona:
         raise DataError(f"{path}: the card of {name!r:.60} has neither a description nor a personality; add one")
     return Card(name, persona, filled["first_mes"].strip(), filled["scenario"].strip())
+
+
+def read_persona(persona: Sequence[str] | str | Path) -> tuple[Persona, str]:
+    """(traits, what the bot says first) of a list of sentences or of a character card.
+
+    Raises:
+        DataError: the persona is empty, or the card cannot be used.
+    """
+    if isinstance(persona, (str, Path)):
+        if isinstance(persona, str) and " " in persona and not Path(persona).exists():
+            raise DataError(f"{persona!r:.60} is not a file: give a list of sentences, or the path of a card")
+        card = read_card(persona)
+        return card.persona, card.first_message
+    traits = clean_persona([*persona])
+    if not traits:
+        raise DataError("the persona is empty: give at least one trait, such as 'I have two dogs.'")
+    return traits, ""
 
 
 def make_traits(name: str, description: str, personality: str = "") -> Persona:

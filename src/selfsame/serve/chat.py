@@ -1,50 +1,23 @@
-"""Talking to a bot in the terminal. What people type is text, whatever it looks like: `[PERSONA] ...` stays a sentence."""
+"""A conversation with a bot. What people type is text, whatever it looks like: `[PERSONA] ...` stays a sentence."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
+from selfsame.arguments import check_writable
 from selfsame.errors import ConfigError
 from selfsame.model.roles import Roles
-from selfsame.model.settings import BUNDLED
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.settings import SamplingSettings
-from selfsame.serve.chatbot import Chatbot
+from selfsame.run.directory import write_text
 from selfsame.types import Persona, Prompt
 
-LONGEST = 128
-"""Tokens that a reply of a larger model may have in a chat, or half of what the persona leaves, if that is less."""
 _SENTENCE_END = re.compile(r"[.!?…]+[\"'”’)\]*]*(?=\s|$)|[。！？]+[」』”’]*")
 _LIST_NUMBER = re.compile(r"\s*\d+[.)]+")
-
-
-def chat_sampling(
-    bot: Chatbot, persona: Persona, temperature: float | None = None, max_new_tokens: int | None = None
-) -> SamplingSettings:
-    """How a bot's replies are sampled in a chat: as its run says, where that trained the bundled base. Any other model has more
-    to say than that one and gets `LONGEST` tokens.
-
-    Args:
-        bot: who speaks.
-        persona: as whom.
-        temperature: another one.
-        max_new_tokens: another limit.
-
-    Raises:
-        ConfigError: the limit leaves no room for the dialogue.
-    """
-    sampling, processor = bot.config.sampling, bot.roles.processor
-    limit, context = sampling.max_new_tokens, processor.max_length
-    if not (bot.of_run and bot.config.model.base == BUNDLED):
-        room = context - len(processor.header_ids(Prompt(persona)))
-        limit = max(limit, min(LONGEST, room // 2))
-    if max_new_tokens is not None:
-        limit = max_new_tokens
-        if not 1 <= limit <= context // 2:
-            raise ConfigError(f"--max-new-tokens is {limit}: give 1 to {context // 2}, half of the model's context")
-    chosen = {"max_new_tokens": limit} | ({} if temperature is None else {"temperature": temperature})
-    return sampling.model_copy(update=chosen)
+Show = Callable[[str], None]
+"""Is given the text of a reply so far, while it is sampled."""
 
 
 def cut_short(text: str) -> str:
@@ -57,16 +30,18 @@ def cut_short(text: str) -> str:
 
 
 class Conversation:
-    """One conversation with a bot that has a persona.
+    """A conversation with a bot that has a persona. `turns` holds what was said, the user first.
 
     Args:
         roles: the model.
-        role: whose adapter speaks; None: the base.
+        role: the role that speaks; None: the base.
         persona: the bot's traits.
         sampling: how replies are sampled.
-        seed: of sampling; turn k uses seed + k.
+        seed: random seed; turn k uses seed + k.
         opening: what the bot says first, if it opens.
-        best_of: of so many replies the one with the highest reward is said (the `reward` role).
+        best_of: sample this many replies and say the one that the reward model scores highest (needs the `reward` role).
+        systems: the systems that `switch` knows; each entry loads one and returns its role.
+        system: the name of the system that speaks, if it has one.
     """
 
     def __init__(
@@ -78,31 +53,108 @@ class Conversation:
         seed: int = 0,
         opening: str = "",
         best_of: int = 1,
+        systems: Mapping[str, Callable[[], str | None]] | None = None,
+        system: str | None = None,
     ) -> None:
         self.engine, self.role, self.sampling, self.seed = RolloutEngine(roles), role, sampling, seed
-        self.persona, self.best_of = persona, best_of
-        self.turns: list[str] = ["", opening.strip()] if opening.strip() else []
-        roles.processor.encode_prompt(
-            Prompt(persona), sampling.max_new_tokens
-        )  # a persona that is too long is told now
+        self.best_of, self.systems, self.system = best_of, dict(systems or {}), system
+        self._saved: set[Path] = set()
+        self.become(persona, opening)
 
-    def say(self, text: str) -> str:
-        """The bot's reply to what the user says; one that came to the limit of its length is cut after a sentence."""
-        prompt = Prompt(self.persona, (*self.turns, text))
-        seed = self.seed + len(self.turns)
-        (reply,) = self.engine.replies(self.role, [prompt], self.sampling, seed, best_of=self.best_of)
-        said = self.engine.processor.decode_reply(reply.ids)
-        said = said if reply.ended else cut_short(said)
-        self.turns += [text.strip(), said]
+    def become(self, persona: Persona, opening: str = "") -> None:
+        """Start a new conversation with another persona.
+
+        Raises:
+            DataError: the persona is too long for the model; the conversation stays as it was.
+        """
+        self.engine.processor.encode_prompt(Prompt(persona), self.sampling.max_new_tokens)
+        self.persona, self._attempt = persona, 0
+        self.turns: list[str] = ["", opening.strip()] if opening.strip() else []
+
+    def say(self, text: str, show: Show | None = None) -> str:
+        """Say something and return the bot's reply. A reply that reaches the length limit is cut after a sentence.
+
+        Args:
+            text: what the user says.
+            show: called with the reply so far after each sampled token (not with `best_of`); the reply is the same.
+        """
+        reply = self._reply(self.turns, text, 0, show)
+        self.turns += [text.strip(), reply]
+        self._attempt = 0
+        return reply
+
+    def retry(self, show: Show | None = None) -> str:
+        """Replace the bot's last reply with a new sample and return it.
+
+        Raises:
+            ConfigError: nothing was said yet, or the temperature is 0, which always gives the same reply.
+        """
+        self._check_said("retry")
+        if self.sampling.temperature == 0:
+            raise ConfigError("at temperature 0 the reply is always the same: choose a higher one to retry")
+        reply = self._reply(self.turns[:-2], self.turns[-2], self._attempt + 1, show)
+        self.turns[-1] = reply
+        self._attempt += 1
+        return reply
+
+    def undo(self) -> str:
+        """Remove the last exchange and return what the user had said.
+
+        Raises:
+            ConfigError: nothing was said yet.
+        """
+        self._check_said("undo")
+        *self.turns, said, _ = self.turns
+        self._attempt = 0
         return said
 
+    def switch(self, system: str) -> None:
+        """Let another system of the same run speak from now on. The conversation so far stays.
 
-def chat(conversation: Conversation, lines: Iterable[str], show: Callable[[str], None]) -> None:
-    """Answers line after line until `/quit` or the end of the input; empty lines are passed over."""
-    if conversation.turns:
-        show(conversation.turns[-1])
-    for line in lines:
-        if line.strip() == "/quit":
-            return
-        if line.strip():
-            show(conversation.say(line))
+        Raises:
+            ConfigError: there is no such system.
+        """
+        if not self.systems:
+            raise ConfigError("this model is not a run: there are no systems to choose from")
+        if system not in self.systems:
+            raise ConfigError(f"unknown system {system!r}: choose {', '.join(self.systems)}")
+        self.role, self.system, self._attempt = self.systems[system](), system, 0
+
+    def transcript(self) -> str:
+        """The persona and all turns as text, a line each."""
+        lines = [f"persona> {trait}" for trait in self.persona]
+        said = [f"{'bot' if k % 2 else 'you'}> {turn}" for k, turn in enumerate(self.turns) if turn]
+        return "\n".join([*lines, *said]) + "\n"
+
+    def save(self, path: str | Path) -> None:
+        """Write the transcript to a file.
+
+        Raises:
+            ConfigError: the file cannot be written, or it exists and is not from this conversation.
+        """
+        path = Path(path).expanduser()
+        check_writable(str(path))
+        if path.exists() and path.resolve() not in self._saved:
+            raise ConfigError(f"{path} exists: choose another name")
+        write_text(path, self.transcript())
+        self._saved.add(path.resolve())
+
+    def _check_said(self, what: str) -> None:
+        if not any(self.turns[::2]):
+            raise ConfigError(f"there is nothing to {what}: say something first")
+
+    def _reply(self, turns: list[str], said: str, attempt: int, show: Show | None) -> str:
+        """What the bot answers after these turns. The attempt is the step of the random numbers, so that each differs."""
+        decode = self.engine.processor.decode_reply
+        (reply,) = self.engine.replies(
+            self.role,
+            [Prompt(self.persona, (*turns, said))],
+            self.sampling,
+            self.seed + len(turns),
+            attempt,
+            best_of=self.best_of,
+            # a letter of several tokens is shown when it is whole
+            watch=None if show is None else lambda ids: show(decode(ids).rstrip("\ufffd")),
+        )
+        text = decode(reply.ids)
+        return text if reply.ended else cut_short(text)

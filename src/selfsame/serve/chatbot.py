@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from transformers import AutoConfig
 
-from selfsame.config import Config, load_config
+from selfsame.config import Config, check, load_config
 from selfsame.errors import ConfigError, RunError
 from selfsame.model.base import context_length, explained, locate_model
 from selfsame.model.roles import HEAD_FILE, Roles, load_roles
-from selfsame.model.settings import ModelSettings
+from selfsame.model.settings import BUNDLED, ModelSettings
+from selfsame.rollout.settings import SamplingSettings
 from selfsame.run.checkpoint import finished
 from selfsame.run.directory import BUNDLED_RUNS, RunDirectory, locate_run, read_json
 from selfsame.run.settings import RunSettings
+from selfsame.serve.cards import read_persona
+from selfsame.serve.chat import Conversation
+from selfsame.types import Persona, Prompt
 
 ROLE_OF = {"base": None, "sft": "sft", "ppo": "policy", "dpo": "policy"}
 """Which role speaks for each evaluated system."""
 BEST_OF = {"sft_best_of_n": "sft", "ppo_best_of_n": "ppo"}
 """Systems that give the reward model's best of several replies, and whose replies those are."""
+LONGEST = 128
+"""Tokens that a reply of a larger model may have in a chat, or half of what the persona leaves, if that is less."""
 
 
 def stages_behind(system: str) -> set[str]:
@@ -55,13 +64,117 @@ def check_systems(settings: RunSettings, directory: RunDirectory) -> None:
 
 @dataclass
 class Chatbot:
-    """A model that can speak: roles, and the role that speaks (None: the base). `of_run`: a system of a run."""
+    """A model that can speak. `chat` begins a conversation with it.
+
+    Args:
+        roles: the model.
+        role: the role that speaks; None: the base.
+        config: the configuration of its run, or the default one.
+        name: how it is called.
+        of_run: whether it is a system of a run.
+        directory: that run.
+        system: which of its systems.
+    """
 
     roles: Roles
     role: str | None
     config: Config
     name: str
     of_run: bool = False
+    directory: RunDirectory | None = None
+    system: str | None = None
+
+    def chat(
+        self, persona: Sequence[str] | str | Path, seed: int = 0, best_of: int = 1, **sampling: Any
+    ) -> Conversation:
+        """Begin a conversation in which the bot has this persona.
+
+        Args:
+            persona: a list of sentences, or the path of a character card.
+            seed: random seed.
+            best_of: sample this many replies and say the one that the reward model scores highest (runs only).
+            sampling: other settings than the run's, such as `temperature=0` or `max_new_tokens=60`.
+
+        Raises:
+            SelfsameError: the persona, the card or a setting cannot be used.
+        """
+        traits, opening = read_persona(persona)
+        settings = chat_sampling(self, traits, **sampling)
+        if best_of > 1:
+            self.load_reward()
+        return Conversation(
+            self.roles, self.role, traits, settings, seed, opening, best_of, self.systems(), self.system
+        )
+
+    def systems(self) -> dict[str, Callable[[], str | None]]:
+        """The systems of its run that can speak. Each entry loads one, if needed, and returns its role."""
+        if self.directory is None:
+            return {}
+        ready = {"base", *finished_stages(self.directory)}
+        return {system: partial(self._load, system) for system in ROLE_OF if system in ready}
+
+    def load_reward(self) -> None:
+        """Load the run's reward model, if it is not loaded yet.
+
+        Raises:
+            SelfsameError: this is not a run, or its reward stage is not finished.
+        """
+        if "reward" in self.roles.names:
+            return
+        if self.directory is None:
+            raise ConfigError(
+                f"{self.name} is not a run: there is no reward model to choose the best of several replies"
+            )
+        self.roles.load("reward", _finished(self.directory, "reward") / "reward")
+
+    def _load(self, system: str) -> str | None:
+        """The role of a system. PPO and DPO both train `policy`, so a system that joins gets a role of its own name."""
+        if system == self.system or self.directory is None:
+            return self.role
+        if system == "base":
+            return None
+        if system not in self.roles.names:
+            self.roles.load(system, _finished(self.directory, system) / str(ROLE_OF[system]))
+        return system
+
+
+def load(name: str | Path, system: str | None = None) -> Chatbot:
+    """Load a chatbot to talk to: `selfsame.load("runs/demo").chat(["I have two dogs."]).say("Hi")`.
+
+    Args:
+        name: a run directory, `selfsame-135m`, an adapter folder, a model folder or a hub id.
+        system: which system of a run: ppo, dpo, sft or base; by default the best finished one.
+
+    Raises:
+        SelfsameError: there is no such run, stage or model.
+    """
+    return load_chatbot(str(name), system)
+
+
+def chat_sampling(bot: Chatbot, persona: Persona, **chosen: Any) -> SamplingSettings:
+    """How a bot's replies are sampled in a chat: as its run says, where that trained the bundled base. Any other model has more
+    to say than that one and gets `LONGEST` tokens.
+
+    Args:
+        bot: who speaks.
+        persona: as whom.
+        chosen: sampling settings to change; None leaves one as it is.
+
+    Raises:
+        ConfigError: a setting is unknown or wrong, or leaves no room for the dialogue.
+    """
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    if problems := check("chat", {"sampling": chosen}):
+        raise ConfigError("; ".join(problems))
+    sampling, processor = bot.config.sampling, bot.roles.processor
+    limit, context = sampling.max_new_tokens, processor.max_length
+    if not (bot.of_run and bot.config.model.base == BUNDLED):
+        room = context - len(processor.header_ids(Prompt(persona)))
+        limit = max(limit, min(LONGEST, room // 2))
+    limit = chosen.get("max_new_tokens", limit)
+    if limit > context // 2:
+        raise ConfigError(f"max_new_tokens is {limit}: give 1 to {context // 2}, half of the model's context")
+    return SamplingSettings(**sampling.model_dump() | chosen | {"max_new_tokens": limit})
 
 
 def load_chatbot(name: str, system: str | None = None, reward: bool = False) -> Chatbot:
@@ -76,7 +189,7 @@ def load_chatbot(name: str, system: str | None = None, reward: bool = False) -> 
         directory = RunDirectory.open(path)
         bot = _from_run(directory, system)
         if reward:
-            bot.roles.load("reward", _finished(directory, "reward") / "reward")
+            bot.load_reward()
         return bot
     if reward:
         raise ConfigError(f"{name} is not a run: there is no reward model to choose the best of several replies")
@@ -101,7 +214,7 @@ def _from_run(directory: RunDirectory, system: str | None) -> Chatbot:
     roles = load_roles(config.model)
     if role is not None and checkpoint is not None:
         roles.load(role, checkpoint / role)
-    return Chatbot(roles, role, config, f"{directory.path.name} ({system})", of_run=True)
+    return Chatbot(roles, role, config, f"{directory.path.name} ({system})", True, directory, system)
 
 
 def _finished(directory: RunDirectory, stage: str) -> Path:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from selfsame.arguments import make_parser, natural
-from selfsame.errors import ConfigError, DataError
-from selfsame.types import Persona, clean_persona
+from selfsame.errors import ConfigError
+from selfsame.serve.cards import read_persona
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -18,9 +17,14 @@ def run(arguments: Sequence[str]) -> None:
     Raises:
         SelfsameError: a model, persona or option that cannot be used.
     """
-    parser = make_parser("chat", "Talk to a bot. Empty lines are passed over; /quit or Ctrl-D ends.")
+    parser = make_parser(
+        "chat", "Talk to a bot. Blank lines are ignored; /help lists the commands, /quit or Ctrl-D ends the chat."
+    )
     parser.add_argument(
-        "--model", required=True, metavar="RUN_OR_MODEL", help="run directory, adapter folder, model folder or hub id"
+        "--model",
+        required=True,
+        metavar="RUN_OR_MODEL",
+        help="run directory, selfsame-135m (the run in the package), adapter folder, model folder or hub id",
     )
     who = parser.add_mutually_exclusive_group(required=True)
     who.add_argument("--persona", nargs="+", metavar="TEXT", help="traits, a sentence each")
@@ -28,51 +32,41 @@ def run(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--system", help="which system of a run: ppo, dpo, sft or base (default: the best finished one)"
     )
-    parser.add_argument("--temperature", type=float, help="of sampling; 0 is greedy")
+    parser.add_argument("--temperature", type=float, help="sampling temperature; 0 always takes the likeliest token")
     parser.add_argument(
-        "--best-of", type=natural, default=1, help="of so many replies say the reward model's best (runs)"
+        "--best-of",
+        type=natural,
+        default=1,
+        metavar="N",
+        help="sample N replies and answer with the one the reward model scores highest (runs only)",
     )
     parser.add_argument(
         "--max-new-tokens",
         type=natural,
+        metavar="N",
         help="longest reply in tokens (default: the run's for the bundled base, 128 for any other)",
     )
-    parser.add_argument("--seed", type=natural, default=0, help="of sampling")
+    parser.add_argument("--seed", type=natural, default=0, help="random seed")
     options = parser.parse_args(arguments)
-    persona, opening = _who(options)
+    persona = Path(options.card) if options.card else options.persona
+    read_persona(persona)  # what is wrong with it is said before anything is loaded
     if options.best_of < 1:
         raise ConfigError("--best-of is 0: give 1 or more")
     if options.max_new_tokens == 0:
         raise ConfigError("--max-new-tokens is 0: give 1 or more")
     if options.temperature is not None and not 0 <= options.temperature <= 10:
         raise ConfigError(f"--temperature is {options.temperature}: give a number from 0 to 10")
-    from selfsame.serve.chat import Conversation, chat, chat_sampling
+    print(f"loading {options.model} ...", file=sys.stderr, flush=True)  # to import torch alone takes seconds
     from selfsame.serve.chatbot import load_chatbot
+    from selfsame.serve.terminal import Screen, chat, typed_lines
 
     bot = load_chatbot(options.model, options.system, reward=options.best_of > 1)
-    sampling = chat_sampling(bot, persona, options.temperature, options.max_new_tokens)
-    conversation = Conversation(bot.roles, bot.role, persona, sampling, options.seed, opening, options.best_of)
-    print(f"{bot.name}: {' | '.join(persona)}  (/quit ends)")
-    chat(conversation, _lines(), lambda reply: print(f"bot> {reply}", flush=True))
-
-
-def _who(options: argparse.Namespace) -> tuple[Persona, str]:
-    """(persona, what the bot says first)."""
-    if options.card:
-        from selfsame.serve.cards import read_card
-
-        card = read_card(Path(options.card))
-        return card.persona, card.first_message
-    persona = clean_persona(options.persona)
-    if not persona:
-        raise DataError("the persona is empty: give at least one trait, such as --persona 'I have two dogs.'")
-    return persona, ""
-
-
-def _lines() -> Iterator[str]:
-    """Lines that the user types (or a pipe brings)."""
-    while True:
-        try:
-            yield input("you> " if sys.stdin.isatty() else "")
-        except EOFError:
-            return
+    conversation = bot.chat(
+        persona,
+        options.seed,
+        options.best_of,
+        temperature=options.temperature,
+        max_new_tokens=options.max_new_tokens,
+    )
+    print(f"{bot.name}: {' | '.join(conversation.persona)}  (/help lists the commands, /quit ends)", flush=True)
+    chat(conversation, typed_lines(), Screen())

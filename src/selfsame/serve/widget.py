@@ -7,7 +7,6 @@ from html import escape
 from typing import Any
 
 from selfsame.errors import ConfigError, SelfsameError
-from selfsame.serve.chat import Conversation, chat_sampling
 from selfsame.serve.chatbot import load_chatbot
 from selfsame.types import Persona, clean_persona
 
@@ -40,8 +39,7 @@ def chat_widget(name: str, persona: Persona, system: str | None = None, best_of:
         line.value = ""
         try:
             if now != state["persona"]:
-                begun = Conversation(bot.roles, bot.role, now, chat_sampling(bot, now), best_of=best_of)
-                state.update(persona=now, conversation=begun)
+                state.update(persona=now, conversation=bot.chat(now, best_of=best_of))
             state["conversation"].say(text)
         except SelfsameError as error:
             said.value = escape(str(error))

@@ -60,7 +60,8 @@ class PairSampler:
         finished, or are what the person said, are left out."""
         chosen = pairs[: round(self.settings.sampled_share * len(pairs))] if "sft" in self.roles.names else []
         mine = parallel.share(range(len(chosen)))
-        _, groups = self.sample([chosen[i].prompt for i in mine], mine, stream)
+        what = f"{_part(stream)}: a sampled reply each"
+        _, groups = self.sample([chosen[i].prompt for i in mine], mine, stream, what)
         texts = parallel.gather([self._text(reply) for (reply,) in groups])
         return [
             PreferencePair(pair.prompt, pair.chosen, text, "sampled")
@@ -79,7 +80,8 @@ class PairSampler:
         if not prompts or "sft" not in self.roles.names:
             return []
         mine, n = parallel.share(range(len(prompts))), s.comparison_samples
-        _, groups = self.sample([prompts[i] for i in mine], [i * n + k for i in mine for k in range(n)], stream)
+        numbers, what = [i * n + k for i in mine for k in range(n)], f"{_part(stream)}: sampled replies to compare"
+        _, groups = self.sample([prompts[i] for i in mine], numbers, stream, what)
         texts = parallel.gather([[self._text(reply) for reply in group] for group in groups])
         found = [contrast(p, group, gold_traits[p], self.matcher) for p, group in zip(prompts, texts, strict=True)]
         return self._at_most([comparison for comparison in found if comparison], len(pairs))
@@ -91,15 +93,15 @@ class PairSampler:
         return [one for reason, share in limits.items() for one in of_kind[reason][: round(share * pairs)]]
 
     def sample(
-        self, prompts: Sequence[Prompt], numbers: Sequence[int], stream: int, inner: bool = False
+        self, prompts: Sequence[Prompt], numbers: Sequence[int], stream: int, what: str, inner: bool = False
     ) -> tuple[list[list[int]], list[list[Reply]]]:
         """Token ids of the prompts, and replies of the `sft` role (or the base) to each: as many as there are `numbers` for a
-        prompt, which pick the random numbers. `inner`: as a part of other work."""
+        prompt, which pick the random numbers. `what`: for the progress bar; `inner`: as a part of other work."""
         role, length = "sft" if "sft" in self.roles.names else None, self.max_new_tokens
         encoded = [self.roles.processor.encode_prompt(prompt, length) for prompt in prompts]
         n, groups = len(numbers) // max(1, len(prompts)), []
         asked = bool(numbers) and parallel.is_main()
-        with Progress(len(numbers), "pairs: samples", enabled=asked, inner=inner) as progress:
+        with Progress(len(numbers), what, enabled=asked, inner=inner) as progress:
             for at in range(0, len(prompts), AT_ONCE):
                 some = slice(at, at + AT_ONCE)
                 numbers_NR = reply_noise(self.seed, stream, numbers[at * n : (at + AT_ONCE) * n], length)
@@ -110,6 +112,11 @@ class PairSampler:
     def _text(self, reply: Reply) -> str:
         """The text of a finished reply, else none."""
         return self.roles.processor.decode_reply(reply.ids) if reply.ended else ""
+
+
+def _part(stream: int) -> str:
+    """Which pairs a stream of random numbers is for, in the words of a progress bar."""
+    return "held-out pairs" if stream in _HELD_OUT else "pairs"
 
 
 def as_comparison(pair: PreferencePair) -> Comparison:

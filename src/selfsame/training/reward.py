@@ -162,7 +162,7 @@ class RewardTrainer:
         """Normalises the reward to mean 0 and standard deviation 1 on replies that the `sft` role samples."""
         count = min(self.settings.normalise_samples, len(self.comparisons))
         some = [comparison.prompt for comparison in self.comparisons[:count]]
-        prompts, groups = self.sampler.sample(some, range(count), 0, inner=True)
+        prompts, groups = self.sampler.sample(some, range(count), 0, "reward: replies to normalise on", inner=True)
         scores = self.reward_model.score_ids(prompts, [[reply.ids for reply in group] for group in groups])
         head: Any = self.roles.heads["reward"]
         head.normalise(torch.tensor([s for group in scores for s in group]))

@@ -22,36 +22,37 @@ class OptimiserSettings(Settings):
     learning_rate: float = Field(default=1e-3, gt=0, le=1)
     """Peak learning rate."""
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
-    """How it falls after warm-up."""
+    """Learning-rate schedule after warm-up."""
     warmup: float = Field(default=0.05, ge=0, lt=1)
-    """Share of the steps over which the learning rate rises from zero."""
+    """Share of the steps in which the learning rate rises from zero."""
     weight_decay: float = Field(default=0.0, ge=0)
-    """Of AdamW."""
+    """Weight decay of AdamW."""
     adam_epsilon: float = Field(default=1e-8, gt=0)
-    """Of AdamW; PPO uses 1e-5, as in OpenAI's implementations."""
+    """Epsilon of AdamW; PPO uses 1e-5, as in OpenAI's implementations."""
     max_grad_norm: float = Field(default=1.0, gt=0)
-    """Gradients are scaled down to this norm."""
+    """Gradients are clipped to this norm."""
     token_budget: int = Field(default=4096, ge=64)
-    """Tokens, padding included, in one forward pass; a batch that has more is split and its gradients are added up."""
+    """Tokens per forward pass, padding included. Larger batches are split and their gradients added up: lower it to save
+    memory."""
     max_skipped: int = Field(default=5, ge=1)
-    """The run stops after so many steps in a row with a gradient that is not finite."""
+    """Stop the run after this many steps in a row with a gradient that is not finite."""
 
 
 class SFTSettings(OptimiserSettings):
-    """Supervised fine-tuning on the own turns of whole dialogues."""
+    """Supervised fine-tuning on the bot's turns of whole dialogues."""
 
     eval_every: int = Field(default=50, ge=1)
     """Steps between evaluations on held-out data; the last step is always evaluated."""
     epochs: float = Field(default=3, gt=0)
-    """Passes over the training dialogues (each counts once from either side)."""
+    """Passes over the training dialogues (each is seen from both sides)."""
     max_steps: int | None = Field(default=None, ge=1)
-    """At most so many steps."""
+    """Largest number of steps; none: no limit."""
     batch_size: int = Field(default=16, ge=1)
-    """Dialogues a step."""
+    """Dialogues per step."""
     validation_size: int = Field(default=64, ge=1)
-    """Held-out sides of dialogues in the validation loss, drawn evenly from all of them."""
+    """Held-out dialogues, seen from one side, in the validation loss; spread evenly over all of them."""
     persona_weight: float = Field(default=1.0, gt=0)
-    """Weight in the loss of those tokens of own turns that are content words of the persona (others: 1)."""
+    """Loss weight of tokens in the bot's turns that are content words of its persona (other tokens: 1)."""
 
 
 class RewardSettings(OptimiserSettings):
@@ -62,22 +63,22 @@ class RewardSettings(OptimiserSettings):
     eval_every: int = Field(default=50, ge=1)
     """Steps between evaluations on held-out data; the last step is always evaluated."""
     epochs: float = Field(default=2, gt=0)
-    """Passes over the pairs."""
+    """Passes over the preference pairs."""
     max_steps: int | None = Field(default=None, ge=1)
-    """At most so many steps."""
+    """Largest number of steps; none: no limit."""
     batch_size: int = Field(default=16, ge=1)
-    """Pairs a step, or prompts whose samples are compared."""
+    """Pairs, or prompts with compared samples, per step."""
     sampled_share: float = Field(default=0.5, ge=0, le=1)
-    """Pairs added whose rejected reply is a sample of the SFT role, as a share of the other pairs: without them the reward
-    never saw the replies that PPO begins with."""
+    """Additional pairs whose rejected reply is sampled from the SFT role, as a share of the other pairs. Without them the
+    reward model has never seen replies like those PPO starts with."""
     comparison_share: float = Field(default=0.5, ge=0, le=1)
-    """At most so many prompts, as a share of the pairs, that call for the persona: samples of the SFT role that keep to it are
-    compared with those that do not (DPO: so many pairs of them)."""
+    """Prompts whose human reply uses a trait, as a share of the pairs at most: samples of the SFT role that keep to the persona
+    are compared with those that do not (DPO: this many pairs of them)."""
     off_topic_share: float = Field(default=0.0, ge=0, le=1)
-    """The same of prompts that do not call for the persona: there a reply keeps to it by not speaking of it. They are those of
-    the pairs whose rejected reply recites, about a sixth of all; a larger share adds none."""
+    """The same for prompts whose human reply uses no trait: there a reply keeps to the persona by not mentioning it. They come
+    from the pairs whose rejected reply recites, about a sixth of all."""
     comparison_samples: int = Field(default=8, ge=2)
-    """Samples to such a prompt."""
+    """Samples for each such prompt."""
     normalise_samples: int = Field(default=128, ge=2)
     """Samples of the SFT model on which the reward is normalised to mean 0, standard deviation 1."""
 
@@ -88,11 +89,11 @@ class JudgeSettings(OptimiserSettings):
     eval_every: int = Field(default=200, ge=1)
     """Steps between evaluations on held-out pairs; the last step is always evaluated."""
     epochs: float = Field(default=2, gt=0)
-    """Passes over the pairs."""
+    """Passes over the preference pairs."""
     max_steps: int | None = Field(default=None, ge=1)
-    """At most so many steps."""
+    """Largest number of steps; none: no limit."""
     batch_size: int = Field(default=64, ge=1)
-    """Pairs a step."""
+    """Pairs per step."""
 
 
 class RewardWeights(Settings):
@@ -156,60 +157,59 @@ class PPOSettings(OptimiserSettings):
     learning_rate: float = Field(default=3e-4, gt=0, le=1)
     """Peak learning rate."""
     schedule: Literal["constant", "linear", "cosine"] = "linear"
-    """How it falls after warm-up."""
+    """Learning-rate schedule after warm-up."""
     adam_epsilon: float = Field(default=1e-5, gt=0)
-    """Of AdamW."""
+    """Epsilon of AdamW."""
     steps: int = Field(default=60, ge=1)
-    """Rollouts, each followed by `epochs` passes over it."""
+    """Number of PPO steps. Each samples a rollout and makes `epochs` passes over it."""
     prompts_per_step: int = Field(default=16, ge=1)
-    """Prompts in a rollout."""
+    """Prompts per step."""
     grounded_share: float = Field(default=1.0, gt=0, le=1)
-    """This share of the prompts of the data call for the persona (the gold reply draws on a trait); the others are any other
-    own turns. With 1 others fill up only what the data lacks, and little tells the policy when to speak of something else."""
+    """Share of prompts that call for the persona (the human reply uses a trait); the others are any other turns. At 1 the
+    policy hardly learns when to talk about something else."""
     samples_per_prompt: int = Field(default=4, ge=1)
-    """Replies sampled to each prompt."""
+    """Replies sampled for each prompt."""
     epochs: int = Field(default=4, ge=1)
     """Passes over each rollout."""
     minibatches: int = Field(default=1, ge=1)
-    """Optimiser steps a pass."""
+    """Optimiser steps per pass."""
     max_new_tokens: int = Field(default=32, ge=1)
-    """Longest reply in tokens, its end token included."""
+    """Longest reply in tokens, including its end token."""
     temperature: float = Field(default=1.0, gt=0)
-    """Of sampling, and of every log-probability."""
+    """Temperature of sampling and of all log-probabilities."""
     kl_coef: float = Field(default=0.05, ge=0)
-    """Weight of the per-token KL penalty against the SFT role (the first, if `kl_target` is set)."""
+    """Weight of the per-token KL penalty against the SFT role (its initial value, if `kl_target` is set)."""
     kl_target: float | None = Field(default=None, gt=0)
-    """Nats per reply that the coefficient is steered to; None: the coefficient is fixed."""
+    """KL in nats per reply that the weight is adapted to reach; none: the weight is fixed."""
     kl_horizon: int = Field(default=1000, ge=1)
-    """Episodes over which it is steered."""
+    """Episodes over which the weight adapts."""
     gamma: float = Field(default=1.0, gt=0, le=1)
-    """Discount."""
+    """Discount factor."""
     lam: float = Field(default=0.95, ge=0, le=1)
-    """Lambda of the advantage estimate."""
+    """Lambda of generalised advantage estimation."""
     clip: float = Field(default=0.2, gt=0, lt=1)
     """Clip range of the probability ratio."""
     advantage_estimator: Literal["gae", "gae_rloo", "rloo", "grpo"] = "gae"
     """`gae`: generalised advantage estimation with a value model. `gae_rloo`: the same, after the mean score of the other
-    replies to the prompt is taken off each score, so that the value only has to know what a reply adds to it. Without a value
-    model: `rloo`, the reward less the mean reward of the other replies (Ahmadian et al. 2024); `grpo`, the score normalised
-    within the replies to its prompt, with the KL penalty in the loss (Shao et al. 2024; a mean over all tokens, as in DAPO, Yu
-    et al. 2025)."""
+    replies to the prompt is subtracted from each score, so that the value has less to learn. Without a value model: `rloo`,
+    the reward less the mean reward of the other replies (Ahmadian et al. 2024); `grpo`, the score normalised within the replies
+    to its prompt, with the KL penalty in the loss (Shao et al. 2024; a mean over all tokens, as in DAPO, Yu et al. 2025)."""
     value_model: Literal["adapter", "reward_states", "policy_states"] = "adapter"
-    """What the value head reads, where there is one: an adapter of its own; the hidden states of the frozen reward role; those
-    of the policy, which then serves both losses."""
+    """What the value head reads: its own adapter; the hidden states of the frozen reward role; or those of the policy, which
+    then serves both losses."""
     value_clip: float = Field(default=0.2, gt=0)
     """Clip range of the value."""
     value_coef: float = Field(default=1.0, gt=0)
-    """Weight of the value loss. Where the value has parameters of its own this matters beside `adam_epsilon` and
-    `max_grad_norm` only; with `policy_states` both losses move the policy's adapter: 0.1 is usual there."""
+    """Weight of the value loss. It matters most with `policy_states`, where both losses train the same adapter (0.1 is
+    usual); a value with its own parameters feels it only through `adam_epsilon` and `max_grad_norm`."""
     rewards: RewardWeights = RewardWeights()
     """What a reply is paid for."""
     eval_every: int = Field(default=10, ge=1)
-    """Steps between evaluations of the policy on held-out people, where `eval_size` is not 0; the last step is always
-    evaluated. The policy that was most often in character is the one that is kept."""
+    """Steps between evaluations during PPO, if `eval_size` is set; the last step is always evaluated. The policy that was most
+    often in character is kept."""
     eval_size: int = Field(default=0, ge=0)
-    """Held-out prompts of such an evaluation that call for the persona, as many from mid-dialogue, and as many dialogues for
-    the perplexity (0: no evaluation while training). They are of the `dev` half, unless `evaluation.split` is `all`."""
+    """Size of the test set on which the policy is evaluated during PPO (0: no evaluation). It comes from the `dev` half, unless
+    `evaluation.split` is `all`."""
 
     @property
     def value_source(self) -> str | None:
@@ -227,20 +227,20 @@ class PPOSettings(OptimiserSettings):
 
 
 class DPOSettings(OptimiserSettings):
-    """Direct preference optimisation on the reward model's pairs, those of samples too (`training.reward` says how many)."""
+    """Direct preference optimisation on the reward model's pairs, including sampled ones (see `training.reward`)."""
 
     learning_rate: float = Field(default=3e-4, gt=0, le=1)
     """Peak learning rate."""
     eval_every: int = Field(default=50, ge=1)
     """Steps between evaluations on held-out data; the last step is always evaluated."""
     epochs: float = Field(default=1, gt=0)
-    """Passes over the pairs."""
+    """Passes over the preference pairs."""
     max_steps: int | None = Field(default=None, ge=1)
-    """At most so many steps."""
+    """Largest number of steps; none: no limit."""
     batch_size: int = Field(default=16, ge=1)
-    """Pairs a step."""
+    """Pairs per step."""
     beta: float = Field(default=0.1, gt=0)
-    """Strength of the pull towards the SFT role."""
+    """Strength of the constraint towards the SFT role."""
 
 
 class TrainingSettings(Settings):
