@@ -13,7 +13,7 @@ from selfsame.data.settings import PairSettings
 from selfsame.eval.persona import PersonaEvaluator
 from selfsame.eval.quality import QualityEvaluator
 from selfsame.eval.statistics import Bootstrap
-from selfsame.eval.system import others
+from selfsame.eval.system import strangers
 from selfsame.model.roles import load_roles
 from selfsame.model.settings import ModelSettings
 from selfsame.rollout.engine import RolloutEngine
@@ -36,6 +36,6 @@ def watch(
     replies = RolloutEngine(roles, sampling.batch_size).reply(None, [item.prompt for item in calls], sampling, seed)
     evaluator = PersonaEvaluator(TraitMatcher([t for e in examples for t in (*e.persona, *e.turns)]), bootstrap)
     personas = [item.prompt.persona for item in calls]
-    scores = {"grounding": personas, "expression_random": others(personas, seed)}
+    scores = {"grounding": personas, "expression_random": strangers(personas, seed)}
     found = {name: bootstrap.share(evaluator.evaluate_grounding(held, replies)).value for name, held in scores.items()}
     return {"bits_per_byte": bits, **found}

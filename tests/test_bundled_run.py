@@ -69,7 +69,7 @@ def test_the_toy_is_the_demo_where_the_base_is_missing(capsys, monkeypatch):
     with pytest.raises(TypeError):
         main(["demo", "--seed", "1"])
     assert seen == [["--preset", "toy", "--seed", "1"]]
-    assert "selfsame base smollm2-135m" in capsys.readouterr().out
+    assert "selfsame base smollm2-135m" in capsys.readouterr().err
 
 
 def test_the_demo_stands_on_the_real_base(real_base, monkeypatch, capsys):

@@ -192,7 +192,7 @@ def test_report(selfsame, whole, tmp_path):
     assert snapshot(copy, ("report.html",)) == snapshot(whole, ("report.html",))
     best = json.loads((copy / "eval/ppo.json").read_text())
     best["settings"]["best_of"] = 3
-    (copy / "eval/ppo_best_of.json").write_text(json.dumps(best))
+    (copy / "eval/ppo_best_of_n.json").write_text(json.dumps(best))
     assert f"selfsame chat --model {copy} --best-of 3 --persona" in selfsame("report", copy).out
 
 

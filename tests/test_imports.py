@@ -17,16 +17,17 @@ ROOT = Path(selfsame.__file__).parent
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 GROUND = {"types", "errors", "settings"}
 DATA = GROUND | {"data"}
-RUN = GROUND | {"run"}
+RUN = GROUND | {"run", "renamed"}
 MODEL = DATA | RUN | {"model"}
 ROLLOUT = MODEL | {"rollout"}
 MAY_IMPORT: dict[str, set[str]] = {
     "types": set(),
     "errors": set(),
     "settings": set(),
+    "renamed": set(),
     "arguments": {"errors"},
     "option_help": {"config"},
-    "config": GROUND,  # and each room's settings.py, as every room may
+    "config": GROUND | {"renamed"},  # and each room's settings.py, as every room may
     "data": DATA,
     "run": RUN,
     "model": MODEL,

@@ -23,7 +23,7 @@ from selfsame.cli import main
 from selfsame.config import load_config
 from selfsame.data.loader import DatasetLoader, half, persona_key
 from selfsame.data.violations import VIOLATIONS
-from selfsame.errors import ConfigError, RunError
+from selfsame.errors import ConfigError
 from selfsame.eval import system
 from selfsame.eval.speaker import Speaker
 from selfsame.run.checkpoint import finished
@@ -93,7 +93,7 @@ def test_killed_again_and_again_it_ends_the_same(whole, tmp_path, arguments):
 def test_a_run_holds_what_the_design_says(whole):
     for name in ("config.yaml", "environment.json", "metrics.jsonl", "samples.jsonl", "cost.json", "report.html"):
         assert (whole / name).stat().st_size > 0, name
-    systems = ("base", "best_of", "dpo", "ppo", "ppo_best_of_n", "sft")
+    systems = ("base", "dpo", "ppo", "ppo_best_of_n", "sft", "sft_best_of_n")
     assert sorted(p.name for p in (whole / "eval").glob("*.json")) == [f"{name}.json" for name in systems]
     for name in systems:
         record = json.loads((whole / "eval" / f"{name}.json").read_text())
@@ -164,7 +164,7 @@ def test_an_adapter_folder_is_a_model_too(whole):
 
 
 def test_the_best_of_the_policy_s_replies_is_evaluated(whole):
-    bot, record = load_chatbot(str(whole), reward=True), json.loads((whole / "eval/ppo_best_of.json").read_text())
+    bot, record = load_chatbot(str(whole), reward=True), json.loads((whole / "eval/ppo_best_of_n.json").read_text())
     prompts = [Prompt(tuple(row["persona"]), tuple(row["history"])) for row in record["replies"]]
     speak = Speaker(bot.roles, "policy", bot.config.sampling, bot.config.seed, best_of=2)
     assert speak(prompts) == [row["reply"] for row in record["replies"]]
@@ -175,16 +175,16 @@ def test_the_best_of_the_policy_s_replies_is_evaluated(whole):
 
 def test_only_the_named_systems_are_evaluated(whole, tmp_path, capsys, arguments):
     command = [*arguments(tmp_path / "some"), *f"--run.start-from {whole} --run.stages evaluate --run.systems".split()]
-    assert main([*command, "best_of", "ppo"]) == main([*command, "ppo", "--run.stages", "evaluate", "ppo"]) == 2
+    assert main([*command, "sft_best_of_n", "ppo"]) == main([*command, "ppo", "--run.stages", "evaluate", "ppo"]) == 2
     assert capsys.readouterr().err.count("run.systems: ppo needs the stage ppo, which is neither finished in") == 2
     shutil.rmtree(tmp_path / "some/eval")  # those that the run started from had
     begun = read_json(tmp_path / "some/environment.json")
     write_json(tmp_path / "some/environment.json", begun | {"dtype": "bfloat16"})
-    assert main([*command, "best_of", "sft"]) == 0
+    assert main([*command, "sft_best_of_n", "sft"]) == 0
     assert begun["dtype"] == "float32" and "began in bfloat16 and continues in float32" in capsys.readouterr().err
     made = {path.name: read_json(path) for path in (tmp_path / "some/eval").glob("*.json")}
-    assert made.keys() == {"best_of.json", "sft.json"} and made["sft.json"]["settings"]["best_of"] == 1
-    assert made["best_of.json"]["replies"] == read_json(whole / "eval/best_of.json")["replies"]
+    assert made.keys() == {"sft_best_of_n.json", "sft.json"} and made["sft.json"]["settings"]["best_of"] == 1
+    assert made["sft_best_of_n.json"]["replies"] == read_json(whole / "eval/sft_best_of_n.json")["replies"]
 
 
 def test_ppo_and_dpo_start_from_sft_and_differ(whole):
@@ -236,18 +236,6 @@ def test_a_run_does_not_go_on_with_other_dialogues(whole, tmp_path, capsys, argu
     assert "holds a run on other dialogues" in capsys.readouterr().err
 
 
-def test_ppo_mixes_in_what_sft_learned_as_sft_weighted_it(whole, tmp_path, monkeypatch, arguments):
-    def stop(roles, **given):
-        found.update(given)
-        raise RunError("stop")
-
-    found: dict = {}
-    monkeypatch.setattr("selfsame.pipeline.PPOTrainer", stop)
-    assert main([*arguments(tmp_path / "run"), "--run.start-from", str(whole), "--run.stages", "ppo"]) == 2
-    assert found["sft"].persona_weight == 2 and found["dialogues"]
-    assert all("sft_loss" in r for r in read_jsonl(whole / "metrics.jsonl")[0] if r["stage"] == "ppo")
-
-
 def test_a_run_starts_from_another_one(whole, tmp_path, capsys, arguments):
     """A variant of PPO shares all that comes before it: weights, curves, costs and evaluations."""
     copy = shutil.copytree(whole, tmp_path / "source")
@@ -266,7 +254,7 @@ def test_a_run_starts_from_another_one(whole, tmp_path, capsys, arguments):
     for stage, role in (("sft", "sft"), ("reward", "reward"), ("ppo", "policy")):
         one, other = (load_file(finished(r, stage) / role / "adapter_model.safetensors") for r in (run, source))
         assert all(torch.equal(one[name], other[name]) for name in other) == (stage != "ppo")
-    for name in ("reward", "eval/base", "eval/sft", "eval/best_of"):
+    for name in ("reward", "eval/base", "eval/sft", "eval/sft_best_of_n"):
         assert (directory / f"{name}.json").read_bytes() == (copy / f"{name}.json").read_bytes()
     assert read_json(run.eval_path("ppo"))["replies"] != read_json(source.eval_path("ppo"))["replies"]
     rows = [[r for r in read_jsonl(r.metrics_path)[0] if r["stage"] in ("sft", "reward")] for r in (run, source)]

@@ -22,7 +22,7 @@ SUBJECTS = sorted(set(DOCS.glob("*.md")) - GENERATED)
 PAGES = (README, *SUBJECTS, *sorted((DOCS / "guides").glob("*.md")))
 LOG = sorted((DOCS / "log").glob("*.md"))  # entries stay as they were: settings have the names of their day
 WITH_RESULTS = [page for page in (*PAGES, *LOG) if "<!-- results:" in page.read_text()]
-SYSTEMS = ("base", "sft", "ppo", "best_of", "ppo_best_of_n")
+SYSTEMS = ("base", "sft", "ppo", "sft_best_of_n", "ppo_best_of_n")
 AVOIDED = re.compile(
     r"\b(told|rightly|own (?:earlier )?turns?|go(?:es)? on|beside|so many|of which|that of)\b", re.IGNORECASE
 )

@@ -16,7 +16,7 @@ _ROOMS = {
     "data.audit": "audit",
     "data.loader": "DatasetLoader",
     "data.processor": "DataProcessor",
-    "data.generator": "PreferenceGenerator",
+    "data.pairs": "PreferenceGenerator",
     "model.base": "get_model_info load_base_model load_tokenizer locate_model",
     "model.heads": "RewardModel",
     "model.roles": "Roles load_roles",

@@ -24,8 +24,8 @@ WHAT = {
 _OF_STAGE = {
     "sft": ("epochs", "max_steps", "batch_size", "learning_rate", "persona_weight", "eval_every", "token_budget"),
     "reward": ("epochs", "max_steps", "batch_size", "learning_rate", "sampled_share", "eval_every", "token_budget"),
-    "ppo": ("steps", "prompts_per_step", "samples_per_prompt", "learning_rate", "kl_coef", "kl_target", "critic",
-            "max_new_tokens", "temperature", "token_budget"),
+    "ppo": ("steps", "prompts_per_step", "samples_per_prompt", "learning_rate", "kl_coef", "kl_target",
+            "advantage_estimator", "value_model", "max_new_tokens", "temperature", "token_budget"),
     "dpo": ("epochs", "max_steps", "batch_size", "learning_rate", "beta", "eval_every", "token_budget"),
 }  # fmt: skip
 _GROUPS = {

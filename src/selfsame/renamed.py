@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 _PPO = "training.ppo."
@@ -35,21 +36,22 @@ DELETED = {
 }
 """Settings that are gone: docs/decisions/0006-ppo-settings.md says why."""
 _KEYS = {
-    "grounding": "grounding",
-    "grounding_anywhere": "grounding_anywhere",
+    "expression": "grounding",
+    "telling": "grounding_anywhere",
     "recitation": "copying_unprompted",
-    "gold_traits": "gold_traits",
-    "in_character_grounded": "in_character_grounded",
-    "in_character_other": "in_character_other",
-    "ungrounded": "ungrounded",
-    "off_topic_grounding": "off_topic_grounding",
-    "nothing_new": "nothing_new",
-    "no_answer": "no_answer",
+    "called": "gold_traits",
+    "in_character_called": "in_character_grounded",
+    "in_character_uncalled": "in_character_other",
+    "missed": "ungrounded",
+    "unasked": "off_topic_grounding",
+    "retelling": "nothing_new",
+    "unanswering": "no_answer",
     "accuracy/missed": "accuracy/ungrounded",
     "accuracy/unasked": "accuracy/off_topic_grounding",
     "best_of": "sft_best_of_n",
-    "ppo_best_of_n": "ppo_best_of_n",
+    "ppo_best_of": "ppo_best_of_n",
 }
+_RECORDS = ("comparisons.json", "dialogues.json", "reward.json", "metrics.jsonl")
 _NAMES = ("metric", "system", "than")
 """Keys whose value is such a name."""
 
@@ -96,9 +98,14 @@ def modern_config(stored: Mapping[str, Any]) -> dict[str, Any]:
     systems = config.get("run", {}).get("systems") if isinstance(config.get("run"), Mapping) else None
     if systems:
         config["run"]["systems"] = [
-            {"best_of": "sft_best_of_n", "ppo_best_of_n": "ppo_best_of_n"}.get(s, s) for s in systems
+            {"best_of": "sft_best_of_n", "ppo_best_of": "ppo_best_of_n"}.get(s, s) for s in systems
         ]
     return {key: value for key, value in config.items() if value != {} or key in stored}
+
+
+def modern_file(path: Path, content: Any) -> Any:
+    """What a file of a run holds, in today's names where earlier versions wrote others into it."""
+    return modern_record(content) if path.name in _RECORDS or path.parent.name == "eval" else content
 
 
 def modern_record(content: Any, inside: str = "") -> Any:
@@ -120,6 +127,6 @@ def _modern_key(key: str, inside: str) -> str:
         return "persona_recited"
     if inside in ("settings", "evaluation", "config"):  # where best_of is a number
         return key
-    if key.startswith("eval_"):
+    if key.startswith("watch_"):
         return f"eval_{_KEYS.get(key[6:], key[6:])}"
     return _KEYS.get(key, key)

@@ -76,6 +76,6 @@ def test_an_evaluation_alone_keeps_the_roles_of_what_it_measures(tiny_models):
         run = {"stages": ["evaluate"], "systems": systems}
         return plan(small(tiny_models(), run=run, evaluation={"best_of": 2}), CPU).stages[-1].adapters
 
-    sft, reward = adapters("sft"), adapters("best_of") - adapters("sft")
+    sft, reward = adapters("sft"), adapters("sft_best_of_n") - adapters("sft")
     assert adapters("base") == 0 < sft < reward  # which has a head, too
     assert adapters("ppo", "dpo") == sft and adapters("sft", "ppo_best_of_n") == 2 * sft + reward

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from selfsame.errors import ConfigError, RunError
-from selfsame.renamed import modern_config, modern_record
+from selfsame.renamed import modern_config, modern_file
 from selfsame.run.environment import describe_environment
 
 try:
@@ -89,10 +89,6 @@ def write_text(path: Path, text: str) -> None:
             temporary.unlink(missing_ok=True)
 
 
-_RECORDS = ("comparisons.json", "dialogues.json", "reward.json")
-"""Records, beside those in eval/, that earlier versions wrote with other names in them."""
-
-
 def write_json(path: Path, obj: Any) -> None:
     """Write `obj` as JSON, atomically; NaN and infinities become null (unknown), arrays and tensors plain numbers."""
     write_text(path, json.dumps(plain(obj), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
@@ -101,8 +97,7 @@ def write_json(path: Path, obj: Any) -> None:
 def read_json(path: Path) -> Any:
     """What `write_json` wrote. Raises RunError where the file is missing or damaged."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return modern_record(content) if path.name in _RECORDS or path.parent.name == "eval" else content
+        return modern_file(path, json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise RunError(f"{path} is missing: run the stage that writes it") from error
     except ValueError as error:
@@ -133,7 +128,7 @@ def read_jsonl(path: Path) -> tuple[list[dict[str, Any]], int]:
         except ValueError:
             record = None
         if isinstance(record, dict):
-            records.append(modern_record(record) if path.name == "metrics.jsonl" else record)
+            records.append(modern_file(path, record))
         else:
             damaged += 1
     return records, damaged

@@ -215,9 +215,8 @@ def test_bland_replies_say_nothing_of_the_persona() -> None:
 def test_degenerate_is_cut_off_or_loops() -> None:
     for pair in of("degenerate"):
         tokens = [token.rstrip(".!?") for token in pair.rejected.split()]
-        loops = any(
-            tokens[k : k + w] == tokens[k + w : k + 2 * w] for w in (2, 3, 4) for k in range(len(tokens) - 2 * w + 1)
-        )
+        places = [(w, k) for w in (2, 3, 4) for k in range(len(tokens) - 2 * w + 1)]
+        loops = any(tokens[k : k + w] == tokens[k + w : k + 2 * w] for w, k in places)
         cut = pair.chosen.startswith(pair.rejected) and corruptions._DANGLING.fullmatch(tokens[-1])
         assert loops or cut, pair
 
