@@ -3,7 +3,7 @@
 `python -m benchmarks.reading sheet RUN --out FOLDER` draws prompts of a run's evaluation and writes, in random order and
 without a name, what each system and the person replied: `sheet.jsonl` for the readers, `key.json` for later. Each reader
 writes a JSONL of `{"id", "acceptable", "in_character"}` by the rule in `benchmarks/readings/RULE.md`.
-`python -m benchmarks.reading agree FOLDER FIRST SECOND --json OUT` compares the readers with each other and with the scores;
+`python -m benchmarks.reading agree FOLDER FIRST [SECOND] --json OUT` compares the readers with each other and with the scores;
 `--readme FILE --marker NAME` puts the table into a page, and `--brief base sft ppo people` makes that one row of these.
 """
 
@@ -70,7 +70,7 @@ def agree(key: Mapping[str, Any], readers: Sequence[Mapping[str, Mapping[str, An
     def mean(name: str, question: str) -> float:
         return sum(bool(reader[name][question]) for reader in readers) / len(readers)
 
-    for question in QUESTIONS:
+    for question in QUESTIONS if len(readers) == 2 else ():
         one, other = ([bool(reader[name][question]) for name in ids] for reader in readers)
         result["kappa"][question] = kappa(one, other)
     for system in sorted({key[name]["system"] for name in ids}):
@@ -137,7 +137,10 @@ def brief(result: Mapping[str, Any], speakers: Sequence[str]) -> str:
             f"--brief {' '.join(unknown)}: nobody read such replies; choose {', '.join(result['systems'])}"
         )
     shares = [_cell(result["systems"][name]["acceptable"]) for name in speakers]
-    note = f"Two readers, {result['replies']} replies, kappa {result['kappa']['acceptable']:.2f}; in brackets: 95 % intervals"
+    kappa_of_two = result["kappa"].get("acceptable")
+    readers = "One reader" if kappa_of_two is None else "Two readers"
+    agreed = "" if kappa_of_two is None else f"kappa {kappa_of_two:.2f}; "
+    note = f"{readers}, {result['replies']} replies, {agreed}in brackets: 95 % intervals"
     return "\n".join(
         [
             f"| speaker | {' | '.join(speakers)} |",
@@ -168,12 +171,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     one.add_argument("--seed", type=int, default=0)
     two = commands.add_parser("agree")
     two.add_argument("folder", type=Path, help="with key.json")
-    two.add_argument("readers", type=Path, nargs=2)
+    two.add_argument("readers", type=Path, nargs="+", help="one reader's answers, or two readers'")
     two.add_argument("--json", type=Path)
     two.add_argument("--readme", type=Path, help="put the table between the markers of this file")
     two.add_argument("--marker", default="reading")
     two.add_argument("--brief", nargs="+", metavar="SPEAKER", help="put one row there: acceptable replies of these")
     options = parser.parse_args(arguments)
+    if options.command == "agree" and len(options.readers) > 2:
+        parser.error("give one reader's answers, or two readers'")
     if options.command == "sheet":
         sheet(options.run, options.out, options.count, options.seed)
         return

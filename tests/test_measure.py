@@ -72,10 +72,10 @@ def test_score(selfsame, tmp_path):
     file, out = make(tmp_path, "s.jsonl", lines(GIVEN) + '{"reply": 3}\n'), tmp_path / "out.json"
     done = selfsame("score", file, "--judge", "rules", "--json", out)
     assert done.code == 0 and f"{file}:25: reply is not text but 3" in done.err
-    for told in ("new: 12 replies, 1 without a word, 12 dialogues or prompts", "(gold)", "(persona_recited)",
+    for told in ("new: 12 replies, 1 without a word, 12 dialogues or prompts", "(gold)", "(persona recited)",
                  "(random persona", "Contradictions are told by rules", "Holm"):  # fmt: skip
         assert told in done.out, told
-    assert re.search(r"new - plain, expression, same prompts: \+0\.833 \[.*\], p 0\.0\d\d, higher", done.out)
+    assert re.search(r"new - plain, grounding, same prompts: \+0\.833 \[.*\], p 0\.0\d\d, higher", done.out)
     result = json.loads(out.read_text())
     assert list(result["systems"]) == ["plain", "new"] and len(result["replies"]) == 24
     assert result["systems"]["new"]["metrics"]["contradiction"]["missing"] == 1 == len(result["rejected"])

@@ -78,3 +78,15 @@ def test_two_readers_are_compared_with_each_other_and_with_the_scores(folder, ca
 def test_kappa_is_cohens():
     assert reading.kappa([True, True, False, False], [True, False, False, False]) == pytest.approx(0.5)
     assert math.isnan(reading.kappa([True, True], [True, True]))
+
+
+def test_one_reader_has_no_kappa_with_another(tmp_path, capsys):
+    write_json(tmp_path / "key.json", {"0": {"system": "sft", "dialogue": "a", "scores": {"in_character": 1.0}}})
+    (tmp_path / "first.jsonl").write_text('{"id": 0, "acceptable": true, "in_character": false}\n')
+    reading.main(["agree", str(tmp_path), str(tmp_path / "first.jsonl"), "--json", str(tmp_path / "out.json")])
+    result = read_json(tmp_path / "out.json")
+    assert set(result["kappa"]) == {"scores and readers, in character"}
+    assert result["systems"]["sft"]["acceptable"]["value"] == 1.0 and "kappa, acceptable" not in capsys.readouterr().out
+    assert reading.brief(result, ["sft"]).splitlines()[-1].startswith("One reader, 1 replies, in brackets")
+    with pytest.raises(SystemExit):
+        reading.main(["agree", str(tmp_path), *["first.jsonl"] * 3])

@@ -105,9 +105,8 @@ def test_what_cannot_be_made_is_counted_not_faked() -> None:
     generator = g.PreferenceGenerator([example])
     made = generator.generate_pairs(12)
     assert {pair.reason for pair in made} <= {"contradicted", "bland", "degenerate"}
-    assert (
-        generator.missing["speaker_mixed"] == generator.missing["persona_swapped"] == generator.missing["recited"] == 2
-    )
+    missing = generator.missing
+    assert missing["speaker_mixed"] == missing["persona_swapped"] == missing["recited"] == 2
     assert g.PreferenceGenerator([]).generate_pairs(10) == []
 
 

@@ -17,7 +17,7 @@ from selfsame.types import PreferencePair, Prompt
 MISSED, UNASKED = {"comparison_share": 1.0}, {"off_topic_share": 1.0}
 
 
-@pytest.mark.parametrize("ungrounded", [0.0, 1.0])
+@pytest.mark.parametrize("missed", [0.0, 1.0])
 def test_the_reward_model_keeps_what_was_planned(tiny_models, missed):
     """Pairs, and comparisons of four samples of the longest length."""
     settings, length = settings_of(tiny_models()), 10

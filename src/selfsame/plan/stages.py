@@ -141,7 +141,7 @@ class Probe:
 
     def _reward(self, settings: Any) -> Any:
         plain: Any = settings.model_copy(
-            update={"sampled_share": 0.0, "missed_share": 0.0, "unasked_share": 0.0, "token_budget": 2**30}
+            update={"sampled_share": 0.0, "comparison_share": 0.0, "off_topic_share": 0.0, "token_budget": 2**30}
         )
         with META:
             trainer = RewardTrainer(self.roles, pairs=[_PAIR], settings=plain, matcher=TraitMatcher())

@@ -49,7 +49,7 @@ def leave_one_out(score_N: Tensor, samples_per_prompt: int) -> Tensor:
 
 
 def group_advantages(score_N: Tensor, samples_per_prompt: int, reply_mask_NR: Tensor) -> Tensor:
-    """(N, R) advantages without a critic: on every token of a reply its score, less the mean and divided by the standard
+    """(N, R) advantages without a value: on every token of a reply its score, less the mean and divided by the standard
     deviation of the scores of the replies to the same prompt (GRPO; Shao et al. 2024, arXiv:2402.03300, section 4.1.2)."""
     score_PS = score_N.view(-1, samples_per_prompt)
     centred_PS = score_PS - score_PS.mean(1, keepdim=True)

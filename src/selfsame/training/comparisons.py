@@ -30,7 +30,7 @@ class PairSampler:
 
     Args:
         roles: the model.
-        settings: how many (`sampled_share`, `missed_share`, `unasked_share`, `missed_samples`).
+        settings: how many (`sampled_share`, `comparison_share`, `off_topic_share`, `comparison_samples`).
         seed: of the samples.
         max_new_tokens: longest reply that is sampled.
         matcher: says which traits a reply draws on.
