@@ -47,3 +47,10 @@ def test_python_m_selfsame_is_the_command():
     assert (done.returncode, done.stdout.strip()) == (0, importlib.metadata.version("selfsame-chat")), done.stderr
     wrong = subprocess.run([sys.executable, "-m", "selfsame", "nothing"], capture_output=True, text=True, timeout=120)
     assert wrong.returncode == 2 and wrong.stderr.startswith("selfsame: unknown command 'nothing'")
+
+
+def test_type_checkers_read_the_types_of_the_package():
+    """PEP 561: without the marker they take every name for Any."""
+    import selfsame
+
+    assert (Path(selfsame.__file__).parent / "py.typed").is_file()
