@@ -31,9 +31,9 @@ SETTINGS = {
     **{f"{_PPO}{old}": f"{_PPO}rewards.{new} (a weight, so negative)" for old, new in _PENALTIES.items()},
 }
 """Old dotted name of a setting -> what is written in its place."""
-DELETED = {
+DELETED = tuple(
     f"{_PPO}{name}" for name in ("turns", "talk_share", "group_scale", "entropy_coef", "sft_coef", "sft_batch_size")
-}
+)
 """Settings that are gone: docs/decisions/0006-ppo-settings.md says why."""
 _KEYS = {
     "expression": "grounding",
