@@ -84,7 +84,7 @@ def small(model: Path) -> dict:
         "sampling": {"max_new_tokens": 8},
         "training": {
             "sft": few | {"learning_rate": 0.02},  # so that it answers otherwise than the base
-            "reward": few | {"normalise_samples": 4, "missed_samples": 2},
+            "reward": few | {"normalise_samples": 4, "comparison_samples": 2},
             "ppo": {"steps": 4, "prompts_per_step": 2, "samples_per_prompt": 2, "max_new_tokens": 8, "eval_size": 8},
         },
         "evaluation": {
