@@ -24,7 +24,7 @@ from selfsame.types import Dialogue
 def watch(
     folder: Path, dialogues: Sequence[Dialogue], settings: WatchSettings, context: int, seed: int
 ) -> dict[str, float]:
-    """`bits_per_byte`, `expression` and `expression_random` (against somebody else's persona) on dialogues set aside."""
+    """`bits_per_byte`, `grounding` and `grounding_random` (against somebody else's persona) on dialogues set aside."""
     examples = [d.seen_by(speaker) for d in dialogues for speaker in (1, 2)]
     examples = [e for e in examples if e.persona and e.replies]
     roles = load_roles(ModelSettings(base=str(folder), max_length=min(512, context)), seed)
@@ -36,6 +36,6 @@ def watch(
     replies = RolloutEngine(roles, sampling.batch_size).reply(None, [item.prompt for item in calls], sampling, seed)
     evaluator = PersonaEvaluator(TraitMatcher([t for e in examples for t in (*e.persona, *e.turns)]), bootstrap)
     personas = [item.prompt.persona for item in calls]
-    scores = {"grounding": personas, "expression_random": strangers(personas, seed)}
+    scores = {"grounding": personas, "grounding_random": strangers(personas, seed)}
     found = {name: bootstrap.share(evaluator.evaluate_grounding(held, replies)).value for name, held in scores.items()}
     return {"bits_per_byte": bits, **found}

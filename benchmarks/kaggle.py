@@ -35,7 +35,7 @@ def settings(base: Path, directory: Path) -> dict[str, Any]:
         "pairs": {"count": 32, "validation_count": 10},
         "training": {
             "sft": once,
-            "reward": once | {"normalise_samples": 8, "missed_samples": 2},
+            "reward": once | {"normalise_samples": 8, "comparison_samples": 2},
             "ppo": {"steps": 1, "epochs": 1},
         },
         "run": {"directory": str(directory), "stages": STAGES, "keep": 1},
