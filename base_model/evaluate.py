@@ -1,6 +1,6 @@
 """The numbers of the model card that no run of Selfsame gives: floors, speed, and where the training went.
 
-Bits per byte, expression and the samples come from the records of an ordinary run on Synthetic-Persona-Chat (`selfsame run
+Bits per byte, grounding and the samples come from the records of an ordinary run on Synthetic-Persona-Chat (`selfsame run
 --run.stages sft evaluate`), which evaluates the base model before and after SFT.
 """
 
