@@ -152,7 +152,7 @@ def _print_results(path: Path, full: bool = True) -> None:
     from selfsame.run.records import EvaluationRecord, read_record
 
     print(f"{run_results(path) if full else run_verdict(path)}\n")
-    best = path / "eval" / "ppo_best_of.json"
+    best = path / "eval" / "ppo_best_of_n.json"
     count = read_record(best, EvaluationRecord)["settings"].get("best_of", 1) if best.exists() else 1
     several = f" --best-of {count}" if count > 1 else ""
     print(f"report: {path / 'report.html'}")
