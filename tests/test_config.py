@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import yaml
@@ -24,8 +24,6 @@ from selfsame.config import (
     setting_types,
 )
 from selfsame.errors import ConfigError
-from selfsame.run.settings import SystemName
-from selfsame.serve.chatbot import BEST_OF, ROLE_OF
 
 
 def dotted(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -198,7 +196,6 @@ def test_values_that_do_not_fit_together(tmp_path):
             load_config(values=parse_values([f"--{key}=600"]))
     with pytest.raises(ConfigError, match=r"run\.systems names the best of several replies: evaluation\.best_of is 0"):
         load_config(values=parse_values(["--run.systems", "ppo_best_of_n"]))
-    assert {*get_args(SystemName)} == {*ROLE_OF, *BEST_OF}
     file = write(tmp_path / "a.yaml", "sampling: {max_new_tokens: 600}")
     assert load_config(file, values={"model": {"max_length": 1024}}).sampling.max_new_tokens == 600
     with pytest.raises(ConfigError, match=r"merge: .* model\.max_length"):

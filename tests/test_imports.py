@@ -15,7 +15,7 @@ import selfsame
 
 ROOT = Path(selfsame.__file__).parent
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
-GROUND = {"types", "errors", "settings"}
+GROUND = {"types", "errors", "settings", "systems"}
 DATA = GROUND | {"data"}
 RUN = GROUND | {"run", "renamed"}
 MODEL = DATA | RUN | {"model"}
@@ -24,6 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "types": set(),
     "errors": set(),
     "settings": set(),
+    "systems": set(),
     "renamed": set(),
     "arguments": {"errors"},
     "option_help": {"config"},

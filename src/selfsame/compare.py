@@ -10,8 +10,8 @@ from typing import Any
 from selfsame.arguments import check_writable, make_parser
 from selfsame.errors import ConfigError
 from selfsame.run.directory import RunDirectory, dotted, read_json, write_json
+from selfsame.run.named_runs import Recipes, System, read_recipes
 from selfsame.run.settings import is_free
-from selfsame.run.systems import Recipes, System, read_recipes
 
 DESCRIPTION = (
     "Two or more systems in one table: RUN is a run directory, or RUN:SYSTEM for one of its systems (default: the last stage"

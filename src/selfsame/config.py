@@ -24,6 +24,7 @@ from selfsame.renamed import hint, modern_config
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.run.settings import RunSettings
 from selfsame.settings import Settings
+from selfsame.systems import BEST_OF_N
 from selfsame.training.settings import TrainingSettings
 
 
@@ -50,7 +51,7 @@ class Config(Settings):
                     f"{name}.max_new_tokens is {length}, but prompt and reply together have model.max_length"
                     f" {self.model.max_length} tokens: lower it or raise model.max_length"
                 )
-        if self.evaluation.best_of < 2 and {"sft_best_of_n", "ppo_best_of_n"} & set(self.run.systems):
+        if self.evaluation.best_of < 2 and {*BEST_OF_N} & set(self.run.systems):
             raise ValueError(
                 f"run.systems names the best of several replies: evaluation.best_of is {self.evaluation.best_of}"
             )

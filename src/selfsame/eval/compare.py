@@ -14,18 +14,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from selfsame.eval.statistics import Bootstrap, Estimate, holm, mcnemar
+from selfsame.systems import PAIRS
 
-PAIRS = (
-    ("sft", "base"),
-    ("ppo", "sft"),
-    ("dpo", "sft"),
-    ("sft_best_of_n", "sft"),
-    ("ppo", "sft_best_of_n"),
-    ("ppo_best_of_n", "ppo"),
-    ("ppo_best_of_n", "sft_best_of_n"),
-)
-"""Which system is compared with which: each stage with the one that it started from, PPO with what its reward model does
-without it, and both together with either."""
 Scored = Mapping[str, Any]
 """A reply's `dialogue` and its `scores`; None is a score that could not be given."""
 Paired = tuple[str, str, Sequence[Scored], Sequence[Scored]]

@@ -37,8 +37,6 @@ EVALUATION_TOKENS = 4096
 UNCALLED = 1 / len(REASONS)
 """Share of the pairs, those with a recited reply, whose prompt does not call for the persona."""
 _PAIR = PreferencePair(Prompt(()), "", "", "")
-NEEDS = {"sft": (), "reward": ("sft",), "ppo": ("sft", "reward"), "dpo": ("sft",)}
-"""Roles that are there when a stage of training begins."""
 
 
 def compared_share(settings: RewardSettings) -> float:

@@ -10,8 +10,7 @@ from typing import Any
 from selfsame.errors import ConfigError, RunError
 from selfsame.run.directory import RunDirectory, read_json
 from selfsame.run.records import CostRecord, EvaluationRecord, RewardRecord, read_record
-
-_LATEST = ("ppo", "dpo", "sft", "base")
+from selfsame.systems import LATEST
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def _read(text: str) -> System:
         raise RunError(f"{path} has not been evaluated: give the command that made it with --run.stages evaluate")
     if wanted is not None and wanted not in there:
         raise RunError(f"{path} has no evaluation of {wanted!r}: there is {', '.join(there)}")
-    system = wanted or next((name for name in _LATEST if name in there), there[-1])
+    system = wanted or next((name for name in LATEST if name in there), there[-1])
     reward, environment = run.path / "reward.json", run.environment_path
     machine = read_json(environment) if environment.exists() else {}
     inherited = read_json(run.inherited_path)["environment"] if run.inherited_path.exists() else machine

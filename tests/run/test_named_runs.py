@@ -8,7 +8,7 @@ import pytest
 
 from evaluated import evaluated_run, evaluation
 from selfsame.errors import ConfigError, RunError
-from selfsame.run.systems import read_recipes
+from selfsame.run.named_runs import read_recipes
 
 HITS = [1.0, 0.0]
 
