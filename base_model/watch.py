@@ -14,7 +14,7 @@ from selfsame.eval.persona import PersonaEvaluator
 from selfsame.eval.quality import QualityEvaluator
 from selfsame.eval.statistics import Bootstrap
 from selfsame.eval.system import strangers
-from selfsame.model.roles import load_roles
+from selfsame.model.load import load_roles
 from selfsame.model.settings import ModelSettings
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.settings import SamplingSettings

@@ -24,7 +24,7 @@ import numpy as np
 import selfsame.eval
 from benchmarks.rated import read_sets
 from selfsame.data.keywords import words
-from selfsame.eval.agreement import agreement, show
+from selfsame.eval.agreement import agreement
 from selfsame.eval.fit import (
     FeatureTable,
     Fitted,
@@ -41,8 +41,8 @@ from selfsame.eval.likelihood import Likelihood
 from selfsame.eval.ranker import Ranker, load_ranker
 from selfsame.eval.rows import RatedReply
 from selfsame.eval.scorers import FEATURES, FLOORS, Scorer, our_scores
-from selfsame.eval.statistics import Bootstrap
-from selfsame.model.roles import load_roles
+from selfsame.eval.statistics import Bootstrap, show_estimate
+from selfsame.model.load import load_roles
 from selfsame.model.settings import ModelSettings
 from selfsame.report.tables import update_readme
 from selfsame.run.directory import read_json, write_json
@@ -268,9 +268,9 @@ def _quality(name: str, table: Mapping[str, Any], published: Sequence[Mapping[st
         f"{name} ({table['level']})",
         table["rating"],
         str(table["rows"]),
-        f"{show(best['spearman'])} {best['name']}",
+        f"{show_estimate(best['spearman'])} {best['name']}",
         *(_cell(scores.get(column)) for column in COLUMNS),
-        show(table["ceiling"]["spearman"]),
+        show_estimate(table["ceiling"]["spearman"]),
         said,
     ]
 
@@ -279,7 +279,7 @@ def _cell(row: Mapping[str, Any] | None) -> str:
     if row is None or row["spearman"]["value"] is None:
         return "–"
     verdict = row.get("beside_floor", {}).get("verdict")
-    text = show(row["spearman"])
+    text = show_estimate(row["spearman"])
     return f"**{text}**" if verdict == "higher" else f"{text} ↓" if verdict == "lower" else text
 
 
@@ -293,7 +293,7 @@ def _persona(name: str, table: Mapping[str, Any]) -> str:
     for row in picked:
         label = f"*{row['name']}*" if row["kind"] == "floor" else row["name"]
         verdict = row.get("beside_floor", {}).get("verdict", "")
-        lines.append(_line([label, show(row["auc"]), show(row["spearman"]), verdict]))
+        lines.append(_line([label, show_estimate(row["auc"]), show_estimate(row["spearman"]), verdict]))
     head = f"{name}: could the person tell the bot's persona from another? {table['rows']} chats; floors in italics."
     return f"{head}\n\n" + "\n".join(lines)
 

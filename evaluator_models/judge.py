@@ -16,14 +16,14 @@ from selfsame.data.loader import DatasetLoader
 from selfsame.data.rules import RuleJudge
 from selfsame.eval.judge import RECORD, AdapterJudge
 from selfsame.eval.rows import read_pairs
-from selfsame.model.roles import load_roles
+from selfsame.model.load import load_roles
 from selfsame.model.settings import ModelSettings
 from selfsame.run.checkpoint import CheckpointManager
 from selfsame.run.directory import RunDirectory
 from selfsame.run.environment import describe_environment
 from selfsame.run.logger import RunLogger
 from selfsame.training.judge import JudgeTrainer
-from selfsame.training.loop import Record
+from selfsame.training.keeper import Record
 
 WATCHED = 600
 """Pairs that are looked at while training, of the kinds that are trained on: sentences of theirs are trained on in

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import json
 import subprocess
 import sys
@@ -113,6 +114,21 @@ def test_imports_point_one_way(file):
 )
 def test_a_wrong_import_is_seen(file, line, stranger):
     assert strangers(file, line) == [stranger]
+
+
+def circles(imports: dict[str, set[str]]) -> list[str]:
+    """The files of the first circle of imports; none where there is no circle."""
+    try:
+        graphlib.TopologicalSorter(imports).prepare()
+    except graphlib.CycleError as error:
+        return error.args[1]
+    return []
+
+
+def test_no_file_imports_itself_by_way_of_others():
+    names = {file.removesuffix(".py").replace("/", "."): file for file in FILES}
+    assert circles({name: imported(file) & names.keys() for name, file in names.items()}) == []
+    assert {*circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}})} == {"a", "b", "c"}
 
 
 def test_every_room_has_a_rule_and_every_rule_a_room():

@@ -233,7 +233,7 @@ def _persona_min_edit(options: argparse.Namespace) -> tuple[dict[str, Any], str]
 
 
 def _reward_model(run_directory: str, bot: Any) -> Any:
-    from selfsame.model.heads import RewardModel
+    from selfsame.model.reward_model import RewardModel
     from selfsame.run.checkpoint import finished
     from selfsame.run.directory import RunDirectory
 

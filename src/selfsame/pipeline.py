@@ -17,7 +17,7 @@ from selfsame.eval.statistics import Bootstrap
 from selfsame.eval.system import evaluate_system
 from selfsame.model import parallel
 from selfsame.model.base import dtype_name
-from selfsame.model.roles import load_roles
+from selfsame.model.load import load_roles
 from selfsame.report.page import write_report
 from selfsame.report.tracked import tracked
 from selfsame.run.checkpoint import CheckpointManager, finished
@@ -41,7 +41,7 @@ from selfsame.stage_inputs import (
 from selfsame.systems import BEST_OF_N, SINGLE, STAGES, SYSTEMS, Stage
 from selfsame.training.comparisons import PairSampler
 from selfsame.training.dpo import DPOTrainer
-from selfsame.training.loop import Record
+from selfsame.training.keeper import Record
 from selfsame.training.ppo import PPOTrainer
 from selfsame.training.reward import RewardTrainer
 from selfsame.training.sft import SFTTrainer

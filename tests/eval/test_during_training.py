@@ -15,7 +15,7 @@ from selfsame.eval.during_training import PolicyEvaluation
 from selfsame.eval.persona import PersonaEvaluator
 from selfsame.eval.quality import QualityEvaluator
 from selfsame.eval.speaker import Speaker
-from selfsame.model.heads import RewardModel
+from selfsame.model.reward_model import RewardModel
 from selfsame.model.settings import LoraSettings
 from selfsame.rollout.engine import Reply, RolloutEngine
 from selfsame.rollout.sampler import reply_noise

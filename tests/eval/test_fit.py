@@ -27,7 +27,7 @@ from selfsame.eval.fit import (
 )
 from selfsame.eval.likelihood import Likelihood
 from selfsame.eval.rows import RatedReply
-from selfsame.model.roles import load_roles
+from selfsame.model.load import load_roles
 from selfsame.model.settings import ModelSettings
 
 

@@ -21,7 +21,7 @@ from selfsame.eval.probes import (
 )
 from selfsame.eval.statistics import Bootstrap
 from selfsame.eval.system import strangers
-from selfsame.model.heads import RewardModel
+from selfsame.model.reward_model import RewardModel
 from selfsame.rollout.engine import Reply, RolloutEngine
 from selfsame.rollout.settings import SamplingSettings
 

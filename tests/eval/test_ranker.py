@@ -11,7 +11,7 @@ from test_roles import load, scramble
 from selfsame.errors import RunError
 from selfsame.eval.ranker import RECENT, Ranker, load_ranker
 from selfsame.eval.rows import RatedReply
-from selfsame.model.heads import RewardModel
+from selfsame.model.reward_model import RewardModel
 from selfsame.model.settings import LoraSettings
 from selfsame.types import Prompt
 

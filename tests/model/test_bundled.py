@@ -24,7 +24,8 @@ from selfsame.eval.persona import PersonaEvaluator
 from selfsame.eval.quality import QualityEvaluator
 from selfsame.eval.system import strangers
 from selfsame.model.base import get_model_info, locate_model
-from selfsame.model.roles import Roles, load_roles
+from selfsame.model.load import load_roles
+from selfsame.model.roles import Roles
 from selfsame.model.settings import BUNDLED, ModelSettings
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.settings import SamplingSettings

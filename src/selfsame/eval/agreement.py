@@ -11,7 +11,7 @@ from typing import Any
 from selfsame.errors import DataError
 from selfsame.eval.rows import RatedReply
 from selfsame.eval.scorers import FLOORS, Scorer
-from selfsame.eval.statistics import Bootstrap, Estimate, holm
+from selfsame.eval.statistics import Bootstrap, Estimate, holm, is_unknown, show_estimate
 
 SURE = 0.05
 NOTE = (
@@ -175,28 +175,17 @@ def table_lines(table: Mapping[str, Any]) -> list[list[str]]:
     lines = [header]
     for row in (ceiling, *table["scores"]):
         name = f"{row['kind']}: {row['name']}" if row.get("kind") in ("floor", "feature") else row["name"]
-        auc = [show(row.get("auc"))] if binary else []
+        auc = [show_estimate(row.get("auc"))] if binary else []
         rho = row["spearman"]
         counts = [str(rho["count"]), str(rho["missing"])]
-        lines.append([name, show(row["pearson"]), show(rho), *auc, *counts, row.get("note") or _beside(row)])
+        lines.append(
+            [name, show_estimate(row["pearson"]), show_estimate(rho), *auc, *counts, row.get("note") or _beside(row)]
+        )
     return lines
-
-
-def show(estimate: Mapping[str, Any] | None) -> str:
-    """`.31 [.22, .40]`, a dash where there is nothing."""
-    if estimate is None or _none(estimate["value"]):
-        return "–"
-    if _none(estimate["low"]):
-        return f"{estimate['value']:.2f}"
-    return f"{estimate['value']:.2f} [{estimate['low']:.2f}, {estimate['high']:.2f}]"
 
 
 def _beside(row: Mapping[str, Any]) -> str:
     beside = row.get("beside_floor")
-    if beside is None or _none(beside["value"]):
+    if beside is None or is_unknown(beside["value"]):
         return ""
     return f"{beside['verdict']} ({beside['value']:+.2f} to {beside['floor']})"
-
-
-def _none(value: float | None) -> bool:
-    return value is None or math.isnan(value)

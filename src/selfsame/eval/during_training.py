@@ -13,7 +13,7 @@ from selfsame.eval.quality import QualityEvaluator
 from selfsame.eval.sense import SenseEvaluator
 from selfsame.eval.speaker import Speaker
 from selfsame.model import parallel
-from selfsame.model.heads import RewardModel
+from selfsame.model.reward_model import RewardModel
 from selfsame.model.roles import Roles
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.run.logger import Progress

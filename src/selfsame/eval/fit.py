@@ -22,7 +22,7 @@ from selfsame.eval.rows import RatedReply
 from selfsame.eval.scorers import FEATURES, FLOORS, Scorer
 from selfsame.eval.statistics import Bootstrap, Estimate
 from selfsame.model.base import locate_model
-from selfsame.model.roles import load_roles
+from selfsame.model.load import load_roles
 from selfsame.model.settings import BUNDLED, ModelSettings
 from selfsame.types import Prompt
 

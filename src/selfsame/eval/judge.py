@@ -16,7 +16,7 @@ import numpy as np
 from selfsame.data.keywords import words
 from selfsame.data.rules import Pair, RuleJudge
 from selfsame.errors import ConfigError
-from selfsame.eval.statistics import Bootstrap
+from selfsame.eval.statistics import Bootstrap, show_estimate
 from selfsame.types import LABELS, LabelledPair
 
 BUNDLED_JUDGE = "selfsame-judge"
@@ -53,8 +53,8 @@ class AdapterJudge:
     """
 
     def __init__(self, name: str = BUNDLED_JUDGE) -> None:
+        from selfsame.model.load import load_roles
         from selfsame.model.pairs import PairModel
-        from selfsame.model.roles import load_roles
         from selfsame.model.settings import LoraSettings, ModelSettings
 
         folder = judge_folder(name)
@@ -261,13 +261,12 @@ def _balanced(sums: np.ndarray) -> Any:
 
 def judge_text(result: dict[str, Any]) -> str:
     """As plain text."""
-    from selfsame.eval.agreement import show
-
     lines = [f"{result['judge']}: {result['rows']} pairs, {result['missing']} about which it says nothing"]
     for name in ("balanced_accuracy", "accuracy"):
-        lines.append(f"{name.replace('_', ' ')}: {show(result[name])}")
+        lines.append(f"{name.replace('_', ' ')}: {show_estimate(result[name])}")
     lines += [
-        f"recall of {label}: {show(estimate)} n={estimate['count']}" for label, estimate in result["recall"].items()
+        f"recall of {label}: {show_estimate(estimate)} n={estimate['count']}"
+        for label, estimate in result["recall"].items()
     ]
     width = max(map(len, LABELS))
     lines += ["", " ".join([" " * (width + 9), *(f"{label:>{width}}" for label in LABELS)])]

@@ -119,8 +119,8 @@ class RewardPreference:
     """
 
     def __init__(self, path: str | Path) -> None:
-        from selfsame.model.heads import RewardModel
-        from selfsame.model.roles import load_roles
+        from selfsame.model.load import load_roles
+        from selfsame.model.reward_model import RewardModel
 
         run = RunDirectory.open(path)
         checkpoint = finished(run, "reward")

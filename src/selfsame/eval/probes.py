@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from selfsame.data.keywords import TraitMatcher, words
-from selfsame.eval.agreement import show
 from selfsame.eval.benchmark import BenchmarkEvaluator, fits
 from selfsame.eval.external import MinimalEdit, Probe
 from selfsame.eval.likelihood import prompt_of
 from selfsame.eval.persona import PersonaEvaluator
-from selfsame.eval.statistics import Bootstrap
+from selfsame.eval.statistics import Bootstrap, show_estimate
 from selfsame.eval.system import strangers
-from selfsame.model.heads import RewardModel
+from selfsame.model.reward_model import RewardModel
 from selfsame.model.roles import Roles
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.settings import SamplingSettings
@@ -99,7 +98,10 @@ def edits_text(result: dict[str, Any]) -> str:
     return "\n".join(
         [
             *lines,
-            *(f"{EDIT_ROWS[name]}: {show(found)} n={found['count']}" for name, found in result["preferred"].items()),
+            *(
+                f"{EDIT_ROWS[name]}: {show_estimate(found)} n={found['count']}"
+                for name, found in result["preferred"].items()
+            ),
         ]
     )
 
@@ -164,5 +166,7 @@ def copies_unprompted(persona: Persona, reply: str, run: int = 5) -> float:
 def probes_text(result: dict[str, Any]) -> str:
     """As plain text."""
     lines = [f"{result['questions']} questions to {result['people']} people, {result['missing']} not asked"]
-    lines += [f"{PROBE_ROWS[name]}: {show(found)} n={found['count']}" for name, found in result["drawn"].items()]
+    lines += [
+        f"{PROBE_ROWS[name]}: {show_estimate(found)} n={found['count']}" for name, found in result["drawn"].items()
+    ]
     return "\n".join([*lines, NO_SCORE])

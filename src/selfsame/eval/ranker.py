@@ -17,8 +17,8 @@ from selfsame.eval.benchmark import fits
 from selfsame.eval.likelihood import prompt_of
 from selfsame.eval.rows import RatedReply
 from selfsame.eval.scorers import Scorer, over_turns
-from selfsame.model.heads import RewardModel
-from selfsame.model.roles import load_roles
+from selfsame.model.load import load_roles
+from selfsame.model.reward_model import RewardModel
 from selfsame.model.settings import LoraSettings, ModelSettings
 from selfsame.types import Prompt
 

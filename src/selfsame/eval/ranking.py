@@ -6,11 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from selfsame.eval.agreement import show
 from selfsame.eval.benchmark import BenchmarkEvaluator, fits
 from selfsame.eval.likelihood import prompt_of
 from selfsame.eval.rows import RankedPrompt
-from selfsame.eval.statistics import Bootstrap
+from selfsame.eval.statistics import Bootstrap, show_estimate
 from selfsame.model.roles import Roles
 
 
@@ -65,5 +64,5 @@ def rank_text(result: dict[str, Any]) -> str:
     for name, found in result["groups"].items():
         chance = found["chance"]
         by_chance = "–" if chance is None or math.isnan(chance) else f"{chance:.2f}"
-        lines.append(f"{name}: {show(found['first'])} ({by_chance}) n={found['first']['count']}")
+        lines.append(f"{name}: {show_estimate(found['first'])} ({by_chance}) n={found['first']['count']}")
     return "\n".join(lines)

@@ -18,8 +18,9 @@ from typing import Any
 
 from selfsame.errors import ConfigError
 from selfsame.eval.benchmark import BenchmarkEvaluator, fits
+from selfsame.model.load import load_roles
 from selfsame.model.named import NAMED, is_ready
-from selfsame.model.roles import Roles, load_roles
+from selfsame.model.roles import Roles
 from selfsame.model.settings import BUNDLED, LoraSettings, ModelSettings
 from selfsame.types import Prompt
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -282,3 +282,20 @@ def _by_group(items_NK: np.ndarray, groups: Sequence[Hashable]) -> np.ndarray:
     sums_GK = np.zeros((len(index), items_NK.shape[1]))
     np.add.at(sums_GK, [index[name] for name in groups], items_NK)
     return sums_GK
+
+
+# --- as text ------------------------------------------------------------------------------------------------------------
+
+
+def show_estimate(record: Mapping[str, Any] | None) -> str:
+    """`.31 [.22, .40]` of an estimate's record, a dash where there is nothing."""
+    if record is None or is_unknown(record["value"]):
+        return "–"
+    if is_unknown(record["low"]):
+        return f"{record['value']:.2f}"
+    return f"{record['value']:.2f} [{record['low']:.2f}, {record['high']:.2f}]"
+
+
+def is_unknown(value: float | None) -> bool:
+    """Whether a recorded number says nothing."""
+    return value is None or math.isnan(value)

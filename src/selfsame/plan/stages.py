@@ -13,8 +13,8 @@ from selfsame.config import Config
 from selfsame.data.keywords import TraitMatcher
 from selfsame.data.pairs import REASONS
 from selfsame.data.processor import EncodedDialogue
+from selfsame.model.lora import LoraRoles
 from selfsame.model.prefix_batch import micro_batches, prefix_batch, reply_logprobs
-from selfsame.model.roles import LoraRoles
 from selfsame.plan.hardware import Hardware
 from selfsame.plan.probe import Decoding, Pass, decoding_pass, optimiser_kernels, reading_pass, training_pass
 from selfsame.plan.skeleton import META, add_role, compute_as_peft

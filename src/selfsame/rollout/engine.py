@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from selfsame.data.violations import says_again
-from selfsame.model.heads import RewardModel
+from selfsame.model.reward_model import RewardModel
 from selfsame.model.roles import Roles
 from selfsame.rollout.decoding import DecodingState
 from selfsame.rollout.sampler import reply_noise, sample_token

@@ -13,7 +13,8 @@ from transformers import AutoConfig
 from selfsame.config import Config, check, load_config
 from selfsame.errors import ConfigError, RunError
 from selfsame.model.base import context_length, explained, locate_model
-from selfsame.model.roles import HEAD_FILE, Roles, load_roles
+from selfsame.model.load import load_roles
+from selfsame.model.roles import HEAD_FILE, Roles
 from selfsame.model.settings import BUNDLED, ModelSettings
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.run.checkpoint import finished
