@@ -145,7 +145,8 @@ def evaluate_model(name: str, data_path: str | None, system: str | None, seed: i
     from selfsame.data.loader import DatasetLoader, half
     from selfsame.data.pairs import HELD_OUT, PreferenceGenerator
     from selfsame.errors import DataError
-    from selfsame.eval.system import evaluate_system
+    from selfsame.eval.evaluate import evaluate_system
+    from selfsame.rollout.policy import Policy
     from selfsame.serve.chatbot import load_chatbot
 
     bot = load_chatbot(name, system)
@@ -156,7 +157,8 @@ def evaluate_model(name: str, data_path: str | None, system: str | None, seed: i
     if not people:
         raise DataError(f"{settings.path} leaves no held-out persona to evaluate on: add dialogues of more people")
     generator, seed = PreferenceGenerator(people, config.pairs, HELD_OUT), config.seed if seed is None else seed
-    return evaluate_system(bot.roles, bot.role, people, generator, config.evaluation, config.sampling, seed, bot.name)
+    policy = Policy(bot.roles, bot.role, config.sampling, seed)
+    return evaluate_system(policy, people, generator, config.evaluation, bot.name).model_dump(mode="json")
 
 
 def told(rejected: Sequence[Any]) -> list[str]:

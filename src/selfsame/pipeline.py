@@ -12,14 +12,15 @@ from selfsame.data.loader import Dataset, DatasetLoader, half, write_rejects
 from selfsame.data.pairs import HELD_OUT, PreferenceGenerator
 from selfsame.errors import DataError, RunError
 from selfsame.eval.compare import compare_systems
+from selfsame.eval.evaluate import evaluate_system
 from selfsame.eval.sidebyside import side_by_side
 from selfsame.eval.statistics import Bootstrap
-from selfsame.eval.system import evaluate_system
 from selfsame.model import parallel
 from selfsame.model.base import dtype_name
 from selfsame.model.load import load_roles
 from selfsame.report.page import write_report
 from selfsame.report.tracked import tracked
+from selfsame.rollout.policy import Policy
 from selfsame.run.checkpoint import CheckpointManager, finished
 from selfsame.run.directory import RunDirectory, read_json, write_json
 from selfsame.run.environment import describe_environment
@@ -229,20 +230,11 @@ class _Pipeline:
         if role is not None and checkpoint is not None:
             self.roles.load(role, checkpoint / role)
         self.limit.check(f"before the evaluation of {system}")
-        result = evaluate_system(
-            self.roles,
-            role,
-            self.people,
-            self.held_out,
-            config.evaluation,
-            config.sampling,
-            config.seed,
-            system,
-            best_of,
-        )
+        policy = Policy(self.roles, role, config.sampling, config.seed, best_of)
+        record = evaluate_system(policy, self.people, self.held_out, config.evaluation, system)
         if parallel.is_main():
-            mark = checkpoint.name if checkpoint else None
-            write_json(self.directory.eval_path(system), {**result, "checkpoint": mark})
+            record.checkpoint = checkpoint.name if checkpoint else None
+            write_json(self.directory.eval_path(system), record.model_dump())
 
     # --- what they need ---------------------------------------------------------------------------------------------
 

@@ -14,10 +14,10 @@ from selfsame.data.rules import RuleJudge
 from selfsame.eval.during_training import PolicyEvaluation
 from selfsame.eval.persona import PersonaEvaluator
 from selfsame.eval.quality import QualityEvaluator
-from selfsame.eval.speaker import Speaker
 from selfsame.model.reward_model import RewardModel
 from selfsame.model.settings import LoraSettings
 from selfsame.rollout.engine import Reply, RolloutEngine
+from selfsame.rollout.policy import Policy
 from selfsame.rollout.sampler import reply_noise
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.types import Prompt
@@ -71,7 +71,7 @@ def test_the_best_of_several_replies_has_the_highest_reward(tiny_models):
         roles.add(role)
         scramble(roles, role, k)
     prompts = [e.prompt(1) for e in short_examples(4)]
-    best = Speaker(roles, "sft", SAMPLING, 3, best_of=4)(prompts)
+    best = Policy(roles, "sft", SAMPLING, 3, best_of=4).generate(prompts)
     ids = [roles.processor.encode_prompt(p, 8) for p in prompts]
     groups = RolloutEngine(roles).sample(
         "sft", ids, reply_noise(3, 0, range(16), 8), SAMPLING.temperature, SAMPLING.top_p

@@ -76,7 +76,7 @@ def test_rows_that_bound_it_on_the_bundled_dialogues():
     """Measured: people 0.51, the same replies to other prompts 0.50, loops 0.33, "Nice." 0. So the score tells dull replies
     from lively ones, and hardly whether a reply fits: only its uptake does."""
     items, evaluator = demo_items()[1], EngagementEvaluator()
-    contexts, gold, groups = ([getattr(i, n) for i in items] for n in ("prompt", "reply", "dialogue_id"))
+    contexts, gold, groups = ([getattr(i, n) for i in items] for n in ("prompt", "reply", "group"))
     contexts = [prompt.history for prompt in contexts]
     people = evaluator.evaluate_engagement(contexts, gold, groups)
     assert people.low > 0.45 and people.count == len(items) > 200

@@ -8,11 +8,11 @@ import random
 
 import pytest
 from held_out import ODD_REPLIES, demo_examples, demo_items, demo_persona_evaluator
+from selfsame.eval.scoring import strangers
 
 from selfsame.data.keywords import TraitMatcher
 from selfsame.data.rules import RuleJudge
 from selfsame.eval.persona import PersonaEvaluator
-from selfsame.eval.system import strangers
 
 DOGS, CHEMISTRY = ("I have two dogs.",), ("I teach chemistry.",)
 
@@ -20,9 +20,9 @@ DOGS, CHEMISTRY = ("I have two dogs.",), ("I teach chemistry.",)
 def demo_scores(personas, replies, own=True):
     """Every score over the bundled consistency set, as an estimate."""
     evaluator, items = demo_persona_evaluator(), demo_items()[0]
-    gold_traits = [i.traits if own else () for i in items]
+    gold_traits = [i.gold_traits if own else () for i in items]
     found = evaluator.evaluate_each(personas, replies, [i.prompt.history for i in items], gold_traits)
-    groups = [i.dialogue_id for i in items]
+    groups = [i.group for i in items]
     return {name: evaluator.bootstrap.share(values, groups) for name, values in found.items()}
 
 
@@ -30,7 +30,7 @@ def test_gold_replies_are_consistent_and_random_personas_are_not():
     """Measured: expression .94 and .02, keywords .98 and .04."""
     items = demo_items()[0]
     own, gold = [i.prompt.persona for i in items], [i.reply for i in items]
-    assert len(items) > 150 and len({i.dialogue_id for i in items}) > 20
+    assert len(items) > 150 and len({i.group for i in items}) > 20
     right, wrong = demo_scores(own, gold), demo_scores(strangers(own, 3), gold, own=False)
     for name, least, most in (("keywords", 0.95, 0.1), ("grounding", 0.9, 0.06), ("consistency", 0.8, 0.06)):
         assert right[name].value > least and wrong[name].value < most

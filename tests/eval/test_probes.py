@@ -20,7 +20,7 @@ from selfsame.eval.probes import (
     probes_text,
 )
 from selfsame.eval.statistics import Bootstrap
-from selfsame.eval.system import strangers
+from selfsame.eval.scoring import strangers
 from selfsame.model.reward_model import RewardModel
 from selfsame.rollout.engine import Reply, RolloutEngine
 from selfsame.rollout.settings import SamplingSettings

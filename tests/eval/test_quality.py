@@ -145,7 +145,7 @@ def demo_replies(count=60):
     items = demo_items()[1][:count]
     gold = [i.reply for i in items]
     replies = [" ".join(g.split()[: k % 9]) + " " + gold[k - 1] if k % 3 else gold[k - 1] for k, g in enumerate(gold)]
-    return replies, gold, [i.dialogue_id for i in items]
+    return replies, gold, [i.group for i in items]
 
 
 def test_bleu_is_sacrebleus():

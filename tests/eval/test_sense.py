@@ -6,13 +6,12 @@ import math
 
 import pytest
 
-from selfsame.data.pairs import TestItem
 from selfsame.data.rules import RuleJudge
 from selfsame.eval.character import PARTS, all_of, evaluate_character
 from selfsame.eval.persona import PersonaEvaluator
 from selfsame.eval.reader import Reading, load_reader, reader_name
 from selfsame.eval.sense import SenseEvaluator
-from selfsame.types import Prompt
+from selfsame.types import Answer, Prompt
 
 
 class Scripted:
@@ -85,7 +84,7 @@ def test_where_nothing_was_said_nothing_is_answered():
 
 
 def item(gold, traits, said="Do you like word3 a lot?"):
-    return TestItem(Prompt(("I have two dogs.", "I like word3 tea."), (said,)), gold, traits, "d", ())
+    return Answer(Prompt(("I have two dogs.", "I like word3 tea."), (said,)), gold, gold, traits, "d")
 
 
 @pytest.mark.parametrize(
@@ -99,7 +98,9 @@ def item(gold, traits, said="Do you like word3 a lot?"):
     ],
 )
 def test_in_character_is_right_both_ways(traits, reply, right):
-    found = evaluate_character(PersonaEvaluator(judge=RuleJudge()), evaluator(), [item("Yes.", traits)], [reply])
+    found = evaluate_character(
+        PersonaEvaluator(judge=RuleJudge()), evaluator(), [item("Yes.", traits).with_reply(reply)]
+    )
     assert tuple(found) == PARTS and found["in_character"] == [right]
     one, other = found["in_character_grounded"][0], found["in_character_other"][0]
     assert (one, math.isnan(other)) == (right, True) if traits else (math.isnan(one), other) == (True, right)

@@ -22,7 +22,7 @@ from selfsame.data.processor import CHAT_INTRODUCTION, MARKERS, DataProcessor
 from selfsame.data.settings import PairSettings
 from selfsame.eval.persona import PersonaEvaluator
 from selfsame.eval.quality import QualityEvaluator
-from selfsame.eval.system import strangers
+from selfsame.eval.scoring import strangers
 from selfsame.model.base import get_model_info, locate_model
 from selfsame.model.load import load_roles
 from selfsame.model.roles import Roles

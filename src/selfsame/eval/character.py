@@ -9,24 +9,25 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from selfsame.data.pairs import TestItem
 from selfsame.eval.persona import PersonaEvaluator
 from selfsame.eval.sense import SenseEvaluator
+from selfsame.types import Answer
 
 PARTS = ("in_character", "in_character_grounded", "in_character_other", "well_formed", "answers")
 
 
 def evaluate_character(
-    persona: PersonaEvaluator, sense: SenseEvaluator, items: Sequence[TestItem], replies: Sequence[str]
+    persona: PersonaEvaluator, sense: SenseEvaluator, answers: Sequence[Answer]
 ) -> dict[str, list[float]]:
-    """The scores `PARTS` of replies to turns anywhere in dialogues, 1 or 0 each; NaN where one cannot be said.
+    """The scores `PARTS` of answers to turns anywhere in dialogues, 1 or 0 each; NaN where one cannot be said.
     `in_character_grounded` is that of the prompts whose gold reply draws on the persona, `in_character_other` of the rest."""
-    personas, histories = [i.prompt.persona for i in items], [i.prompt.history for i in items]
+    personas, replies = [a.persona for a in answers], [a.reply for a in answers]
+    histories = [a.history for a in answers]
     draws = persona.evaluate_grounding(personas, replies)
     contradicts = persona.evaluate_contradiction(personas, replies, histories)
-    copies_unprompted = persona.evaluate_copying_unprompted(personas, replies, [i.traits for i in items])
+    copies_unprompted = persona.evaluate_copying_unprompted(personas, replies, [a.gold_traits for a in answers])
     sound = sense.evaluate(histories, replies)
-    gold_traits = [bool(i.traits) for i in items]
+    gold_traits = [bool(a.gold_traits) for a in answers]
     rows = zip(gold_traits, draws, contradicts, copies_unprompted, sound["well_formed"], sound["answers"], strict=True)
     right = [_right(*row) for row in rows]
     return {

@@ -20,7 +20,6 @@ from selfsame.eval.likelihood import Likelihood
 from selfsame.eval.ranker import Ranker, load_ranker
 from selfsame.eval.rows import RatedReply
 from selfsame.eval.scorers import FEATURES, FLOORS, Scorer
-from selfsame.eval.statistics import Bootstrap, Estimate
 from selfsame.model.base import locate_model
 from selfsame.model.load import load_roles
 from selfsame.model.settings import BUNDLED, ModelSettings
@@ -254,13 +253,11 @@ def _reply_scorer() -> FittedScorer | None:
     return next((scorer for scorer in scorers if scorer.fitted.level == "reply"), None)
 
 
-def fitted_quality(
-    bootstrap: Bootstrap, prompts: Sequence[Prompt], replies: Sequence[str], groups: Sequence[str]
-) -> Estimate:
-    """Mean fitted quality of replies (see `FittedScorer`; all missing where the package has no fit). `groups`: dialogues."""
+def fitted_quality(prompts: Sequence[Prompt], replies: Sequence[str]) -> list[float]:
+    """Fitted quality of replies (see `FittedScorer`); all missing where the package has no fit."""
     rows = [
-        RatedReply(str(k), group, (), prompt.history, reply)
-        for k, (prompt, reply, group) in enumerate(zip(prompts, replies, groups, strict=True))
+        RatedReply(str(k), str(k), (), prompt.history, reply)
+        for k, (prompt, reply) in enumerate(zip(prompts, replies, strict=True))
     ]
     scorer = _reply_scorer()
-    return bootstrap.mean(scorer.score(rows) if scorer else [math.nan] * len(rows), groups)
+    return scorer.score(rows) if scorer else [math.nan] * len(rows)

@@ -12,8 +12,8 @@ from selfsame.eval.benchmark import BenchmarkEvaluator, fits
 from selfsame.eval.external import MinimalEdit, Probe
 from selfsame.eval.likelihood import prompt_of
 from selfsame.eval.persona import PersonaEvaluator
+from selfsame.eval.scoring import strangers
 from selfsame.eval.statistics import Bootstrap, show_estimate
-from selfsame.eval.system import strangers
 from selfsame.model.reward_model import RewardModel
 from selfsame.model.roles import Roles
 from selfsame.rollout.engine import RolloutEngine

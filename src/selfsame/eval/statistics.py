@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from selfsame.run.records import EstimateRecord
+
 FEWEST_GROUPS = 5
 """For the interval of a correlation: resamples of three or four points say the same again and again, or nothing."""
 
@@ -27,6 +29,10 @@ class Estimate:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    def record(self) -> EstimateRecord:
+        """As a run records it."""
+        return EstimateRecord(**asdict(self))
 
     def __str__(self) -> str:
         missing = f" missing={self.missing}" if self.missing else ""

@@ -16,12 +16,13 @@ from test_roles import load, scramble
 from selfsame.data.pairs import PreferenceGenerator
 from selfsame.data.rules import RuleJudge
 from selfsame.eval.benchmark import BenchmarkEvaluator, draw_distractors
+from selfsame.eval.evaluate import evaluate_system
 from selfsame.eval.judge import judge_summary
 from selfsame.eval.quality import QualityEvaluator
 from selfsame.eval.settings import EvaluationSettings
 from selfsame.eval.statistics import Bootstrap
-from selfsame.eval.system import evaluate_system
 from selfsame.rollout.engine import RolloutEngine
+from selfsame.rollout.policy import Policy
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.run.directory import read_json, write_json
 from selfsame.types import Example
@@ -66,7 +67,8 @@ def roles(tiny_models):
 def evaluate(roles, role=None, examples=None, sampling=SAMPLING, seed=0, **settings):
     examples = short_examples() if examples is None else examples
     changed = SETTINGS.model_copy(update=settings)
-    return evaluate_system(roles, role, examples, PreferenceGenerator(examples, seed=1), changed, sampling, seed)
+    policy = Policy(roles, role, sampling, seed)
+    return evaluate_system(policy, examples, PreferenceGenerator(examples, seed=1), changed).model_dump()
 
 
 def replies(result) -> list[str]:
@@ -233,7 +235,7 @@ def test_hits_at_1_draws_from_all_held_out_replies(roles):
         texts = ("Hello!", f"I like {k} of them.", "Why?", f"Because of {k}.")
         more.append(Example(f"e{k}/2", (f"I collect {k} things.",), (), texts, ((), ())))
     talk = PreferenceGenerator(more, seed=1).create_test_sets().engagement
-    gold, groups = [i.reply for i in talk], [i.dialogue_id for i in talk]
+    gold, groups = [i.reply for i in talk], [i.group for i in talk]
     distractors = draw_distractors(gold, [r for e in more for r in e.replies], 19, 0)
     values = []
     for role in (None, "sft"):
