@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from selfsame import option_help
-from selfsame.cli import STAGES, TRAINING, main
+from selfsame.cli import main, option_help
+from selfsame.cli.option_help import flag
+from selfsame.cli.train import STAGES, TRAINING
 from selfsame.config import setting_names
-from selfsame.option_help import flag
 
 FLAGS = {flag(name) for name in setting_names()}
 

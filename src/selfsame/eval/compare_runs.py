@@ -1,23 +1,16 @@
-"""The command `compare`: systems of any runs in one table and on one page, from the records of the runs alone."""
+"""Systems of any runs compared with each other, from the records of the runs alone."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from selfsame.arguments import check_writable, make_parser
 from selfsame.errors import ConfigError
-from selfsame.run.directory import RunDirectory, dotted, read_json, write_json
+from selfsame.run.directory import RunDirectory, dotted, read_json
 from selfsame.run.settings import is_free
 from selfsame.run.systems import Recipes, System, read_recipes
 
-DESCRIPTION = (
-    "Two or more systems in one table: RUN is a run directory, or RUN:SYSTEM for one of its systems (default: the last stage"
-    " that was evaluated: ppo, dpo, sft or base). Each is compared with the first, in pairs on the prompts that both"
-    " answered, from the records of the runs: nothing is sampled again, and only --prefer computes anything."
-)
 NEEDED = {
     "base": (),
     "sft": ("sft",),
@@ -32,59 +25,10 @@ _OTHERWISE = ("seed", "best_of", "evaluation.best_of", "training.ppo.eval_size")
 """Settings that are said elsewhere, or change no row."""
 
 
-def run(arguments: Sequence[str]) -> None:
-    """Does what the command's help says.
-
-    Raises:
-        SelfsameError: a run, record or option that cannot be used.
-    """
-    options = options_parser().parse_args(arguments)
-    for file in (options.json, options.html):
-        check_writable(file)
-    from selfsame.report.comparison import markdown_comparison, text_comparison, write_comparison
-    from selfsame.report.tables import update_readme
-
-    comparison = compare(options.runs, options.group, options.prefer, options.metrics)
-    if options.json:  # files first: whoever reads the table may close the pipe
-        write_json(Path(options.json), comparison)
-    if options.html:
-        write_comparison(Path(options.html), comparison)
-    if options.readme:
-        update_readme(Path(options.readme), options.marker, markdown_comparison(comparison, options.metrics))
-    print(text_comparison(comparison, options.metrics) + (f"\n\npage: {options.html}" if options.html else ""))
-
-
-def options_parser() -> argparse.ArgumentParser:
-    """The command's options."""
-    parser = make_parser("compare", DESCRIPTION)
-    parser.add_argument("runs", nargs="*", metavar="RUN[:SYSTEM]", help="run directory and which of its systems")
-    parser.add_argument(
-        "--group", action="append", default=[], metavar="NAME=RUN[:SYSTEM],RUN[:SYSTEM],...",
-        help="runs of one recipe that differ in their seed: one row, their mean with the lowest and the highest (again for"
-        " another recipe; they stand after the runs)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--prefer", action="append", default=[], metavar="RUN_OR_MODEL",
-        help="which replies are preferred by the reward model of this run (of another seed: a policy pleases its own), or by"
-        " this language model, asked in both orders (again for another judge)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--metrics", nargs="+", default=[], metavar="NAME",
-        help="after the runs: one short table of these metrics, such as consistency perplexity, instead of all tables",
-    )  # fmt: skip
-    parser.add_argument("--json", metavar="FILE", help="write everything to this file")
-    parser.add_argument("--html", metavar="FILE", help="write a page with the dialogues side by side")
-    parser.add_argument(
-        "--readme", metavar="FILE", help="put the tables between the markers `<!-- results:NAME -->` of this file"
-    )
-    parser.add_argument("--marker", default="compare", metavar="NAME", help="which markers (default: compare)")
-    return parser
-
-
 def compare(
     runs: Sequence[str], groups: Sequence[str] = (), judges: Sequence[str] = (), metrics: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """All that is known of these systems.
+    """Collect what is recorded of these systems, with paired differences from the first one.
 
     Args:
         runs: `RUN` or `RUN:SYSTEM` each.
