@@ -6,12 +6,12 @@ import re
 
 import pytest
 
-from selfsame.cli import main, option_help
-from selfsame.cli.option_help import flag
+from selfsame.cli import main
+from selfsame.cli.option_help import setting_texts
 from selfsame.cli.train import STAGES, TRAINING
-from selfsame.config import setting_names
+from selfsame.config import flag_of, setting_names
 
-FLAGS = {flag(name) for name in setting_names()}
+FLAGS = {flag_of(name) for name in setting_names()}
 
 
 def shown(capsys, *arguments):
@@ -42,7 +42,7 @@ def test_help_all_shows_every_setting_once(command, capsys):
 
 
 def test_every_setting_has_a_text_of_whole_sentences():
-    texts = option_help._docstrings()
+    texts = setting_texts()
     assert texts.keys() == {*setting_names()}
     assert [name for name, text in texts.items() if not re.fullmatch(r"[A-Z`\d].*[.)]", text)] == []
     clumsy = re.compile(r"\b(so many|so much|is told|are told|an own|own turns?|goes on|gone on)\b", re.IGNORECASE)
@@ -53,7 +53,7 @@ def test_every_setting_has_a_text_of_whole_sentences():
 def test_defaults_are_those_of_the_command_at_hand(capsys):
     def default(name, *arguments):
         text = " ".join(shown(capsys, *arguments)[0].split())
-        return re.search(rf"{flag(name)} .*?\(default: (.*?)\)", text)[1]
+        return re.search(rf"{flag_of(name)} .*?\(default: (.*?)\)", text)[1]
 
     assert default("training.ppo.steps", "run", "-h") == "60"
     assert default("training.ppo.steps", "run", "--preset", "cpu", "--help") == "30"
