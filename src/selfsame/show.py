@@ -102,7 +102,7 @@ def plan(config: Config, gpu: str | None = None, gpus: int = 1, hours: float | N
         gpus: how many.
         hours: that the run may take.
     """
-    from selfsame.plan.command import plan_lines
+    from selfsame.plan.summary import plan_lines
 
     return Text(plan_lines(config, gpu, gpus, hours)[0])
 

@@ -8,11 +8,11 @@ import random
 
 import pytest
 from held_out import ODD_REPLIES, demo_examples, demo_items, demo_persona_evaluator
-from selfsame.eval.scoring import strangers
 
 from selfsame.data.keywords import TraitMatcher
 from selfsame.data.rules import RuleJudge
 from selfsame.eval.persona import PersonaEvaluator
+from selfsame.eval.scoring import strangers
 
 DOGS, CHEMISTRY = ("I have two dogs.",), ("I teach chemistry.",)
 

@@ -19,8 +19,8 @@ from selfsame.eval.probes import (
     preferred,
     probes_text,
 )
-from selfsame.eval.statistics import Bootstrap
 from selfsame.eval.scoring import strangers
+from selfsame.eval.statistics import Bootstrap
 from selfsame.model.reward_model import RewardModel
 from selfsame.rollout.engine import Reply, RolloutEngine
 from selfsame.rollout.settings import SamplingSettings

@@ -1,4 +1,4 @@
-"""The command `chat`. What is heavy is imported once the options are known to be right."""
+"""The command `chat`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from selfsame.arguments import make_parser, natural
+from selfsame.cli.parsing import add_system, check_temperature, make_parser, natural
 from selfsame.errors import ConfigError
-from selfsame.serve.cards import read_persona
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Does what the command's help says.
+    """Talk to a bot on the terminal.
 
     Raises:
         SelfsameError: a model, persona or option that cannot be used.
@@ -29,9 +28,7 @@ def run(arguments: Sequence[str]) -> None:
     who = parser.add_mutually_exclusive_group(required=True)
     who.add_argument("--persona", nargs="+", metavar="TEXT", help="traits, a sentence each")
     who.add_argument("--card", metavar="FILE", help="character card (JSON, V1 to V3)")
-    parser.add_argument(
-        "--system", help="which system of a run: ppo, dpo, sft or base (default: the best finished one)"
-    )
+    add_system(parser)
     parser.add_argument("--temperature", type=float, help="sampling temperature; 0 always takes the likeliest token")
     parser.add_argument(
         "--best-of",
@@ -48,14 +45,15 @@ def run(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--seed", type=natural, default=0, help="random seed")
     options = parser.parse_args(arguments)
+    from selfsame.serve.cards import read_persona
+
     persona = Path(options.card) if options.card else options.persona
-    read_persona(persona)  # what is wrong with it is said before anything is loaded
+    read_persona(persona)  # a mistake in it is reported before anything is loaded
     if options.best_of < 1:
         raise ConfigError("--best-of is 0: give 1 or more")
     if options.max_new_tokens == 0:
         raise ConfigError("--max-new-tokens is 0: give 1 or more")
-    if options.temperature is not None and not 0 <= options.temperature <= 10:
-        raise ConfigError(f"--temperature is {options.temperature}: give a number from 0 to 10")
+    check_temperature(options.temperature)
     print(f"loading {options.model} ...", file=sys.stderr, flush=True)  # to import torch alone takes seconds
     from selfsame.serve.chatbot import load_chatbot
     from selfsame.serve.terminal import Screen, chat, typed_lines

@@ -1,90 +1,26 @@
-"""The command `compare`: systems of any runs in one table and on one page, from the records of the runs alone."""
+"""Systems of any runs compared with each other, from the records of the runs alone."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from selfsame.arguments import check_writable, make_parser
 from selfsame.errors import ConfigError
-from selfsame.run.directory import RunDirectory, dotted, read_json, write_json
+from selfsame.run.directory import RunDirectory, dotted, read_json
 from selfsame.run.named_runs import Recipes, System, read_recipes
 from selfsame.run.settings import is_free
+from selfsame.systems import SYSTEMS
 
-DESCRIPTION = (
-    "Two or more systems in one table: RUN is a run directory, or RUN:SYSTEM for one of its systems (default: the last stage"
-    " that was evaluated: ppo, dpo, sft or base). Each is compared with the first, in pairs on the prompts that both"
-    " answered, from the records of the runs: nothing is sampled again, and only --prefer computes anything."
-)
-NEEDED = {
-    "base": (),
-    "sft": ("sft",),
-    "ppo": ("sft", "reward", "ppo"),
-    "dpo": ("sft", "dpo"),
-    "sft_best_of_n": ("sft", "reward"),
-    "ppo_best_of_n": ("sft", "reward", "ppo"),
-}
-"""The stages that a system needs."""
 _SAME_FOR_ALL = ("gold", "persona_recited", "other_reply")  # references that no system takes part in
 _OTHERWISE = ("seed", "best_of", "evaluation.best_of", "training.ppo.eval_size")
 """Settings that are said elsewhere, or change no row."""
 
 
-def run(arguments: Sequence[str]) -> None:
-    """Does what the command's help says.
-
-    Raises:
-        SelfsameError: a run, record or option that cannot be used.
-    """
-    options = options_parser().parse_args(arguments)
-    for file in (options.json, options.html):
-        check_writable(file)
-    from selfsame.report.comparison import markdown_comparison, text_comparison, write_comparison
-    from selfsame.report.tables import update_readme
-
-    comparison = compare(options.runs, options.group, options.prefer, options.metrics)
-    if options.json:  # files first: whoever reads the table may close the pipe
-        write_json(Path(options.json), comparison)
-    if options.html:
-        write_comparison(Path(options.html), comparison)
-    if options.readme:
-        update_readme(Path(options.readme), options.marker, markdown_comparison(comparison, options.metrics))
-    print(text_comparison(comparison, options.metrics) + (f"\n\npage: {options.html}" if options.html else ""))
-
-
-def options_parser() -> argparse.ArgumentParser:
-    """The command's options."""
-    parser = make_parser("compare", DESCRIPTION)
-    parser.add_argument("runs", nargs="*", metavar="RUN[:SYSTEM]", help="run directory and which of its systems")
-    parser.add_argument(
-        "--group", action="append", default=[], metavar="NAME=RUN[:SYSTEM],RUN[:SYSTEM],...",
-        help="runs of one recipe that differ in their seed: one row, their mean with the lowest and the highest (again for"
-        " another recipe; they stand after the runs)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--prefer", action="append", default=[], metavar="RUN_OR_MODEL",
-        help="which replies are preferred by the reward model of this run (of another seed: a policy pleases its own), or by"
-        " this language model, asked in both orders (again for another judge)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--metrics", nargs="+", default=[], metavar="NAME",
-        help="after the runs: one short table of these metrics, such as consistency perplexity, instead of all tables",
-    )  # fmt: skip
-    parser.add_argument("--json", metavar="FILE", help="write everything to this file")
-    parser.add_argument("--html", metavar="FILE", help="write a page with the dialogues side by side")
-    parser.add_argument(
-        "--readme", metavar="FILE", help="put the tables between the markers `<!-- results:NAME -->` of this file"
-    )
-    parser.add_argument("--marker", default="compare", metavar="NAME", help="which markers (default: compare)")
-    return parser
-
-
 def compare(
     runs: Sequence[str], groups: Sequence[str] = (), judges: Sequence[str] = (), metrics: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """All that is known of these systems.
+    """Collect what is recorded of these systems, with paired differences from the first one.
 
     Args:
         runs: `RUN` or `RUN:SYSTEM` each.
@@ -117,7 +53,7 @@ def compare(
         },
         **_differences(recipes),
         "preferred": [record for judge in judges for record in _preferred(judge, recipes)],
-        "reward": {name: s.reward for name, s in systems.items() if s.reward and "reward" in NEEDED.get(s.system, ())},
+        "reward": {name: s.reward for name, s in systems.items() if s.reward and "reward" in _stages(s)},
         "settings": _differing({name: system.config for name, system in systems.items()}),
         "dialogues": side_by_side({name: system.evaluation["replies"] for name, system in systems.items()}),
         "selfplay": {name: s.evaluation["selfplay"]["samples"][:1] for name, s in systems.items()
@@ -125,6 +61,12 @@ def compare(
     }  # fmt: skip
     notes = [*_pair_notes(comparison), *_notes(recipes, systems), *_judge_notes(judges, systems)]
     return comparison | {"notes": notes}
+
+
+def _stages(system: System) -> Sequence[str]:
+    """The stages of training behind a system; none where its name is unknown."""
+    known = SYSTEMS.get(system.system)
+    return known.stages if known else ()
 
 
 def _check_metrics(names: Sequence[str], measured: Sequence[Mapping[str, Any]]) -> None:
@@ -181,7 +123,7 @@ def _means(runs: Sequence[dict[str, dict[str, Any]]], references: bool = True) -
 def _mean_cost(systems: Sequence[System]) -> dict[str, Any]:
     """Seconds of the stages that the system needs, means over the runs, None where one is not known; peak memory in bytes
     of the whole run, the highest of them."""
-    stages = NEEDED.get(systems[0].system)
+    stages = _stages(systems[0]) if systems[0].system in SYSTEMS else None
     seconds = {stage: _mean([s.cost["seconds"].get(stage) for s in systems]) for stage in stages or ()}
     known = [value for value in seconds.values() if value is not None]
     peaks = {
@@ -272,7 +214,7 @@ def _notes(recipes: Recipes, systems: Mapping[str, System]) -> Iterable[str]:
 def _judge_notes(judges: Sequence[str], systems: Mapping[str, System]) -> Iterable[str]:
     for judge in judges:
         weights = _reward_weights(Path(judge))
-        rewarded = [name for name, s in systems.items() if "reward" in NEEDED.get(s.system, ())]
+        rewarded = [name for name, s in systems.items() if "reward" in _stages(s)]
         if weights and (own := [name for name in rewarded if _reward_weights(systems[name].path) == weights]):
             yield f"{', '.join(own)} learned to please the reward model of {judge}: that it is preferred by it says little."
 

@@ -3,15 +3,12 @@ the settings, the defaults those of the command at hand (its preset and files in
 
 from __future__ import annotations
 
-import re
 import shutil
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel
-
-from selfsame.config import Config, preset_names, setting_types
+from selfsame.config import Config, flag_of, preset_names, setting_fields, setting_names
 
 WHAT = {
     "demo": "The whole journey on the bundled dialogues: PPO, evaluation and report, in minutes and offline.",
@@ -44,7 +41,7 @@ _INDENT = 6
 
 
 def training_help(command: str, config: Config, everything: bool = False) -> str:
-    """The help of a command that trains, as plain text.
+    """Return the help of a command that trains, as plain text.
 
     Args:
         command: which one.
@@ -52,7 +49,8 @@ def training_help(command: str, config: Config, everything: bool = False) -> str
         everything: all settings.
     """
     width = min(100, shutil.get_terminal_size((100, 24)).columns)
-    types, texts, values = setting_types(), _docstrings(), _values(config.model_dump())
+    kinds = {name: _kind(field.annotation) for name, field in setting_fields().items()}
+    texts, values = setting_texts(), _values(config.model_dump())
     groups = _all_groups() if everything else _groups(command)
     count = sum(map(len, groups.values()))
     parts = [
@@ -65,16 +63,16 @@ def training_help(command: str, config: Config, everything: bool = False) -> str
         ]),
     ]  # fmt: skip
     for group, names in groups.items():
-        options = [_option(f"{flag(name)} {_kind(types[name])}", values[name], texts[name], width) for name in names]
+        options = [_option(f"{flag_of(name)} {kinds[name]}", values[name], texts[name], width) for name in names]
         parts.append("\n".join([f"{group}:", *options]))
-    rest = "" if everything else f"These are {count} of {len(types)} settings: selfsame {command} --help-all lists all."
+    rest = "" if everything else f"These are {count} of {len(kinds)} settings: selfsame {command} --help-all lists all."
     parts.append(textwrap.fill(f"{rest} Defaults are those of this command.".strip(), width))
     return "\n\n".join(parts)
 
 
-def flag(name: str) -> str:
-    """`training.ppo.kl_coef` as an option."""
-    return "--" + name.replace("_", "-")
+def setting_texts() -> dict[str, str]:
+    """Map the dotted name of every setting to what it does."""
+    return {name: " ".join((field.description or "").split()) for name, field in setting_fields().items()}
 
 
 def _groups(command: str) -> Mapping[str, Sequence[str]]:
@@ -88,7 +86,7 @@ def _groups(command: str) -> Mapping[str, Sequence[str]]:
 
 def _all_groups() -> Mapping[str, Sequence[str]]:
     found: dict[str, list[str]] = {}
-    for name in setting_types():
+    for name in setting_names():
         section = name.rpartition(".")[0]
         found.setdefault(section or "general", []).append(name)
     return found
@@ -98,18 +96,6 @@ def _option(head: str, default: str, text: str, width: int) -> str:
     shown = f"{text} (default: {default})" if default else text
     body = textwrap.fill(shown, width, initial_indent=" " * _INDENT, subsequent_indent=" " * _INDENT)
     return f"  {head}\n{body}"
-
-
-def _docstrings(model: type[BaseModel] = Config, prefix: str = "") -> dict[str, str]:
-    """What each setting does."""
-    found: dict[str, str] = {}
-    for name, field in model.model_fields.items():
-        annotation: Any = field.annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            found |= _docstrings(annotation, f"{prefix}{name}.")
-        else:
-            found[prefix + name] = re.sub(r"\s+", " ", field.description or "").strip()
-    return found
 
 
 def _values(nested: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

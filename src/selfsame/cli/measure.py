@@ -1,15 +1,15 @@
-"""The commands that measure a model, or check a claim on a file: `evaluate`, `agreement`, `judge`, `score` and `rank`. Models
-are loaded when a command needs one."""
+"""The commands that check a claim on a file: `agreement`, `judge`, `score` and `rank`."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from selfsame.eval.settings import EvaluationSettings
+from selfsame.cli.model_options import add_model, asked_model, load_asked
+from selfsame.cli.output import report_rejected, write_result
+from selfsame.cli.parsing import add_json, make_parser
+from selfsame.run.writable import check_writable
 
 DESCRIPTIONS = {
     "agreement": "How well every score agrees with human ratings, beside trivial floors and the human ceiling. FILE holds a row"
@@ -26,41 +26,40 @@ DESCRIPTIONS = {
     "rank": "Which group of candidates a model ranks first, by mean log-probability per token. FILE holds a row a line:"
     ' {"persona": [str], "context": [str], "candidates": [{"text", "group"}, ...]}; the context ends with the partner\'s turn.',
 }
-SHOWN = 20  # rejected rows that are told one by one
 
 
-def add_options(parser: argparse.ArgumentParser, command: str) -> None:
-    """The options of a command."""
+def run(command: str, arguments: Sequence[str]) -> None:
+    """Measure what the command is about on the rows of a file, and print it.
+
+    Raises:
+        SelfsameError: a file, model or option that cannot be used.
+    """
+    options = options_parser(command).parse_args(arguments)
+    check_writable(options.json)
+    result, text = _COMMANDS[command](options)
+    write_result(options.json, result)
+    print(text)
+
+
+def options_parser(command: str) -> argparse.ArgumentParser:
+    """Make the parser of one of these commands."""
+    parser = make_parser(command, DESCRIPTIONS[command])
     parser.add_argument("file", metavar="FILE", help="JSONL, also as .xz or .gz")
-    parser.add_argument("--json", metavar="OUT", help="also write the result to this file")
-    if command in ("judge", "score"):
+    add_json(parser)
+    if command == "rank":
+        add_model(parser, "whose likelihoods")
+    elif command == "agreement":
+        parser.add_argument("--model", metavar="BASE", help="whose likelihoods (default: the bundled base)")
+    else:
+        from selfsame.eval.settings import EvaluationSettings
+
         parser.add_argument(
             "--judge",
             default=EvaluationSettings().judge,
             metavar="NAME",
             help="selfsame-judge (the one in the package), rules, or an NLI classifier's hub id or folder",
         )
-    else:
-        parser.add_argument("--model", metavar="BASE", help="whose likelihoods (default: the bundled base)")
-    if command == "rank":
-        parser.add_argument("--run", metavar="RUN", help="a run directory instead of --model")
-        parser.add_argument(
-            "--system", help="which system of a run: ppo, dpo, sft or base (default: the best finished)"
-        )
-
-
-def run(command: str, options: argparse.Namespace) -> None:
-    """Does what the command's help says.
-
-    Raises:
-        SelfsameError: a file or model that cannot be used.
-    """
-    from selfsame.run.directory import write_json
-
-    result, text = {"agreement": _agreement, "judge": _judge, "score": _score, "rank": _rank}[command](options)
-    if options.json:  # first: whoever reads the table may close the pipe
-        write_json(Path(options.json), result)
-    print(text)
+    return parser
 
 
 def _agreement(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
@@ -83,7 +82,8 @@ def _agreement(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     fitted = [scorer for scorer in fitted if scorer.fitted.level in levels]
     scores = [*our_scores(), *fitted, *likelihood.scorers(), *load_ranker().scorers()]
     result = agreement(rows, scores, Bootstrap(), features=FEATURES)
-    result |= {"model": name, "rejected": told(rejected), "fitted_on": {s.name: s.known_rows(rows) for s in fitted}}
+    result |= {"model": name, "rejected": report_rejected(rejected)}
+    result |= {"fitted_on": {s.name: s.known_rows(rows) for s in fitted}}
     seen = [f"{n}: fitted on {count} of these rows, so its agreement with them is no test" for n, count
             in result["fitted_on"].items() if count]  # fmt: skip
     return result, "\n".join([text_tables(result), *seen])
@@ -95,7 +95,7 @@ def _judge(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from selfsame.eval.statistics import Bootstrap
 
     rows, rejected = read_pairs(options.file)
-    result = judge_pairs(load_judge(options.judge), rows, Bootstrap()) | {"rejected": told(rejected)}
+    result = judge_pairs(load_judge(options.judge), rows, Bootstrap()) | {"rejected": report_rejected(rejected)}
     return result, judge_text(result)
 
 
@@ -117,54 +117,20 @@ def _score(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
              if not pair["prompts"]]  # fmt: skip
     lines = [*counts, *alone, *comparison_lines(result["comparisons"]), judge_line(result["judge"])]
     text = "\n\n".join([text_table(rows_of(result["systems"])), "\n".join(lines)])
-    return result | {"rejected": told(rejected)}, text
+    return result | {"rejected": report_rejected(rejected)}, text
 
 
 def _rank(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    from selfsame.errors import ConfigError
     from selfsame.eval.ranking import rank_rows, rank_text
     from selfsame.eval.rows import read_candidates
     from selfsame.eval.statistics import Bootstrap
-    from selfsame.model.settings import BUNDLED
-    from selfsame.serve.chatbot import load_chatbot
 
-    if options.run and options.model:
-        raise ConfigError("give --run or --model, not both")
+    asked_model(options)  # a mistake in it is reported before the file is read
     rows, rejected = read_candidates(options.file)
-    bot = load_chatbot(options.run or options.model or BUNDLED, options.system)
-    result = {"model": bot.name} | rank_rows(bot.roles, bot.role, rows, Bootstrap()) | {"rejected": told(rejected)}
+    bot = load_asked(options)
+    result = {"model": bot.name} | rank_rows(bot.roles, bot.role, rows, Bootstrap())
+    result |= {"rejected": report_rejected(rejected)}
     return result, f"{bot.name}: {rank_text(result)}"
 
 
-def evaluate_model(name: str, data_path: str | None, system: str | None, seed: int | None) -> dict[str, Any]:
-    """Evaluates a run's system, an adapter or a model on the held-out personas of `data_path` (None: of the run's data).
-
-    Raises:
-        DataError: no held-out persona is left.
-    """
-    from selfsame.data.loader import DatasetLoader, half
-    from selfsame.data.pairs import HELD_OUT, PreferenceGenerator
-    from selfsame.errors import DataError
-    from selfsame.eval.evaluate import evaluate_system
-    from selfsame.rollout.policy import Policy
-    from selfsame.serve.chatbot import load_chatbot
-
-    bot = load_chatbot(name, system)
-    config = bot.config
-    other = {"path": data_path, "format": "auto", "limit": None}
-    settings = config.data if data_path is None else config.data.model_copy(update=other)
-    people = half(DatasetLoader(settings).load().validation, config.evaluation.split if data_path is None else "all")
-    if not people:
-        raise DataError(f"{settings.path} leaves no held-out persona to evaluate on: add dialogues of more people")
-    generator, seed = PreferenceGenerator(people, config.pairs, HELD_OUT), config.seed if seed is None else seed
-    policy = Policy(bot.roles, bot.role, config.sampling, seed)
-    return evaluate_system(policy, people, generator, config.evaluation, bot.name).model_dump(mode="json")
-
-
-def told(rejected: Sequence[Any]) -> list[str]:
-    """The rejected rows as `file:line: reason`, told on stderr too."""
-    lines = [str(row) for row in rejected]
-    more = [f"... and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
-    if lines:
-        print("\n".join([f"{len(lines)} rows rejected:", *lines[:SHOWN], *more]), file=sys.stderr)
-    return lines
+_COMMANDS = {"agreement": _agreement, "judge": _judge, "score": _score, "rank": _rank}
