@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,34 @@ def run(arguments: Sequence[str]) -> None:
     Raises:
         SelfsameError: a model, persona or option that cannot be used.
     """
+    options = options_parser().parse_args(arguments)
+    from selfsame.serve.cards import read_persona
+
+    persona = Path(options.card) if options.card else options.persona
+    read_persona(persona)  # a mistake in it is reported before anything is loaded
+    if options.best_of < 1:
+        raise ConfigError("--best-of is 0: give 1 or more")
+    if options.max_new_tokens == 0:
+        raise ConfigError("--max-new-tokens is 0: give 1 or more")
+    check_temperature(options.temperature)
+    print(f"loading {options.model} ...", file=sys.stderr, flush=True)  # to import torch alone takes seconds
+    from selfsame.serve.chatbot import load_chatbot
+    from selfsame.serve.terminal import Screen, chat, typed_lines
+
+    bot = load_chatbot(options.model, options.system, reward=options.best_of > 1)
+    conversation = bot.chat(
+        persona,
+        options.seed,
+        options.best_of,
+        temperature=options.temperature,
+        max_new_tokens=options.max_new_tokens,
+    )
+    print(f"{bot.name}: {' | '.join(conversation.persona)}  (/help lists the commands, /quit ends)", flush=True)
+    chat(conversation, typed_lines(), Screen())
+
+
+def options_parser() -> argparse.ArgumentParser:
+    """Make the parser of the command."""
     parser = make_parser(
         "chat", "Talk to a bot. Blank lines are ignored; /help lists the commands, /quit or Ctrl-D ends the chat."
     )
@@ -44,27 +73,4 @@ def run(arguments: Sequence[str]) -> None:
         help="longest reply in tokens (default: the run's for the bundled base, 128 for any other)",
     )
     parser.add_argument("--seed", type=natural, default=0, help="random seed")
-    options = parser.parse_args(arguments)
-    from selfsame.serve.cards import read_persona
-
-    persona = Path(options.card) if options.card else options.persona
-    read_persona(persona)  # a mistake in it is reported before anything is loaded
-    if options.best_of < 1:
-        raise ConfigError("--best-of is 0: give 1 or more")
-    if options.max_new_tokens == 0:
-        raise ConfigError("--max-new-tokens is 0: give 1 or more")
-    check_temperature(options.temperature)
-    print(f"loading {options.model} ...", file=sys.stderr, flush=True)  # to import torch alone takes seconds
-    from selfsame.serve.chatbot import load_chatbot
-    from selfsame.serve.terminal import Screen, chat, typed_lines
-
-    bot = load_chatbot(options.model, options.system, reward=options.best_of > 1)
-    conversation = bot.chat(
-        persona,
-        options.seed,
-        options.best_of,
-        temperature=options.temperature,
-        max_new_tokens=options.max_new_tokens,
-    )
-    print(f"{bot.name}: {' | '.join(conversation.persona)}  (/help lists the commands, /quit ends)", flush=True)
-    chat(conversation, typed_lines(), Screen())
+    return parser
