@@ -6,7 +6,7 @@ you stay?"), and a reply that draws on a trait need not be the answer to the que
 
 from __future__ import annotations
 
-from selfsame.data.keywords import content_stems, sentences, trait_stems, words
+from selfsame.text.keywords import content_stems, sentences, trait_stems, words
 from selfsame.types import Persona
 
 _ADVERBS = frozenset("never always really also often usually still sometimes only now".split())  # noqa: SIM905
