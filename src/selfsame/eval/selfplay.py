@@ -6,7 +6,7 @@ Systems are compared fairly: who meets whom and what is asked depend on the data
 numbers of a turn are a function of the seed, the turn and the dialogue. Both sides are the system's, so a partner who
 rambles is part of what is measured.
 
-The question that is asked twice is made from a trait, without the words that would answer it (`eval/questions.py`); where the
+The question that is asked twice is made from a trait, without the words that would answer it (`text/questions.py`); where the
 rules make none, nothing is asked, and the dialogue is missing from these measures."""
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from selfsame.data.loader import persona_key
-from selfsame.eval.questions import question_for
 from selfsame.metrics.conversation import Scores, Talk, estimates, mean_of_known, mistaken, score_talks
 from selfsame.metrics.hits import fits
 from selfsame.metrics.persona import PersonaEvaluator
@@ -26,6 +25,7 @@ from selfsame.rollout.policy import Policy
 from selfsame.run.logger import Progress
 from selfsame.run.records import SelfplayRecord
 from selfsame.text.keywords import trait_stems
+from selfsame.text.questions import question_for
 from selfsame.types import Example, Persona, Prompt
 
 SAMPLES = 3

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from held_out import ODD_REPLIES, demo_examples
 
-from selfsame.eval.questions import question_about, question_for
 from selfsame.text.keywords import content_stems, trait_stems
+from selfsame.text.questions import question_about, question_for
 
 
 @pytest.mark.parametrize(
