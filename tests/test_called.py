@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from selfsame.data.keywords import TraitMatcher
 from selfsame.stage_inputs import gold_traits_of
+from selfsame.text.keywords import TraitMatcher
 from selfsame.types import Answer, Prompt
 
 

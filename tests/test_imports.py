@@ -18,10 +18,14 @@ import selfsame
 ROOT = Path(selfsame.__file__).parent
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 GROUND = {"types", "errors", "settings", "systems"}
-DATA = GROUND | {"data"}
+TEXT = GROUND | {"text"}
+DATA = TEXT | {"data"}
 RUN = GROUND | {"run", "renamed"}
 MODEL = DATA | RUN | {"model"}
 ROLLOUT = MODEL | {"rollout"}
+METRICS = ROLLOUT | {"metrics"}
+RATINGS = METRICS | {"ratings"}
+EVAL = RATINGS | {"eval"}
 MAY_IMPORT: dict[str, set[str]] = {
     "types": set(),
     "errors": set(),
@@ -29,20 +33,24 @@ MAY_IMPORT: dict[str, set[str]] = {
     "systems": set(),
     "renamed": set(),
     "config": GROUND | {"renamed"},  # and each room's settings.py, as every room may
+    "text": TEXT,
     "data": DATA,
     "run": RUN,
     "model": MODEL,
     "rollout": ROLLOUT,
     "training": ROLLOUT | {"training"},
-    "eval": ROLLOUT | {"eval"},
-    "eval.compare_runs": DATA | RUN | {"eval"},
+    "metrics": METRICS,
+    "ratings": RATINGS,
+    "eval": EVAL,
+    "eval.compare_runs": DATA | RUN | {"eval", "metrics"},
+    "tasks": EVAL | {"tasks"},
     "serve": ROLLOUT | {"serve", "config"},
     "report": RUN | {"report"},
     "plan": ROLLOUT | {"plan", "config", "training", "serve"},
-    "stage_inputs": ROLLOUT | {"config", "training", "eval"},
-    "pipeline": ROLLOUT | {"config", "training", "eval", "serve", "report", "stage_inputs"},
+    "stage_inputs": METRICS | {"config", "training", "eval"},
+    "pipeline": METRICS | {"config", "training", "eval", "serve", "report", "stage_inputs"},
     "launch": ROLLOUT | {"config", "pipeline", "training"},
-    "show": DATA | RUN | {"report", "eval", "serve", "plan", "config"},
+    "show": DATA | RUN | {"report", "eval", "metrics", "tasks", "serve", "plan", "config"},
     "cli": {"cli"},
     "cli.dispatch": {"errors", "run", "cli"},
     "cli.parsing": {"errors"},
@@ -55,13 +63,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli.report": {"run", "report", "cli"},
     "cli.compare": {"run", "eval", "report", "cli"},
     "cli.chat": {"errors", "serve", "cli"},
-    "cli.measure": {"model", "run", "eval", "serve", "report", "cli"},
-    "cli.benchmark": {"errors", "model", "run", "eval", "cli"},
-    "cli.convai2": {"errors", "run", "eval", "cli"},
+    "cli.measure": {"model", "run", "metrics", "ratings", "eval", "tasks", "serve", "report", "cli"},
+    "cli.benchmark": {"errors", "model", "run", "metrics", "tasks", "cli"},
+    "cli.convai2": {"errors", "run", "metrics", "tasks", "cli"},
     "cli.data": {"errors", "config", "data", "run", "cli"},
     "cli.base": {"model", "cli"},
     "__main__": {"cli"},
-    "__init__": {"launch", "config", "types", "errors", "data", "model", "rollout", "training", "eval", "run"},
+    "__init__": {"launch", "config", "types", "errors", "data", "model", "rollout", "training", "metrics", "run"},
 }
 VAGUE = {"utils", "util", "common", "helpers", "helper", "misc", "tools", "shared"}
 LONGEST = 340

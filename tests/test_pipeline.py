@@ -22,7 +22,6 @@ from forked import Forked
 from selfsame.cli import main
 from selfsame.config import load_config
 from selfsame.data.loader import DatasetLoader, half, persona_key
-from selfsame.data.violations import VIOLATIONS
 from selfsame.errors import ConfigError
 from selfsame.eval import system
 from selfsame.rollout.policy import Policy
@@ -31,6 +30,7 @@ from selfsame.run.directory import RunDirectory, read_json, read_jsonl, write_js
 from selfsame.serve.chat import Conversation
 from selfsame.serve.chatbot import load_chatbot
 from selfsame.stage_inputs import policy_evaluation
+from selfsame.text.violations import VIOLATIONS
 from selfsame.training import loop
 from selfsame.types import Prompt, clean_persona
 from tiny_run import STAGES, adapters, run_arguments

@@ -14,7 +14,7 @@ from selfsame.errors import DataError, RunError
 from selfsame.eval.compare import compare_systems
 from selfsame.eval.evaluate import evaluate_system
 from selfsame.eval.sidebyside import side_by_side
-from selfsame.eval.statistics import Bootstrap
+from selfsame.metrics.statistics import Bootstrap
 from selfsame.model import parallel
 from selfsame.model.base import dtype_name
 from selfsame.model.load import load_roles

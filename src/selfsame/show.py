@@ -226,8 +226,8 @@ def cost(run: str | Path | RunDirectory, than: str | Path | RunDirectory | None 
 def published(
     benchmark: str, metrics: Mapping[str, str], own_name: str, own: Mapping[str, float], split: str = "validation"
 ) -> Table:
-    """Numbers that others published, beside our own (see `eval/published.py`, whose sources and notes go along)."""
-    from selfsame.eval.published import beside
+    """Numbers that others published, beside our own (see `tasks/published.py`, whose sources and notes go along)."""
+    from selfsame.tasks.published import beside
 
     rows, notes = beside(benchmark, split, metrics, own_name, own)
     return Table([rows], notes)

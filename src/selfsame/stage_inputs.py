@@ -9,21 +9,21 @@ from dataclasses import replace
 from typing import Any
 
 from selfsame.config import Config
-from selfsame.data.keywords import TraitMatcher
 from selfsame.data.loader import Dataset, half
 from selfsame.data.pairs import HELD_OUT, PreferenceGenerator
 from selfsame.data.processor import DataProcessor
 from selfsame.errors import DataError, RunError
 from selfsame.eval.during_training import PolicyEvaluation
 from selfsame.eval.evaluate import sense_of
-from selfsame.eval.judge import load_judge
-from selfsame.eval.persona import PersonaEvaluator
-from selfsame.eval.reader import Reader
-from selfsame.eval.sense import SenseEvaluator
+from selfsame.metrics.judge import load_judge
+from selfsame.metrics.persona import PersonaEvaluator
+from selfsame.metrics.reader import Reader
+from selfsame.metrics.sense import SenseEvaluator
 from selfsame.model import parallel
 from selfsame.model.roles import Roles
 from selfsame.run.directory import RunDirectory, read_json
 from selfsame.run.logger import say
+from selfsame.text.keywords import TraitMatcher
 from selfsame.training.rewards import Sense
 from selfsame.types import Answer, Example, Prompt
 

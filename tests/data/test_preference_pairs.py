@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from selfsame.data import corruptions
 from selfsame.data import pairs as g
-from selfsame.data.keywords import content_stems, plain_match, sentences, words
 from selfsame.data.loader import DatasetLoader
 from selfsame.data.settings import DataSettings, PairSettings
+from selfsame.text.keywords import content_stems, plain_match, sentences, words
 from selfsame.types import Example, PreferencePair, Prompt
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"

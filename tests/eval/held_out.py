@@ -6,11 +6,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from selfsame.data.keywords import TraitMatcher
 from selfsame.data.loader import DatasetLoader
 from selfsame.data.pairs import PreferenceGenerator
-from selfsame.data.rules import RuleJudge
-from selfsame.eval.persona import PersonaEvaluator
+from selfsame.metrics.persona import PersonaEvaluator
+from selfsame.text.contradictions import RuleJudge
+from selfsame.text.keywords import TraitMatcher
 from selfsame.types import Answer, Dialogue, Example, Turn
 
 THINGS = ("dogs", "cats", "horses", "boats", "guitars", "bees", "roses", "clocks", "stamps", "maps", "kites", "drums")

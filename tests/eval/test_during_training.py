@@ -7,19 +7,19 @@ import math
 from held_out import short_examples
 from test_roles import load, scramble
 
-from selfsame.data.keywords import TraitMatcher
 from selfsame.data.loader import half, persona_key
 from selfsame.data.pairs import PreferenceGenerator
-from selfsame.data.rules import RuleJudge
 from selfsame.eval.during_training import PolicyEvaluation
-from selfsame.eval.persona import PersonaEvaluator
-from selfsame.eval.quality import QualityEvaluator
+from selfsame.metrics.persona import PersonaEvaluator
+from selfsame.metrics.quality import QualityEvaluator
 from selfsame.model.reward_model import RewardModel
 from selfsame.model.settings import LoraSettings
 from selfsame.rollout.engine import Reply, RolloutEngine
 from selfsame.rollout.policy import Policy
 from selfsame.rollout.sampler import reply_noise
 from selfsame.rollout.settings import SamplingSettings
+from selfsame.text.contradictions import RuleJudge
+from selfsame.text.keywords import TraitMatcher
 from selfsame.types import Prompt
 
 SAMPLING = SamplingSettings(max_new_tokens=8)

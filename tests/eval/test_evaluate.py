@@ -14,17 +14,17 @@ from held_out import numpy_state, short_examples
 from test_roles import load, scramble
 
 from selfsame.data.pairs import PreferenceGenerator
-from selfsame.data.rules import RuleJudge
-from selfsame.eval.benchmark import BenchmarkEvaluator, draw_distractors
 from selfsame.eval.evaluate import evaluate_system
-from selfsame.eval.judge import judge_summary
-from selfsame.eval.quality import QualityEvaluator
 from selfsame.eval.settings import EvaluationSettings
-from selfsame.eval.statistics import Bootstrap
+from selfsame.metrics.hits import BenchmarkEvaluator, draw_distractors
+from selfsame.metrics.judge import judge_summary
+from selfsame.metrics.quality import QualityEvaluator
+from selfsame.metrics.statistics import Bootstrap
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.policy import Policy
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.run.directory import read_json, write_json
+from selfsame.text.contradictions import RuleJudge
 from selfsame.types import Example
 
 SETTINGS = EvaluationSettings(resamples=100, judge="rules", selfplay_size=0, model="selfsame-9m")

@@ -12,20 +12,20 @@ import torch
 from held_out import demo_examples, numpy_state, short_examples
 from test_roles import load, scramble
 
-from selfsame.data.keywords import TraitMatcher
 from selfsame.data.loader import persona_key
 from selfsame.data.pairs import PreferenceGenerator
-from selfsame.data.rules import RuleJudge
 from selfsame.eval import selfplay
 from selfsame.eval.evaluate import evaluate_system
-from selfsame.eval.persona import PersonaEvaluator
 from selfsame.eval.selfplay import evaluate_selfplay, meetings, play
 from selfsame.eval.settings import EvaluationSettings
-from selfsame.eval.statistics import Bootstrap
+from selfsame.metrics.persona import PersonaEvaluator
+from selfsame.metrics.statistics import Bootstrap
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.policy import Policy
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.run.directory import read_json, write_json
+from selfsame.text.contradictions import RuleJudge
+from selfsame.text.keywords import TraitMatcher
 from selfsame.types import Example, Prompt
 
 SAMPLING = SamplingSettings(max_new_tokens=6)

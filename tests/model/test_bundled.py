@@ -20,9 +20,9 @@ from selfsame.data.loader import DatasetLoader
 from selfsame.data.pairs import PreferenceGenerator
 from selfsame.data.processor import CHAT_INTRODUCTION, MARKERS, DataProcessor
 from selfsame.data.settings import PairSettings
-from selfsame.eval.persona import PersonaEvaluator
-from selfsame.eval.quality import QualityEvaluator
 from selfsame.eval.scoring import strangers
+from selfsame.metrics.persona import PersonaEvaluator
+from selfsame.metrics.quality import QualityEvaluator
 from selfsame.model.base import get_model_info, locate_model
 from selfsame.model.load import load_roles
 from selfsame.model.roles import Roles

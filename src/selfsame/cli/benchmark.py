@@ -84,9 +84,9 @@ def _add_convai2(parser: argparse.ArgumentParser) -> None:
 
 
 def _persona_min_edit(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    from selfsame.eval.external import read_minimal_edits
-    from selfsame.eval.probes import edits_text, prefer_edits
-    from selfsame.eval.statistics import Bootstrap
+    from selfsame.metrics.statistics import Bootstrap
+    from selfsame.tasks.external import read_minimal_edits
+    from selfsame.tasks.probes import edits_text, prefer_edits
 
     if options.reward and not options.run:
         raise ConfigError("--reward needs --run RUN, a run with a reward model")
@@ -113,9 +113,9 @@ def _reward_model(run_directory: str, bot: Any) -> Any:
 
 
 def _personagym(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    from selfsame.eval.external import read_personagym
-    from selfsame.eval.probes import NO_SCORE, ask_probes, probes_text
-    from selfsame.eval.statistics import Bootstrap
+    from selfsame.metrics.statistics import Bootstrap
+    from selfsame.tasks.external import read_personagym
+    from selfsame.tasks.probes import NO_SCORE, ask_probes, probes_text
 
     probes = read_personagym(options.file, options.task, options.questions)
     bot = load_asked(options)

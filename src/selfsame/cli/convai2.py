@@ -20,10 +20,10 @@ def measure(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     Raises:
         SelfsameError: a file, model or option that cannot be used.
     """
-    from selfsame.eval.convai2 import COLUMNS, DEFINITIONS, ConvAI2Protocol, pack, summary, weights_digest
-    from selfsame.eval.external import read_convai2
-    from selfsame.eval.statistics import Bootstrap
+    from selfsame.metrics.statistics import Bootstrap
     from selfsame.run.partial import Partial
+    from selfsame.tasks.convai2 import COLUMNS, DEFINITIONS, ConvAI2Protocol, pack, summary, weights_digest
+    from selfsame.tasks.external import read_convai2
 
     file = read_convai2(options.file, options.limit, options.detokenize)
     rejected = report_rejected(file.rejected)
@@ -55,8 +55,8 @@ def measure(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
 
 def convai2_text(result: dict[str, Any]) -> str:
     """List our numbers with what they depend on, then published ones."""
-    from selfsame.eval.convai2 import number
-    from selfsame.eval.published import EVIDENCE, aligned, beside
+    from selfsame.tasks.convai2 import number
+    from selfsame.tasks.published import EVIDENCE, aligned, beside
 
     metrics, candidates = result["metrics"], result["candidates"]
     of = str(candidates[-1]) if len(candidates) == 1 else f"{candidates[0]} to {candidates[-1]}"
@@ -86,12 +86,12 @@ def convai2_text(result: dict[str, Any]) -> str:
     lines += [
         "without a mark: the same protocol, by systems trained on ConvAI2's training part unless they say otherwise"
     ]
-    lines += [f"source, evidence ({evidence}) and why each is comparable or not: eval/published.json"]
+    lines += [f"source, evidence ({evidence}) and why each is comparable or not: tasks/published.json"]
     return "\n".join(lines)
 
 
 def _shown(found: dict[str, Any]) -> str:
-    from selfsame.eval.statistics import Estimate
+    from selfsame.metrics.statistics import Estimate
 
     return str(Estimate(**found))
 
@@ -102,8 +102,8 @@ def compare(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     Raises:
         DataError: a file is no such result, or the two hold no example in common.
     """
-    from selfsame.eval.compare import compare_benchmarks, comparison_text
-    from selfsame.eval.statistics import Bootstrap
+    from selfsame.metrics.statistics import Bootstrap
+    from selfsame.tasks.compare_convai2 import compare_benchmarks, comparison_text
 
     one, other = _result(options.one), _result(options.other)
     if one["md5"] != other["md5"]:
@@ -119,7 +119,7 @@ def compare(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
 
 
 def _result(path: str) -> dict[str, Any]:
-    from selfsame.eval.external import read_json_file
+    from selfsame.tasks.external import read_json_file
 
     result = read_json_file(path)
     known = isinstance(result, dict) and result.get("benchmark") == "convai2" and {"md5", "model"} <= result.keys()

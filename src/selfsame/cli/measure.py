@@ -63,14 +63,14 @@ def options_parser(command: str) -> argparse.ArgumentParser:
 
 
 def _agreement(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    from selfsame.eval.agreement import agreement, text_tables
-    from selfsame.eval.fit import fitted_scorers
-    from selfsame.eval.likelihood import Likelihood
-    from selfsame.eval.ranker import load_ranker
-    from selfsame.eval.rows import read_rated
-    from selfsame.eval.scorers import FEATURES, our_scores
-    from selfsame.eval.statistics import Bootstrap
+    from selfsame.metrics.statistics import Bootstrap
     from selfsame.model.settings import BUNDLED
+    from selfsame.ratings.agreement import agreement, text_tables
+    from selfsame.ratings.fit import fitted_scorers
+    from selfsame.ratings.likelihood import Likelihood
+    from selfsame.ratings.ranker import load_ranker
+    from selfsame.ratings.rows import read_rated
+    from selfsame.ratings.scorers import FEATURES, our_scores
     from selfsame.serve.chatbot import load_chatbot
 
     rows, rejected = read_rated(options.file)
@@ -90,9 +90,10 @@ def _agreement(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
 
 
 def _judge(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    from selfsame.eval.judge import judge_pairs, judge_text, load_judge
-    from selfsame.eval.rows import read_pairs
-    from selfsame.eval.statistics import Bootstrap
+    from selfsame.metrics.judge import load_judge
+    from selfsame.metrics.statistics import Bootstrap
+    from selfsame.ratings.judge_accuracy import judge_pairs, judge_text
+    from selfsame.ratings.rows import read_pairs
 
     rows, rejected = read_pairs(options.file)
     result = judge_pairs(load_judge(options.judge), rows, Bootstrap()) | {"rejected": report_rejected(rejected)}
@@ -101,9 +102,9 @@ def _judge(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
 
 def _score(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from selfsame.eval.given import score_given
-    from selfsame.eval.judge import load_judge
-    from selfsame.eval.rows import read_given
-    from selfsame.eval.statistics import Bootstrap
+    from selfsame.metrics.judge import load_judge
+    from selfsame.metrics.statistics import Bootstrap
+    from selfsame.ratings.rows import read_given
     from selfsame.report.sources import judge_line
     from selfsame.report.tables import comparison_lines, rows_of, text_table
 
@@ -121,9 +122,9 @@ def _score(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
 
 
 def _rank(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    from selfsame.eval.ranking import rank_rows, rank_text
-    from selfsame.eval.rows import read_candidates
-    from selfsame.eval.statistics import Bootstrap
+    from selfsame.metrics.statistics import Bootstrap
+    from selfsame.ratings.rows import read_candidates
+    from selfsame.tasks.ranking import rank_rows, rank_text
 
     asked_model(options)  # a mistake in it is reported before the file is read
     rows, rejected = read_candidates(options.file)

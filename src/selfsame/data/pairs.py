@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from selfsame.data.corruptions import BLAND, bland_replies, contradictions, count_words, cut_off, loops, spoken
-from selfsame.data.keywords import (
+from selfsame.data.settings import PairSettings
+from selfsame.text.keywords import (
     TraitMatcher,
     content_stems,
     plain_match,
@@ -25,7 +26,6 @@ from selfsame.data.keywords import (
     trait_stems,
     words,
 )
-from selfsame.data.settings import PairSettings
 from selfsame.types import Answer, Example, Persona, PreferencePair, Prompt
 
 REASONS = ("persona_swapped", "contradicted", "bland", "degenerate", "recited", "speaker_mixed")

@@ -147,7 +147,7 @@ def _differences(recipes: Recipes) -> dict[str, Any]:
     """Each recipe against the first; p-values are corrected for all of these differences together."""
     from selfsame.eval.compare import with_verdicts
     from selfsame.eval.seeds import compare_recipes
-    from selfsame.eval.statistics import Bootstrap
+    from selfsame.metrics.statistics import Bootstrap
 
     (than, first), *others = recipes.items()
     paired, found = [], []
@@ -166,7 +166,7 @@ def _differences(recipes: Recipes) -> dict[str, Any]:
 def _preferred(name: str, recipes: Recipes) -> Iterable[dict[str, Any]]:
     """What a judge prefers: each recipe against the first."""
     from selfsame.eval.preference import load_preference_judge, prefer
-    from selfsame.eval.statistics import Bootstrap
+    from selfsame.metrics.statistics import Bootstrap
 
     judge = load_preference_judge(name)
     (than, first), *others = [(name, [s.evaluation["replies"] for s in systems]) for name, systems in recipes.items()]

@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from selfsame.eval.persona import PersonaEvaluator
-from selfsame.eval.quality import QualityEvaluator
 from selfsame.eval.scoring import AnswerScorer, replies_of
-from selfsame.eval.sense import SenseEvaluator
+from selfsame.metrics.persona import PersonaEvaluator
+from selfsame.metrics.quality import QualityEvaluator
+from selfsame.metrics.sense import SenseEvaluator
 from selfsame.model import parallel
 from selfsame.model.reward_model import RewardModel
 from selfsame.model.roles import Roles

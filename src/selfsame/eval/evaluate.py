@@ -12,24 +12,24 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from selfsame.data.keywords import TraitMatcher
 from selfsame.data.pairs import PreferenceGenerator
-from selfsame.eval.benchmark import BenchmarkEvaluator, draw_distractors, fits, longest_candidate
-from selfsame.eval.judge import judge_summary, load_judge
-from selfsame.eval.persona import PersonaEvaluator
-from selfsame.eval.quality import QualityEvaluator
-from selfsame.eval.reader import load_reader
 from selfsame.eval.scoring import AnswerScorer, Metrics, Scores, engagement, gold_answers, groups_of, recited, strangers
 from selfsame.eval.selfplay import evaluate_selfplay
-from selfsame.eval.sense import SenseEvaluator, Turn
 from selfsame.eval.settings import EvaluationSettings
-from selfsame.eval.statistics import Bootstrap
+from selfsame.metrics.hits import BenchmarkEvaluator, draw_distractors, fits, longest_candidate
+from selfsame.metrics.judge import judge_summary, load_judge
+from selfsame.metrics.persona import PersonaEvaluator
+from selfsame.metrics.quality import QualityEvaluator
+from selfsame.metrics.reader import load_reader
+from selfsame.metrics.sense import SenseEvaluator, Turn
+from selfsame.metrics.statistics import Bootstrap
 from selfsame.model import parallel
 from selfsame.model.roles import Roles
 from selfsame.rollout.policy import Policy
 from selfsame.run.logger import Progress
 from selfsame.run.records import EvaluationRecord, JudgeRecord, ReaderRecord, ReplyRecord
 from selfsame.run.records import Metrics as MetricRecords
+from selfsame.text.keywords import TraitMatcher
 from selfsame.types import Answer, Example
 
 DISTRACTORS = 19  # ConvAI2's number: 20 candidates

@@ -13,13 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from selfsame.data.keywords import TraitMatcher, words
 from selfsame.eval.compare import Paired, compare_replies
-from selfsame.eval.judge import Judge, judge_summary
-from selfsame.eval.persona import PersonaEvaluator
-from selfsame.eval.quality import QualityEvaluator
-from selfsame.eval.rows import GivenReply
-from selfsame.eval.scorers import demo_texts
 from selfsame.eval.scoring import (
     AnswerScorer,
     Metrics,
@@ -32,7 +26,13 @@ from selfsame.eval.scoring import (
     replies_of,
     strangers,
 )
-from selfsame.eval.statistics import Bootstrap
+from selfsame.metrics.judge import Judge, judge_summary
+from selfsame.metrics.persona import PersonaEvaluator
+from selfsame.metrics.quality import QualityEvaluator
+from selfsame.metrics.statistics import Bootstrap
+from selfsame.ratings.rows import GivenReply
+from selfsame.ratings.scorers import demo_texts
+from selfsame.text.keywords import TraitMatcher, words
 from selfsame.types import Answer, Prompt
 
 

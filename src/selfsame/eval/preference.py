@@ -16,7 +16,7 @@ import numpy as np
 
 from selfsame.errors import ConfigError, RunError
 from selfsame.eval.seeds import Reply, on_shared_prompts, two_way
-from selfsame.eval.statistics import Bootstrap, Estimate
+from selfsame.metrics.statistics import Bootstrap, Estimate
 from selfsame.model.settings import ModelSettings
 from selfsame.run.checkpoint import finished
 from selfsame.run.directory import RunDirectory

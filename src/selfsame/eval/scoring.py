@@ -8,13 +8,13 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from selfsame.data.loader import persona_key
-from selfsame.eval.character import all_of, evaluate_character
-from selfsame.eval.engagement import EngagementEvaluator
-from selfsame.eval.fit import fitted_quality
-from selfsame.eval.persona import PersonaEvaluator
-from selfsame.eval.quality import QualityEvaluator, word_f1
-from selfsame.eval.sense import SenseEvaluator
-from selfsame.eval.statistics import Bootstrap, Estimate
+from selfsame.metrics.character import all_of, evaluate_character
+from selfsame.metrics.engagement import EngagementEvaluator
+from selfsame.metrics.persona import PersonaEvaluator
+from selfsame.metrics.quality import QualityEvaluator, word_f1
+from selfsame.metrics.sense import SenseEvaluator
+from selfsame.metrics.statistics import Bootstrap, Estimate
+from selfsame.ratings.fit import fitted_quality
 from selfsame.types import Answer, Persona
 
 Scores = dict[str, list[float]]

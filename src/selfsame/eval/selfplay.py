@@ -1,12 +1,12 @@
 """Does a system stay one person through a whole conversation? Held-out people meet in pairs, the system speaks for both,
 each from its own side (two copies of a model that talk: Li et al. 2016, arXiv:1606.01541), and one side's turns are
-measured as `eval/conversation.py` says.
+measured as `metrics/conversation.py` says.
 
 Systems are compared fairly: who meets whom and what is asked depend on the data and the seed alone, and the random
 numbers of a turn are a function of the seed, the turn and the dialogue. Both sides are the system's, so a partner who
 rambles is part of what is measured.
 
-The question that is asked twice is made from a trait, without the words that would answer it (`eval/questions.py`); where the
+The question that is asked twice is made from a trait, without the words that would answer it (`text/questions.py`); where the
 rules make none, nothing is asked, and the dialogue is missing from these measures."""
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from selfsame.data.keywords import trait_stems
 from selfsame.data.loader import persona_key
-from selfsame.eval.benchmark import fits
-from selfsame.eval.conversation import Scores, Talk, estimates, mean_of_known, mistaken, score_talks
-from selfsame.eval.persona import PersonaEvaluator
-from selfsame.eval.questions import question_for
+from selfsame.metrics.conversation import Scores, Talk, estimates, mean_of_known, mistaken, score_talks
+from selfsame.metrics.hits import fits
+from selfsame.metrics.persona import PersonaEvaluator
 from selfsame.model import parallel
 from selfsame.rollout.policy import Policy
 from selfsame.run.logger import Progress
 from selfsame.run.records import SelfplayRecord
+from selfsame.text.keywords import trait_stems
+from selfsame.text.questions import question_for
 from selfsame.types import Example, Persona, Prompt
 
 SAMPLES = 3

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from selfsame.config import Config
-from selfsame.data.keywords import TraitMatcher
 from selfsame.data.pairs import REASONS
 from selfsame.data.processor import EncodedDialogue
 from selfsame.model.lora import LoraRoles
@@ -21,6 +20,7 @@ from selfsame.plan.skeleton import META, add_role, compute_as_peft
 from selfsame.plan.workload import Workload, spread
 from selfsame.rollout.collect import Rollout
 from selfsame.rollout.engine import Reply
+from selfsame.text.keywords import TraitMatcher
 from selfsame.training.dpo import DPOTrainer, pair_batch
 from selfsame.training.dpo import Part as DPOPart
 from selfsame.training.ppo import Experience, PPOTrainer

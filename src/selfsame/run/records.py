@@ -90,7 +90,7 @@ class JudgeRecord(BaseModel):
 
 
 class ReaderRecord(BaseModel):
-    """Which model says what makes sense, its bounds, and how often it is wrong (see `eval/sense.py`)."""
+    """Which model says what makes sense, its bounds, and how often it is wrong (see `metrics/sense.py`)."""
 
     model_config = ConfigDict(extra="allow")
     name: str

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsame.data.keywords import TraitMatcher
 from selfsame.errors import DataError, RunError
 from selfsame.model import parallel
 from selfsame.model.prefix_batch import hidden_states, logprobs_of, source_states
@@ -26,6 +25,7 @@ from selfsame.model.reward_model import RewardModel
 from selfsame.model.roles import Roles
 from selfsame.rollout.collect import Rollout, collect_rollout
 from selfsame.rollout.engine import RolloutEngine
+from selfsame.text.keywords import TraitMatcher
 from selfsame.training.advantages import (
     KLController,
     explained_variance,
