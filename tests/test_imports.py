@@ -63,7 +63,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli.report": {"run", "report", "cli"},
     "cli.compare": {"run", "eval", "report", "cli"},
     "cli.chat": {"errors", "serve", "cli"},
-    "cli.measure": {"model", "run", "metrics", "ratings", "eval", "tasks", "serve", "report", "cli"},
+    "cli.measure": {"text", "model", "run", "metrics", "ratings", "eval", "tasks", "serve", "report", "cli"},
     "cli.benchmark": {"errors", "model", "run", "metrics", "tasks", "cli"},
     "cli.convai2": {"errors", "run", "metrics", "tasks", "cli"},
     "cli.data": {"errors", "config", "data", "run", "cli"},

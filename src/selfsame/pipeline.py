@@ -40,6 +40,7 @@ from selfsame.stage_inputs import (
     those_that_fit,
 )
 from selfsame.systems import BEST_OF_N, SINGLE, STAGES, SYSTEMS, Stage
+from selfsame.text.functions import weighted_sum
 from selfsame.training.comparisons import PairSampler
 from selfsame.training.dpo import DPOTrainer
 from selfsame.training.keeper import Record
@@ -230,7 +231,8 @@ class _Pipeline:
         if role is not None and checkpoint is not None:
             self.roles.load(role, checkpoint / role)
         self.limit.check(f"before the evaluation of {system}")
-        policy = Policy(self.roles, role, config.sampling, config.seed, best_of)
+        bonus = weighted_sum(config.training.ppo.rewards.functions) if best_of > 1 else None
+        policy = Policy(self.roles, role, config.sampling, config.seed, best_of, bonus)
         record = evaluate_system(policy, self.people, self.held_out, config.evaluation, system)
         if parallel.is_main():
             record.checkpoint = checkpoint.name if checkpoint else None

@@ -20,6 +20,7 @@ from selfsame.rollout.sampler import reply_noise
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.text.contradictions import RuleJudge
 from selfsame.text.keywords import TraitMatcher
+from selfsame.text.functions import weighted_sum
 from selfsame.types import Prompt
 
 SAMPLING = SamplingSettings(max_new_tokens=8)
@@ -65,7 +66,7 @@ def test_every_persona_is_in_one_half():
     assert not {persona_key(e.persona) for e in dev} & {persona_key(e.persona) for e in test}
 
 
-def test_the_best_of_several_replies_has_the_highest_reward(tiny_models):
+def test_the_best_of_several_replies_has_the_highest_reward(tiny_models, tmp_path):
     roles = load(tiny_models(), lora=LoraSettings(rank=4))
     for k, role in enumerate(("sft", "reward")):
         roles.add(role)
@@ -80,6 +81,15 @@ def test_the_best_of_several_replies_has_the_highest_reward(tiny_models):
     scores = RewardModel(roles).score_ids(ids, [[reply.ids for reply in group] for group in groups])
     assert best == [max(zip(s, t, strict=True))[1] for s, t in zip(scores, texts, strict=True)]
     assert best != [group[0] for group in texts]
+    longest = weighted_sum({f"{_longer(tmp_path)}:letters": 1000.0})
+    chosen = Policy(roles, "sft", SAMPLING, 3, 4, longest).generate(prompts)
+    assert [len(reply) for reply in chosen] == [max(map(len, group)) for group in texts]
+
+
+def _longer(folder):
+    file = folder / "mine.py"
+    file.write_text("def letters(prompts, replies, gold):\n    return [float(len(reply)) for reply in replies]\n")
+    return file
 
 
 def test_of_several_replies_one_that_says_something_again_is_the_last_choice(tiny_models, monkeypatch):

@@ -276,3 +276,14 @@ def test_sizes_are_limits(roles):
     found = evaluate(roles, consistency_size=5, engagement_size=7, perplexity_size=3)
     counts = {name: found["metrics"][name]["count"] for name in ("consistency", "f1", "perplexity")}
     assert counts == {"consistency": 5, "f1": 7, "perplexity": 12}
+
+
+def test_a_function_of_the_user_is_measured_and_compared(roles, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("def gold_words(prompts, replies, gold):\n    return [float(len(g.split())) for g in gold]\n")
+    result = evaluate(roles, functions=(f"{file}:gold_words",))
+    measured = result["metrics"]["mine.py:gold_words"]
+    expected = [len(row["gold"].split()) for row in result["talk"]]
+    assert measured["value"] == pytest.approx(sum(expected) / len(expected)) and measured["count"] == len(expected)
+    assert [row["scores"]["mine.py:gold_words"] for row in result["talk"]] == expected
+    assert result["references"]["gold"]["mine.py:gold_words"]["value"] == pytest.approx(measured["value"])

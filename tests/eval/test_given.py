@@ -15,6 +15,7 @@ from selfsame.metrics.quality import QualityEvaluator
 from selfsame.metrics.statistics import Bootstrap
 from selfsame.ratings.rows import GivenReply, read_given
 from selfsame.text.contradictions import RuleJudge
+from selfsame.text.functions import load_function
 
 BOOTSTRAP = Bootstrap(200)
 PERSONA = ("I have two dogs.", "I teach chemistry.")
@@ -200,3 +201,22 @@ def test_no_system_changes_another_ones_numbers():
 
 def test_the_judge_is_named():
     assert score(given("Yes."))["judge"]["name"] == "rules"
+
+
+def test_a_function_of_the_user_is_a_metric(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "def words(prompts, replies, gold):\n    return [float(len(r.split())) or float('nan') for r in replies]\n"
+    )
+    rows = [
+        given("Two dogs.", gold="I have two."),
+        given("", prompt=1),
+        given("I have two dogs.", "b", gold="I have two."),
+    ]
+    result = score_given(rows, RuleJudge(), BOOTSTRAP, [load_function(f"{file}:words")])
+    assert result["systems"]["a"]["metrics"]["mine.py:words"]["value"] == 2.0
+    assert result["systems"]["a"]["metrics"]["mine.py:words"]["missing"] == 1
+    assert result["systems"]["a"]["references"]["gold"]["mine.py:words"]["value"] == 3.0
+    assert [s for s in scores(result, "mine.py:words") if s == s] == [2.0, 4.0]
+    compared = [row for row in result["comparisons"] if row["metric"] == "mine.py:words"]
+    assert [(row["system"], row["than"], row["value"]) for row in compared] == [("b", "a", 2.0)]

@@ -59,6 +59,14 @@ def options_parser(command: str) -> argparse.ArgumentParser:
             metavar="NAME",
             help="selfsame-judge (the one in the package), rules, or an NLI classifier's hub id or folder",
         )
+    if command == "score":
+        parser.add_argument(
+            "--function",
+            action="append",
+            default=[],
+            metavar="FILE.py:NAME",
+            help="your own metric: a function of prompts, replies and human replies; may be given several times",
+        )
     return parser
 
 
@@ -107,9 +115,11 @@ def _score(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from selfsame.ratings.rows import read_given
     from selfsame.report.sources import judge_line
     from selfsame.report.tables import comparison_lines, rows_of, text_table
+    from selfsame.text.functions import load_function
 
     rows, rejected = read_given(options.file)
-    result = score_given(rows, load_judge(options.judge), Bootstrap())
+    functions = [*map(load_function, options.function)]
+    result = score_given(rows, load_judge(options.judge), Bootstrap(), functions)
     counts = [
         f"{s['system']}: {s['items']} replies, {s['wordless']} without a word, {s['dialogues']} dialogues or prompts"
         for s in result["systems"].values()

@@ -29,6 +29,7 @@ from selfsame.rollout.policy import Policy
 from selfsame.run.logger import Progress
 from selfsame.run.records import EvaluationRecord, JudgeRecord, ReaderRecord, ReplyRecord
 from selfsame.run.records import Metrics as MetricRecords
+from selfsame.text.functions import load_function
 from selfsame.text.keywords import TraitMatcher
 from selfsame.types import Answer, Example
 
@@ -64,6 +65,7 @@ class Scored:
         grounded: of `Answers.grounded`.
         character: of `Answers.talk`: in character, and why not.
         talk: further scores of the same.
+        functions: what the user's own functions say of the same.
         people: how well the system predicts what people said.
         references: the same metrics of answers whose quality is known, by row.
     """
@@ -71,6 +73,7 @@ class Scored:
     grounded: Scores
     character: Scores
     talk: Scores
+    functions: Scores
     people: Metrics
     references: dict[str, Metrics]
 
@@ -98,7 +101,7 @@ def evaluate_system(
         load_judge(settings.judge),
     )
     sense = sense_of(settings.model, examples, [*answers.grounded, *answers.talk], policy.seed)
-    scorer = AnswerScorer(persona, sense)
+    scorer = AnswerScorer(persona, sense, tuple(map(load_function, settings.functions)))
     with Progress(SCORED, f"score {system}", enabled=parallel.is_main()) as progress:
         scores = score(scorer, policy, answers, examples, settings, progress)
         metrics = aggregate(scorer, answers, scores)
@@ -121,7 +124,7 @@ def evaluate_system(
         judge=JudgeRecord(**judge_summary(persona.judge or load_judge())),
         reader=_reader(policy.roles, sense),
         replies=_rows(scorer, answers.grounded, scores.grounded),
-        talk=_rows(scorer, answers.talk, scores.character),
+        talk=_rows(scorer, answers.talk, scores.character | scores.functions),
         selfplay=selfplay,
     )
 
@@ -176,7 +179,7 @@ def score(
     people |= _hits_at_1(scorer, policy, examples, answers.talk[: settings.perplexity_size])
     progress.advance()
     references = _references(scorer, answers, policy.seed, progress)
-    return Scored(grounded, character, talk, people, references)
+    return Scored(grounded, character, talk, scorer.of_functions(answers.talk), people, references)
 
 
 def _hits_at_1(scorer: AnswerScorer, policy: Policy, examples: Sequence[Example], talk: Sequence[Answer]) -> Metrics:
@@ -207,6 +210,7 @@ def _references(scorer: AnswerScorer, answers: Answers, seed: int, progress: Pro
     progress.advance()
     talk = {"grounding_anywhere": scorer.grounding(people), "engagement": engagement(people)}
     rows["gold"] |= scorer.shares(talk, people) | scorer.quality(people) | scorer.diversity(people)
+    rows["gold"] |= scorer.means(scorer.of_functions(people), people)
     elsewhere = _said_elsewhere(people, seed)
     rows["other_reply"] = scorer.shares(scorer.of_character(elsewhere), elsewhere)
     rows["other_reply"] |= scorer.shares({"engagement": engagement(elsewhere)}, elsewhere)
@@ -249,6 +253,7 @@ def aggregate(scorer: AnswerScorer, answers: Answers, scores: Scored) -> Metrics
         **scorer.overlap(talk),
         **scorer.diversity(talk),
         "hits_at_1": scores.people["hits_at_1"],
+        **scorer.means(scores.functions, talk),
     }
 
 

@@ -32,6 +32,7 @@ from selfsame.metrics.quality import QualityEvaluator
 from selfsame.metrics.statistics import Bootstrap
 from selfsame.ratings.rows import GivenReply
 from selfsame.ratings.scorers import demo_texts
+from selfsame.text.functions import UserFunction
 from selfsame.text.keywords import TraitMatcher, words
 from selfsame.types import Answer, Prompt
 
@@ -43,15 +44,24 @@ class System:
     lines: list[int]
     answers: list[Answer]
     scores: Scores
+    functions: Scores
+
+    @property
+    def all_scores(self) -> Scores:
+        """Our scores, and those of the user's functions."""
+        return self.scores | self.functions
 
 
-def score_given(rows: Sequence[GivenReply], judge: Judge, bootstrap: Bootstrap) -> dict[str, Any]:
+def score_given(
+    rows: Sequence[GivenReply], judge: Judge, bootstrap: Bootstrap, functions: Sequence[UserFunction] = ()
+) -> dict[str, Any]:
     """Every system of the rows.
 
     Args:
         rows: replies of one system or several.
         judge: of contradictions.
         bootstrap: how intervals are made.
+        functions: of the user; each is a metric.
 
     Returns:
         `{judge, systems: {name: {system, items, dialogues, wordless, metrics, references}}, comparisons, paired, replies}`:
@@ -60,7 +70,7 @@ def score_given(rows: Sequence[GivenReply], judge: Judge, bootstrap: Bootstrap) 
     """
     own = dict.fromkeys(text for row in rows for text in (*row.persona, *row.context, row.gold) if text)
     matcher = TraitMatcher([*demo_texts(), *own])
-    scorer = AnswerScorer(PersonaEvaluator(matcher, bootstrap, judge))
+    scorer = AnswerScorer(PersonaEvaluator(matcher, bootstrap, judge), functions=tuple(functions))
     by_system: dict[str, list[GivenReply]] = {}
     for row in rows:
         by_system.setdefault(row.system, []).append(row)
@@ -73,7 +83,7 @@ def score_given(rows: Sequence[GivenReply], judge: Judge, bootstrap: Bootstrap) 
         "comparisons": compare_replies(pairs, bootstrap),
         "paired": [{"system": one, "than": other, "prompts": len(ours)} for one, other, ours, _ in pairs],
         "replies": [
-            {"line": line, "system": name, "scores": _of(system.scores, k)}
+            {"line": line, "system": name, "scores": _of(system.all_scores, k)}
             for name, system in systems.items()
             for k, line in enumerate(system.lines)
         ],
@@ -86,7 +96,7 @@ def _scored(scorer: AnswerScorer, rows: Sequence[GivenReply]) -> System:
     scores = scorer.of_persona(answers) | {"engagement": engagement(answers)}
     if any(words(answer.gold) for answer in answers):
         scores["f1"] = gold_overlap(answers)
-    return System([row.line for row in rows], answers, scores)
+    return System([row.line for row in rows], answers, scores, scorer.of_functions(answers))
 
 
 def _answer(row: GivenReply, matcher: TraitMatcher) -> Answer:
@@ -100,6 +110,7 @@ def _answer(row: GivenReply, matcher: TraitMatcher) -> Answer:
 def _record(scorer: AnswerScorer, name: str, system: System) -> dict[str, Any]:
     answers, bootstrap = system.answers, scorer.bootstrap
     metrics = scorer.shares(system.scores, answers) | scorer.diversity(answers)
+    metrics |= scorer.means(system.functions, answers)
     references: dict[str, Metrics] = {}
     if known := [answer for answer in answers if words(answer.gold)]:
         quality, groups, gold = QualityEvaluator(bootstrap), groups_of(answers), [a.gold for a in answers]
@@ -108,6 +119,7 @@ def _record(scorer: AnswerScorer, name: str, system: System) -> dict[str, Any]:
         people = gold_answers(known)
         scores = scorer.of_persona(people) | {"engagement": engagement(people)}
         references["gold"] = scorer.shares(scores, people) | scorer.diversity(people)
+        references["gold"] |= scorer.means(scorer.of_functions(people), people)
     others = strangers([answer.persona for answer in answers], bootstrap.seed)
     references["random_persona"] = scorer.shares(scorer.of_persona(answers, others), answers)
     references["persona_recited"] = scorer.shares(scorer.of_persona(recited(answers)), answers)
@@ -126,11 +138,11 @@ def _paired(name: str, first: str, systems: Mapping[str, System]) -> Paired:
     ours, theirs = systems[name], systems[first]
     our_places, their_places = _by_prompt(ours.answers), _by_prompt(theirs.answers)
     shared = [key for key in our_places if key in their_places]
-    metrics = [metric for metric in ours.scores if metric in theirs.scores]
+    metrics = [metric for metric in ours.all_scores if metric in theirs.all_scores]
     groups = [ours.answers[our_places[key]].group for key in shared]
     one, other = (
         [
-            {"dialogue": group, "scores": {m: system.scores[m][places[key]] for m in metrics}}
+            {"dialogue": group, "scores": {m: system.all_scores[m][places[key]] for m in metrics}}
             for key, group in zip(shared, groups, strict=True)
         ]
         for system, places in ((ours, our_places), (theirs, their_places))

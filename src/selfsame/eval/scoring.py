@@ -15,6 +15,7 @@ from selfsame.metrics.quality import QualityEvaluator, word_f1
 from selfsame.metrics.sense import SenseEvaluator
 from selfsame.metrics.statistics import Bootstrap, Estimate
 from selfsame.ratings.fit import fitted_quality
+from selfsame.text.functions import UserFunction
 from selfsame.types import Answer, Persona
 
 Scores = dict[str, list[float]]
@@ -32,10 +33,12 @@ class AnswerScorer:
     Attributes:
         persona: with matcher, judge and bootstrap.
         sense: says which replies make sense; None: nobody does.
+        functions: of the user.
     """
 
     persona: PersonaEvaluator
     sense: SenseEvaluator | None = None
+    functions: tuple[UserFunction, ...] = ()
 
     @property
     def bootstrap(self) -> Bootstrap:
@@ -69,6 +72,13 @@ class AnswerScorer:
         """Whether each draws on a trait, called for or not."""
         return self.persona.evaluate_grounding([a.persona for a in answers], replies_of(answers))
 
+    def of_functions(self, answers: Sequence[Answer]) -> Scores:
+        """What the user's own functions say."""
+        if not answers:
+            return {}
+        given = [a.prompt for a in answers], replies_of(answers), [a.gold for a in answers]
+        return {function.label: function(*given) for function in self.functions}
+
     def contradicted(self, answers: Sequence[Answer], contradiction: Sequence[float]) -> list[list[str]]:
         """What each answer contradicts, where its score `contradiction` is 1."""
         wrong = [k for k, value in enumerate(contradiction) if value == 1]
@@ -88,6 +98,10 @@ class AnswerScorer:
     def shares(self, scores: Mapping[str, Sequence[float]], answers: Sequence[Answer]) -> Metrics:
         """The mean of each score, all of which are from 0 to 1."""
         return {name: self.bootstrap.share(values, groups_of(answers)) for name, values in scores.items()}
+
+    def means(self, scores: Mapping[str, Sequence[float]], answers: Sequence[Answer]) -> Metrics:
+        """The mean of each score, whatever its range."""
+        return {name: self.bootstrap.mean(values, groups_of(answers)) for name, values in scores.items()}
 
     def quality(self, answers: Sequence[Answer]) -> Metrics:
         """Mean fitted quality."""

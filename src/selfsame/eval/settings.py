@@ -35,6 +35,9 @@ class EvaluationSettings(Settings):
     model: Literal["auto", "smollm2-135m", "selfsame-9m"] = "auto"
     """Model that judges whether replies are well formed and answer. `auto`: smollm2-135m if `selfsame base` has prepared
     it, else the toy model in the package. Numbers of the two do not compare; the record names the model."""
+    functions: tuple[str, ...] = ()
+    """Your own metrics, `path/to/file.py:name` each: a function of prompts, replies and human replies that returns a number
+    for each reply (NaN: not scored)."""
     judge: str = "selfsame-judge"
     """Judge of contradictions with the persona or an earlier turn of the bot: selfsame-judge (in the package), `rules`,
     or the hub id or folder of an NLI classifier."""

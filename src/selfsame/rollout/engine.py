@@ -17,6 +17,7 @@ from selfsame.rollout.decoding import DecodingState
 from selfsame.rollout.sampler import reply_noise, sample_token
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.run.interruption import may_stop
+from selfsame.text.functions import Weighted
 from selfsame.text.violations import says_again
 from selfsame.types import Prompt
 
@@ -42,10 +43,11 @@ class RolloutEngine:
     Args:
         roles: the model.
         batch_size: replies in the batch at once.
+        bonus: what a reply gets besides its reward, where the best of several is chosen.
     """
 
-    def __init__(self, roles: Roles, batch_size: int = 64) -> None:
-        self.roles, self.batch_size = roles, batch_size
+    def __init__(self, roles: Roles, batch_size: int = 64, bonus: Weighted | None = None) -> None:
+        self.roles, self.batch_size, self.bonus = roles, batch_size, bonus
         self.processor = roles.processor
 
     @torch.no_grad()
@@ -152,6 +154,9 @@ class RolloutEngine:
         groups = self.sample(role, ids, numbers_NR, settings.temperature, settings.top_p)
         scores = RewardModel(self.roles).score_ids(ids, [[reply.ids for reply in group] for group in groups])
         texts = [[self.processor.decode_reply(reply.ids) for reply in group] for group in groups]
+        if self.bonus is not None:
+            more = iter(self.bonus([p for p in prompts for _ in range(n)], [text for own in texts for text in own]))
+            scores = [[score + next(more) for score in group] for group in scores]
         best = [choose_best(*row, settings.retries > 0) for row in zip(prompts, texts, scores, strict=True)]
         return [group[k] for group, k in zip(groups, best, strict=True)]
 

@@ -78,8 +78,12 @@ def inherit(
         if not taken:
             raise RunError(f"{source} has nothing that this run could start from: leave out --run.start-from")
         record = {"source": str(source), "stages": list(taken), "environment": environment}
-        evaluated = not bundled and not _differing(now, then, _EVALUATION)
-        _copy(other, run, taken, evaluated, record, same_data=not bundled)
+        systems = [name for name, system in SYSTEMS.items() if {*system.stages} <= {*taken}]
+        if bundled or _differing(now, then, _EVALUATION):
+            systems = []
+        elif any("training.ppo.rewards" in key and ":" in key for key in (*now, *then)):
+            systems = [name for name in systems if not SYSTEMS[name].best_of_n]  # the user's functions choose the best
+        _copy(other, run, taken, systems, record, same_data=not bundled)
     say(f"from {source}: {', '.join(taken)}")
     earlier = read_json(other.inherited_path)["environment"] if other.inherited_path.exists() else {}
     others = {known["dtype"] for known in (environment, earlier) if known.get("dtype")} - {dtype}
@@ -122,7 +126,7 @@ def _copy(
     other: RunDirectory,
     run: RunDirectory,
     taken: Mapping[str, Path],
-    evaluated: bool,
+    systems: Sequence[str],
     record: Mapping[str, Any],
     same_data: bool = True,
 ) -> None:
@@ -133,8 +137,7 @@ def _copy(
     if same_data:
         shutil.copy(other.data_path, made.data_path)  # tells whether the dialogues are the same
     files = [other.path / "reward.json"] if "reward" in taken else []
-    if evaluated:
-        files += [other.eval_path(name) for name, system in SYSTEMS.items() if set(system.stages) <= set(taken)]
+    files += [other.eval_path(name) for name in systems]
     for path in filter(Path.exists, files):
         target = made.path / path.relative_to(other.path)
         target.parent.mkdir(exist_ok=True)

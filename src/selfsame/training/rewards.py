@@ -1,27 +1,17 @@
 """What a reply is paid for in PPO: a weighted sum of the reward model's score, rules, and functions of the user.
 
 Rules say what a reply breaks (`text/violations.py`); a reward model overlooks some of that where it pays. A function of one's
-own lies in a Python file:
-
-    def short(prompts, replies, gold):
-        return [1.0 if len(reply.split()) < 12 else 0.0 for reply in replies]
-
-It gets N prompts (`Prompt`: persona and history), N replies and N human replies ("" where there is none), and returns N
-floats; NaN is not scored, pays nothing and is counted. `--training.ppo.rewards.rewards.py:short 0.5` gives it a weight.
+own (`text/functions.py`) has its weight under its name: `--training.ppo.rewards.rewards.py:short 0.5`.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
-from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from selfsame.errors import ConfigError, RunError
+from selfsame.text.functions import load_function
 from selfsame.text.keywords import TraitMatcher
 from selfsame.text.violations import VIOLATIONS, find_violations
 from selfsame.training.settings import RewardWeights
@@ -31,8 +21,6 @@ SENSELESS = ("malformed", "no_answer")
 """Rules that a model has to read a reply for."""
 Sense = Callable[[Sequence[Prompt], Sequence[str]], Mapping[str, Sequence[float]]]
 """Gives `well_formed` and `answers` of replies, 0 where they are not; NaN is not known and costs nothing."""
-RewardFunction = Callable[[Sequence[Prompt], Sequence[str], Sequence[str]], Sequence[float]]
-"""Prompts, replies, human replies -> a number for each reply."""
 VIOLATIONS_OF = {
     "contradicted": ("contradiction",),
     "recited": ("copying_unprompted", "off_topic_grounding"),
@@ -90,7 +78,7 @@ class Rewards:
             senseless_N = measured["malformed"] | measured["no_answer"]
             measured["ungrounded"] = measured["ungrounded"] | (grounded_N & senseless_N)
         gold = [self.gold.get(prompt, "") for prompt in prompts]
-        return measured | {name: ask(name, f, prompts, replies, gold) for name, f in self.functions.items()}
+        return measured | {name: torch.tensor(f(prompts, replies, gold)) for name, f in self.functions.items()}
 
     def total(self, scores_N: Tensor, ended_N: Tensor, measured: Mapping[str, Tensor]) -> Tensor:
         """(N,) the reward of each whole reply. `scores_N`: of the reward model; `ended_N`: whether the reply has an end."""
@@ -127,48 +115,3 @@ def distrusted(measured: Mapping[str, Tensor], kinds: Collection[str]) -> Tensor
     fewer than half below the chosen ones. None where there is no such rule."""
     rules = {rule for kind in kinds for rule in VIOLATIONS_OF.get(kind, ()) if rule in measured}
     return torch.stack([measured[rule] for rule in sorted(rules)]).any(0) if rules else None
-
-
-def load_function(name: str) -> RewardFunction:
-    """The function `path/to/file.py:name`.
-
-    Raises:
-        ConfigError: there is no such file or function, or the file cannot be executed.
-    """
-    path, _, function = name.rpartition(":")
-    if not Path(path).is_file():
-        raise ConfigError(f"training.ppo.rewards: there is no file {path} with a function {function}")
-    spec = importlib.util.spec_from_file_location(f"selfsame_reward_{Path(path).stem}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise ConfigError(f"training.ppo.rewards: {path} fails: {type(error).__name__}: {error}") from error
-    found: Any = getattr(module, function, None)
-    if not callable(found):  # of what it gives `ask` makes sure
-        raise ConfigError(f"training.ppo.rewards: {path} has no function {function}")
-    return cast(RewardFunction, found)
-
-
-def ask(
-    name: str, function: RewardFunction, prompts: Sequence[Prompt], replies: Sequence[str], gold: Sequence[str]
-) -> Tensor:
-    """(N,) float32 what a function of the user gives for replies; NaN where it does not score one.
-
-    Raises:
-        RunError: it fails, or does not give a finite number or NaN for each reply; names the function and a reply.
-    """
-    try:
-        values = [float(value) for value in function(prompts, replies, gold)]
-    except Exception as error:
-        raise RunError(
-            f"the reward {name} failed with {type(error).__name__}: {error}; the first of the {len(replies)} replies was"
-            f" {replies[0]!r:.80}. The run stands at its last checkpoint; run the same command again to resume"
-        ) from error
-    if len(values) != len(replies):
-        raise RunError(f"the reward {name} gave {len(values)} numbers for {len(replies)} replies")
-    wrong = [reply for value, reply in zip(values, replies, strict=True) if math.isinf(value)]
-    if wrong:
-        raise RunError(f"the reward {name} gave an infinite number for the reply {wrong[0]!r:.80}")
-    return torch.tensor(values)
