@@ -19,8 +19,8 @@ from selfsame.rollout.policy import Policy
 from selfsame.rollout.sampler import reply_noise
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.text.contradictions import RuleJudge
-from selfsame.text.keywords import TraitMatcher
 from selfsame.text.functions import weighted_sum
+from selfsame.text.keywords import TraitMatcher
 from selfsame.types import Prompt
 
 SAMPLING = SamplingSettings(max_new_tokens=8)
