@@ -28,6 +28,7 @@ from selfsame.run.directory import RunDirectory
 from selfsame.run.environment import describe_environment
 from selfsame.run.logger import RunLogger
 from selfsame.text.keywords import words
+from selfsame.training.comparisons import PairSampler
 from selfsame.training.keeper import Record
 from selfsame.training.reward import RewardTrainer
 from selfsame.types import Example, PreferencePair, Prompt
@@ -82,9 +83,10 @@ def _trainer(recipe: Recipe, work: Path, data: Path) -> RewardTrainer:
     pairs = make_pairs(dataset.train, recipe.ranker_pairs // 2, recipe.seed)
     pairs += make_pairs(chats, recipe.ranker_pairs // 2, recipe.seed + 1)
     random.Random(recipe.seed).shuffle(pairs)
+    roles = _start(recipe)
     return RewardTrainer(
-        _start(recipe), pairs=pairs, validation=make_pairs(dataset.validation, 400, recipe.seed + 2),
-        settings=recipe.ranker, seed=recipe.seed, max_new_tokens=40,
+        roles, pairs=pairs, validation=make_pairs(dataset.validation, 400, recipe.seed + 2),
+        settings=recipe.ranker, seed=recipe.seed, sampler=PairSampler(roles, recipe.ranker, recipe.seed, 40),
         record=Record(CheckpointManager(work / "ranker"), RunLogger(RunDirectory(work)), 100, 200),
     )  # fmt: skip
 

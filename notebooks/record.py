@@ -78,7 +78,7 @@ def _lines(notebook: str, run: selfsame.RunDirectory) -> dict[str, str]:
     prompts = [e.prompt(1) for e in selfsame.DatasetLoader(bot.config.data).load().validation[:4]]
     engine, sampling = selfsame.RolloutEngine(bot.roles), bot.config.sampling
     if system == "ppo":
-        talk = selfsame.Conversation(bot.roles, bot.role, _PERSONA, sampling)
+        talk = selfsame.Conversation(selfsame.Policy(bot.roles, bot.role, sampling), _PERSONA)
         return {"the chat with PPO": "\n".join(talk.say(text) for text in _SAID)}
     asked = sampling if system == "base" else type(sampling)()  # as the cells do
     replies = engine.reply(bot.role, prompts, asked)

@@ -149,7 +149,9 @@ def test_every_system_of_a_run_can_speak(whole):
     assert best.name.endswith("(ppo)")
     with pytest.raises(ConfigError, match="unknown system"):
         load_chatbot(str(whole), "grpo")
-    conversation = Conversation(best.roles, best.role, clean_persona(["I have two dogs."]), best.config.sampling)
+    conversation = Conversation(
+        Policy(best.roles, best.role, best.config.sampling), clean_persona(["I have two dogs."])
+    )
     replies = [conversation.say("Hi!"), conversation.say("Any pets?")]
     assert conversation.turns == ["Hi!", replies[0], "Any pets?", replies[1]]
 
@@ -317,7 +319,9 @@ def test_full_tuning_stopped_again_and_again_it_ends_the_same(tmp_path, monkeypa
     expected, found = adapters(tmp_path / "whole"), adapters(tmp_path / "stopped")
     assert expected.keys() == found.keys() and [name for name, value in expected.items() if found[name] != value] == []
     bot = load_chatbot(str(tmp_path / "whole"))
-    assert Conversation(bot.roles, bot.role, clean_persona(["I have two dogs."]), bot.config.sampling).say("Hi!")
+    assert Conversation(Policy(bot.roles, bot.role, bot.config.sampling), clean_persona(["I have two dogs."])).say(
+        "Hi!"
+    )
     checkpoint = finished(RunDirectory.open(tmp_path / "whole"), "ppo") or Path()
     same = load_chatbot(str(checkpoint / "policy"))  # a model like any other
     ours, theirs = bot.roles.state("policy"), same.roles.base.state_dict()

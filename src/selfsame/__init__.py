@@ -22,6 +22,7 @@ _ROOMS = {
     "model.roles": "Roles",
     "model.load": "load_roles",
     "rollout.engine": "RolloutEngine",
+    "rollout.policy": "Policy",
     "training.sft": "SFTTrainer",
     "training.reward": "RewardTrainer",
     "training.ppo": "PPOTrainer",

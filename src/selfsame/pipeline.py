@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from selfsame.config import Config, config_hash, get_default_config
@@ -46,6 +47,7 @@ from selfsame.training.dpo import DPOTrainer
 from selfsame.training.keeper import Record
 from selfsame.training.ppo import PPOTrainer
 from selfsame.training.reward import RewardTrainer
+from selfsame.training.rewards import Judging
 from selfsame.training.sft import SFTTrainer
 from selfsame.training.shown import shown_prompts
 from selfsame.training.stopping import TimeLimit
@@ -146,7 +148,6 @@ class _Pipeline:
             settings=config.training.sft,
             seed=config.seed,
             record=self._record("sft"),
-            shown=shown_prompts(self.held_out, config.run.shown),
         ).train()
 
     def _reward(self) -> None:
@@ -166,19 +167,17 @@ class _Pipeline:
         self._need("sft", "reward")
         config, ppo = self.config, self.config.training.ppo
         items = self.train_pairs.extract_items(ppo.steps * ppo.prompts_per_step, ppo.grounded_share)
+        matcher = self.train_pairs.matcher
         PPOTrainer(
             self.roles,
-            prompts=[item.prompt for item in items],
-            gold_traits=[gold_traits_of(self.train_pairs.matcher, item) for item in items],
-            gold=[item.reply for item in items],
-            matcher=self.train_pairs.matcher,
+            prompts=[replace(item, gold_traits=gold_traits_of(matcher, item)) for item in items],
             settings=ppo,
             seed=config.seed,
             record=self._record("ppo"),
-            shown=shown_prompts(self.held_out, config.run.shown),
+            judging=Judging(
+                matcher, reward_sense(config, self.roles, self.train_pairs), distrusted_kinds(self.directory)
+            ),
             evaluate_policy=policy_evaluation(config, self.data.validation),
-            sense=reward_sense(config, self.roles, self.train_pairs),
-            distrusted=distrusted_kinds(self.directory),
         ).train()
 
     def _dpo(self) -> None:
@@ -186,9 +185,7 @@ class _Pipeline:
         if finished(self.directory, "dpo"):
             return
         self._need("sft")
-        length = config.training.ppo.max_new_tokens
-        sampler = PairSampler(self.roles, config.training.reward, config.seed, length, self.train_pairs.matcher)
-        pairs, held_out = self.pairs
+        sampler, (pairs, held_out) = self._sampler(), self.pairs
         DPOTrainer(
             self.roles,
             pairs=sampler.pairs(pairs),
@@ -196,7 +193,6 @@ class _Pipeline:
             settings=config.training.dpo,
             seed=config.seed,
             record=self._record("dpo"),
-            shown=shown_prompts(self.held_out, config.run.shown),
         ).train()
 
     def _evaluate(self) -> None:
@@ -283,9 +279,13 @@ class _Pipeline:
             settings=config.training.reward,
             seed=config.seed,
             record=self._record("reward"),
-            max_new_tokens=config.training.ppo.max_new_tokens,
-            matcher=self.train_pairs.matcher,
+            sampler=self._sampler(),
         )
+
+    def _sampler(self) -> PairSampler:
+        """Samples replies of SFT to compare, as long as PPO's."""
+        length = self.config.training.ppo.max_new_tokens
+        return PairSampler(self.roles, self.config.training.reward, self.config.seed, length, self.train_pairs.matcher)
 
     def _need(self, *stages: str) -> None:
         """Loads the roles of finished earlier stages that are not in memory."""
@@ -303,7 +303,8 @@ class _Pipeline:
     def _record(self, stage: str) -> Record:
         s = self.config.run
         checkpoints = CheckpointManager(self.directory.checkpoints(stage), s.keep)
-        return Record(checkpoints, self.logger, s.save_every, s.samples_every, self.limit)
+        shown = shown_prompts(self.held_out, s.shown) if stage != "reward" else ()
+        return Record(checkpoints, self.logger, s.save_every, s.samples_every, self.limit, shown)
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:

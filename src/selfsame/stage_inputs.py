@@ -60,7 +60,7 @@ def _fits(processor: DataProcessor, side: Example) -> bool:
         return False
 
 
-def gold_traits_of(matcher: TraitMatcher, item: Answer) -> Sequence[int] | None:
+def gold_traits_of(matcher: TraitMatcher, item: Answer) -> tuple[int, ...] | None:
     """The traits that a prompt calls for, by the matcher that replies are held against; where it sees none and the data says
     that there are some, they are not known."""
     return matcher.drawn(item.prompt.persona, item.reply) or (None if item.gold_traits else ())

@@ -16,7 +16,7 @@ from selfsame.model.load import load_roles
 from selfsame.model.prefix_batch import hidden_states, prefix_batch, reply_logprobs
 from selfsame.model.settings import LoraSettings, ModelSettings
 from selfsame.model.trunk import blocks_of, trunk_of
-from selfsame.rollout.collect import token_logprobs, value_estimates
+from selfsame.rollout.collect import Rows, token_logprobs, value_estimates
 
 UPPER = LoraSettings(rank=4, layers=1)
 
@@ -61,9 +61,9 @@ def test_measures_of_rows_use_it_in_any_order_and_batch(tiny_models):
     with roles.use(None) as model:
         trunk = roles.trunk.states(model, PROMPTS, REPLIES, 1000)
     for budget in (20, 1000):
-        plain = token_logprobs(roles, "sft", PROMPTS, REPLIES, budget)
-        quick = token_logprobs(roles, "sft", PROMPTS, REPLIES, budget, trunk=trunk)
-        values = [value_estimates(roles, "value", PROMPTS, REPLIES, budget, t) for t in (None, trunk)]
+        plain = token_logprobs(roles, "sft", Rows(PROMPTS, REPLIES), budget)
+        quick = token_logprobs(roles, "sft", Rows(PROMPTS, REPLIES, trunk), budget)
+        values = [value_estimates(roles, "value", Rows(PROMPTS, REPLIES, t), budget) for t in (None, trunk)]
         for one, other in ((plain, quick), values):
             flat = [torch.tensor([x for g in rows for r in g for x in r]) for rows in (one, other)]
             torch.testing.assert_close(*flat, atol=1e-4, rtol=1e-5)

@@ -13,10 +13,11 @@ from conftest import FAMILIES
 from selfsame.model.attention import MATMUL
 from selfsame.model.prefix_batch import PASS_PRICE, micro_batches
 from selfsame.model.reward_model import RewardModel
-from selfsame.rollout.collect import collect_rollout, token_logprobs
+from selfsame.rollout.collect import Rows, collect_rollout, token_logprobs
 from selfsame.rollout.engine import Reply, RolloutEngine
 from selfsame.rollout.sampler import reply_noise
 from selfsame.rollout.settings import SamplingSettings
+from selfsame.training.settings import PPOSettings
 from selfsame.types import Prompt
 
 PROMPTS = [[5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15], [30, 31, 32], [40, 41, 42, 43, 44]]
@@ -39,7 +40,7 @@ def test_sampled_logprobs_are_the_trainers(tiny_models, family, attention):
         roles.base.set_attn_implementation(attention)
     replies = RolloutEngine(roles).sample("sft", PROMPTS, reply_noise(0, 0, range(9), 14), temperature=0.7)
     ids = [[r.ids for r in group] for group in replies]
-    again = token_logprobs(roles, "sft", PROMPTS, ids, 4096, temperature=0.7)
+    again = token_logprobs(roles, "sft", Rows(PROMPTS, ids), 4096, temperature=0.7)
     for group, values in zip(replies, again, strict=True):
         assert len(group) == 3
         for reply, expected in zip(group, values, strict=True):
@@ -104,7 +105,8 @@ def test_rollout_is_padded_with_zeros_outside_the_mask(tiny_models):
     roles.add("policy", like="sft")
     scramble(roles, "value", 5)
     roles.processor.end_id = 17
-    rollout = collect_rollout(RolloutEngine(roles), RewardModel(roles), PROMPTS, 2, 12, 2.0, 0, 0, 64)
+    settings = PPOSettings(samples_per_prompt=2, max_new_tokens=12, temperature=2.0, token_budget=64)
+    rollout = collect_rollout(RolloutEngine(roles), RewardModel(roles), PROMPTS, settings, 0, 0)
     mask = rollout.reply_mask_NR
     assert mask.sum(1).tolist() == [len(r.ids) for r in rollout.replies] and len(rollout.replies) == 6
     for tensor in (rollout.logprobs_NR, rollout.ref_logprobs_NR, rollout.values_NR):

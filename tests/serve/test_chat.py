@@ -10,7 +10,8 @@ from test_roles import load
 from selfsame.config import load_config
 from selfsame.errors import ConfigError
 from selfsame.model.settings import BUNDLED, LoraSettings
-from selfsame.rollout.engine import Reply
+from selfsame.rollout.engine import Reply, RolloutEngine
+from selfsame.rollout.policy import Policy
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.serve.chat import Conversation, cut_short
 from selfsame.serve.chatbot import Chatbot, chat_sampling, load_chatbot
@@ -84,8 +85,8 @@ def test_a_reply_that_came_to_its_limit_ends_with_a_sentence(text, shown):
 @pytest.mark.parametrize(("ended", "shown"), [(True, "I sing. And then I"), (False, "I sing.")])
 def test_what_is_shown_is_what_the_dialogue_goes_on_from(tiny_models, monkeypatch, ended, shown):
     roles = load(tiny_models(), lora=LoraSettings(rank=4))
-    conversation = Conversation(roles, None, PERSONA, SamplingSettings())
+    conversation = Conversation(Policy(roles, None, SamplingSettings()), PERSONA)
     ids = roles.processor.encode_reply("I sing. And then I")[:-1]
-    monkeypatch.setattr(conversation.engine, "replies", lambda *a, **more: [Reply(ids, [], ended)])
+    monkeypatch.setattr(RolloutEngine, "replies", lambda *a, **more: [Reply(ids, [], ended)])
     assert conversation.say("Hi.") == shown
     assert conversation.turns == ["Hi.", shown]

@@ -6,6 +6,7 @@ from test_roles import load, scramble
 
 from selfsame.model.settings import LoraSettings
 from selfsame.rollout.engine import RolloutEngine
+from selfsame.rollout.policy import Policy
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.serve.chat import Conversation, cut_short
 from selfsame.types import Prompt
@@ -21,7 +22,7 @@ def test_each_turn_of_a_chat_is_the_best_of_several(tiny_models):
         scramble(roles, role, k)
     engine, prompt, said = RolloutEngine(roles), Prompt(PERSONA, ("Any pets?",)), []
     for seed in range(4):
-        one, best = (Conversation(roles, "policy", PERSONA, SAMPLING, seed, best_of=n).say("Any pets?") for n in (1, 6))
+        one, best = (Conversation(Policy(roles, "policy", SAMPLING, seed, n), PERSONA).say("Any pets?") for n in (1, 6))
         for said_now, n in ((one, 1), (best, 6)):
             (reply,) = engine.replies("policy", [prompt], SAMPLING, seed, best_of=n)
             (text,) = engine.reply("policy", [prompt], SAMPLING, seed, best_of=n)

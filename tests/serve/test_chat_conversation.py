@@ -11,6 +11,7 @@ from test_roles import load, scramble
 from selfsame.errors import ConfigError, DataError
 from selfsame.model.settings import LoraSettings
 from selfsame.rollout.engine import RolloutEngine
+from selfsame.rollout.policy import Policy
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.serve import terminal
 from selfsame.serve.chat import Conversation
@@ -34,9 +35,9 @@ def roles(tiny_models):
 def talk(roles):
     def make(**more):
         systems = {"base": lambda: None, "sft": lambda: "sft", "ppo": lambda: "policy"}
-        return Conversation(
-            roles, "policy", PERSONA, **{"sampling": SAMPLING, "systems": systems, "system": "ppo"} | more
-        )
+        how = {name: more.pop(name) for name in ("sampling", "seed", "best_of") if name in more}
+        policy = Policy(roles, "policy", **{"sampling": SAMPLING} | how)
+        return Conversation(policy, PERSONA, **{"systems": systems, "system": "ppo"} | more)
 
     return make
 
@@ -56,7 +57,7 @@ def test_a_streamed_reply_is_the_same_token_for_token(roles, settings):
     for seed in range(3):
         prompts, seen = [Prompt(PERSONA, ("Any pets?",))], []
         (plain,) = engine.replies("policy", prompts, sampling, seed)
-        (streamed,) = engine.replies("policy", prompts, sampling, seed, watch=seen.append)
+        (streamed,) = RolloutEngine(roles, watch=seen.append).replies("policy", prompts, sampling, seed)
         assert streamed == plain
         assert seen[-len(plain.ids) :] == [plain.ids[: k + 1] for k in range(len(plain.ids))]
 
@@ -74,7 +75,7 @@ def test_a_reply_that_is_sampled_again_is_streamed_again(roles, monkeypatch):
     monkeypatch.setattr("selfsame.rollout.engine.says_again", lambda turns, reply: True)
     seen: list[list[int]] = []
     sampling = SAMPLING.model_copy(update={"retries": 1})
-    RolloutEngine(roles).replies("policy", [Prompt(PERSONA, ("Hi.",))], sampling, watch=seen.append)
+    RolloutEngine(roles, watch=seen.append).replies("policy", [Prompt(PERSONA, ("Hi.",))], sampling)
     assert [len(ids) for ids in seen].count(1) == 2
 
 
@@ -160,12 +161,12 @@ def test_another_system_speaks_on(talk):
     conversation = talk()
     conversation.say("Any pets?")
     conversation.switch("sft")
-    assert conversation.role == "sft" and conversation.system == "sft" and len(conversation.turns) == 2
+    assert conversation.policy.role == "sft" and conversation.system == "sft" and len(conversation.turns) == 2
     other = talk(systems={}, system=None)
     other.role, other.turns = "sft", list(conversation.turns)
     assert conversation.say("And you?") == other.say("And you?")
     conversation.switch("base")
-    assert conversation.role is None
+    assert conversation.policy.role is None
     with pytest.raises(ConfigError, match="unknown system 'grpo': choose base, sft, ppo"):
         conversation.switch("grpo")
     with pytest.raises(ConfigError, match="not a run"):
@@ -196,7 +197,7 @@ def test_commands_do_what_help_says(talk, tmp_path):
     assert all(f"\n  /{name}" in f"\n{text}" and command.help in text for name, command in COMMANDS.items())
     assert text.count("bot> ") == 2 and f"(saved to {file})" in text and file.exists()
     assert "(system: ppo; choose base, sft, ppo)" in text and "(system: sft; choose base, sft, ppo)" in text
-    assert "(persona: I have two dogs.)" in text and conversation.role == "sft" and len(conversation.turns) == 2
+    assert "(persona: I have two dogs.)" in text and conversation.policy.role == "sft" and len(conversation.turns) == 2
     text = shown(conversation, "/undo", "/persona I sing. I knit socks.", "/quit", "never said")
     assert "(taken back: Any pets?)" in text and "(persona: I sing. | I knit socks.; a new conversation begins)" in text
     assert conversation.persona == ("I sing.", "I knit socks.") and conversation.turns == []

@@ -11,6 +11,7 @@ import selfsame
 from commands import tiny_run
 from selfsame.cli import main
 from selfsame.errors import ConfigError, DataError
+from selfsame.rollout.policy import Policy
 from selfsame.serve.chat import Conversation
 
 PERSONA = ["I have two dogs.", " I drive  a night bus. "]
@@ -30,10 +31,10 @@ def test_a_run_is_loaded_and_talked_to(whole):
     reply = conversation.say("Hi")
     assert bot.name == "demo (ppo)" and conversation.persona == ("I have two dogs.", "I drive a night bus.")
     assert conversation.turns == ["Hi", reply]
-    by_hand = Conversation(bot.roles, "policy", conversation.persona, conversation.sampling)
+    by_hand = Conversation(Policy(bot.roles, "policy", conversation.policy.sampling), conversation.persona)
     assert by_hand.say("Hi") == reply
     assert bot.chat(PERSONA, seed=3).seed == 3
-    changed = bot.chat(PERSONA, temperature=0.0, max_new_tokens=9).sampling
+    changed = bot.chat(PERSONA, temperature=0.0, max_new_tokens=9).policy.sampling
     assert (changed.temperature, changed.max_new_tokens) == (0.0, 9)
     with pytest.raises(ConfigError, match=r"did you mean sampling\.temperature"):
         bot.chat(PERSONA, temprature=1.0)
@@ -42,12 +43,12 @@ def test_a_run_is_loaded_and_talked_to(whole):
 def test_the_systems_of_a_run_are_those_that_were_trained(whole):
     """PPO and DPO train a role of the same name: the one that joins later gets its own."""
     conversation = selfsame.load(whole, "dpo").chat(PERSONA)
-    assert list(conversation.systems) == ["base", "sft", "ppo", "dpo"] and conversation.role == "policy"
-    roles = conversation.engine.roles
+    assert list(conversation.systems) == ["base", "sft", "ppo", "dpo"] and conversation.policy.role == "policy"
+    roles = conversation.policy.roles
     dpo = roles.state("policy")
     for system in ("ppo", "sft", "base", "ppo", "dpo"):
         conversation.switch(system)
-        state = None if conversation.role is None else roles.state(conversation.role)
+        state = None if conversation.policy.role is None else roles.state(conversation.policy.role)
         alone = selfsame.load(whole, system)
         expected = None if alone.role is None else alone.roles.state(alone.role)
         assert (state is None) == (expected is None)

@@ -12,6 +12,7 @@ from selfsame.errors import RunError
 from selfsame.model.prefix_batch import hidden_states, reply_logprobs, source_states
 from selfsame.training.ppo import PPOTrainer
 from selfsame.training.settings import PPOSettings
+from selfsame.types import Answer
 
 
 def gradient(trainer, parts):
@@ -263,10 +264,13 @@ def trainer_prompt():
     return prompts()[0]
 
 
-def test_gold_traits_must_be_as_many_as_the_prompts(tiny_models):
-    roles = ppo_trainer(tiny_models()).roles
-    with pytest.raises(ValueError, match="zip"):
-        PPOTrainer(roles, prompts=[trainer_prompt()], gold_traits=[(0,), (1,)])
+def test_what_people_said_reaches_the_rewards(tiny_models):
+    roles, prompt = ppo_trainer(tiny_models()).roles, trainer_prompt()
+    known = PPOTrainer(roles, prompts=[Answer(prompt, "Two dogs.", "Two dogs.", (0,))])
+    assert known.prompts == [prompt]
+    assert known.rewards.gold == {prompt: "Two dogs."} and known.rewards.gold_traits == {prompt: (0,)}
+    unknown = PPOTrainer(roles, prompts=[prompt]).rewards
+    assert unknown.gold == {prompt: ""} and unknown.gold_traits == {prompt: None}
 
 
 def test_the_policy_is_evaluated_every_other_step_and_at_the_end(tiny_models, tmp_path):

@@ -23,7 +23,8 @@ def trainer(folder, share, seed=0, sft=True, missed=0.0):
         roles.add("sft")
         scramble(roles, "sft")
     settings = RewardSettings(sampled_share=share, comparison_share=missed, comparison_samples=4)
-    return RewardTrainer(roles, pairs=pairs() * 8, validation=pairs(), settings=settings, seed=seed, max_new_tokens=12)
+    sampler = PairSampler(roles, settings, seed, 12)
+    return RewardTrainer(roles, pairs=pairs() * 8, validation=pairs(), settings=settings, seed=seed, sampler=sampler)
 
 
 def as_comparisons(pairs):

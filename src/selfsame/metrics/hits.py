@@ -11,7 +11,7 @@ import numpy as np
 from selfsame.errors import DataError
 from selfsame.metrics.statistics import Bootstrap, Estimate
 from selfsame.model.roles import Roles
-from selfsame.rollout.collect import token_logprobs
+from selfsame.rollout.collect import Rows, token_logprobs
 from selfsame.text.keywords import words
 from selfsame.types import Prompt
 
@@ -47,7 +47,7 @@ class BenchmarkEvaluator:
         processor = roles.processor
         encoded = [[processor.encode_reply(c)[: longest_candidate(roles)] for c in group] for group in candidates]
         ids = [processor.encode_prompt(p, max(map(len, group))) for p, group in zip(prompts, encoded, strict=True)]
-        return token_logprobs(roles, role, ids, encoded, token_budget)  # pyright: ignore[reportArgumentType]
+        return token_logprobs(roles, role, Rows(ids, encoded), token_budget)
 
     def hits_at_1(
         self,

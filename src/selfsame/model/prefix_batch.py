@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -76,15 +76,11 @@ def prefix_batch(
     trunk: LowerStates | None = None,
 ) -> PrefixBatch:
     """Rows of a prompt and its replies (token ids); replies are numbered row by row. `trunk`: of these rows."""
-    rows, positions, branches = [], [], []
-    row, starts, lengths, prompt_ends = [], [], [], []
+    rows, positions, branches, spans = [], [], [], []
     for b, (prompt, siblings) in enumerate(zip(prompts, replies, strict=True)):
         ids, position, kind = list(prompt), list(range(len(prompt))), [0] * len(prompt)
         for k, reply in enumerate(siblings, 1):
-            row.append(b)
-            starts.append(len(ids))
-            lengths.append(len(reply))
-            prompt_ends.append(len(prompt) - 1)
+            spans.append(_Span(b, len(ids), len(reply), len(prompt) - 1))
             ids += reply
             position += range(len(prompt), len(prompt) + len(reply))
             kind += [k] * len(reply)
@@ -92,40 +88,43 @@ def prefix_batch(
         positions.append(position)
         branches.append(kind)
     single = all(len(siblings) <= 1 for siblings in replies)
-    batch = _assemble(rows, positions, None if single else branches, row, starts, lengths, prompt_ends, pad_id)
+    batch = _assemble(rows, positions, None if single else branches, spans, pad_id)
     return batch if trunk is None else replace(batch, trunk=trunk)
 
 
 def dialogue_batch(dialogues: Sequence[EncodedDialogue], pad_id: int = 0) -> PrefixBatch:
     """Rows of whole dialogues; the replies are the own turns."""
     rows = [d.ids for d in dialogues]
-    spans = [(b, start, end) for b, d in enumerate(dialogues) for start, end in d.spans]
-    row, starts = [s[0] for s in spans], [s[1] for s in spans]
-    lengths, before = [end - start for _, start, end in spans], [start - 1 for start in starts]
-    return _assemble(rows, [list(range(len(r))) for r in rows], None, row, starts, lengths, before, pad_id)
+    spans = [_Span(b, start, end - start, start - 1) for b, d in enumerate(dialogues) for start, end in d.spans]
+    return _assemble(rows, [list(range(len(r))) for r in rows], None, spans, pad_id)
+
+
+class _Span(NamedTuple):
+    """Where a reply stands: its row, first token and length. Its first token is predicted from the state at `before`."""
+
+    row: int
+    start: int
+    length: int
+    before: int
 
 
 def _assemble(
     rows: list[list[int]],
     positions: list[list[int]],
     branches: list[list[int]] | None,
-    row: list[int],
-    starts: list[int],
-    lengths: list[int],
-    before: list[int],
+    spans: Sequence[_Span],
     pad_id: int,
 ) -> PrefixBatch:
-    """`before[n]` is the index of the token in front of reply n, from whose state its first token is predicted."""
-    offset_R = torch.arange(max(lengths))
-    start_N, length_N = torch.tensor(starts), torch.tensor(lengths)
+    row_N, start_N, length_N, before_N = torch.tensor(spans).unbind(1)
+    offset_R = torch.arange(int(length_N.max()))
     mask_NR = offset_R < length_N[:, None]
     target_NR = (start_N[:, None] + offset_R) * mask_NR
-    source_NR = torch.where(offset_R == 0, torch.tensor(before)[:, None], target_NR - 1) * mask_NR
+    source_NR = torch.where(offset_R == 0, before_N[:, None], target_NR - 1) * mask_NR
     return PrefixBatch(
         ids_BT=_padded(rows, pad_id),
         position_BT=_padded(positions, 0),
         branch_BT=None if branches is None else _padded(branches, -1),
-        row_N=torch.tensor(row),
+        row_N=row_N,
         source_NR=source_NR,
         target_NR=target_NR,
         reply_mask_NR=mask_NR,

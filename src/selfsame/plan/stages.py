@@ -20,7 +20,6 @@ from selfsame.plan.skeleton import META, add_role, compute_as_peft
 from selfsame.plan.workload import Workload, spread
 from selfsame.rollout.collect import Rollout
 from selfsame.rollout.engine import Reply
-from selfsame.text.keywords import TraitMatcher
 from selfsame.training.dpo import DPOTrainer, pair_batch
 from selfsame.training.dpo import Part as DPOPart
 from selfsame.training.ppo import Experience, PPOTrainer
@@ -142,7 +141,7 @@ class Probe:
             update={"sampled_share": 0.0, "comparison_share": 0.0, "off_topic_share": 0.0, "token_budget": 2**30}
         )
         with META:
-            trainer = RewardTrainer(self.roles, pairs=[_PAIR], settings=plain, matcher=TraitMatcher())
+            trainer = RewardTrainer(self.roles, pairs=[_PAIR], settings=plain)
         return trainer, lambda rows: next(iter(trainer.minibatches(rows, 0)))
 
     def _dpo(self, settings: Any) -> Any:

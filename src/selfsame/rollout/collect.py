@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ from selfsame.model.trunk import TrunkStates
 from selfsame.rollout.engine import Reply, RolloutEngine
 from selfsame.rollout.sampler import reply_noise
 from selfsame.run.logger import Progress
+from selfsame.training.settings import PPOSettings
 
 
 @dataclass(frozen=True)
@@ -64,40 +65,54 @@ class Rollout:
         return range(prompt * n, (prompt + 1) * n)
 
 
+@dataclass(frozen=True)
+class Rows:
+    """P prompts with some replies each, as token ids. `trunk`: hidden states of the lower blocks, where they are known."""
+
+    prompts: Sequence[Sequence[int]]
+    replies: Sequence[Sequence[Sequence[int]]]
+    trunk: TrunkStates | None = None
+
+    def with_trunk(self, roles: Roles, token_budget: int) -> Rows:
+        """The same with what the blocks below the first adapter give for them; as they are where there are none."""
+        if roles.trunk is None:
+            return self
+        with roles.use(None) as model:
+            pad_id = roles.processor.pad_id
+            return replace(self, trunk=roles.trunk.states(model, self.prompts, self.replies, token_budget, pad_id))
+
+
 def collect_rollout(
     engine: RolloutEngine,
     reward_model: RewardModel,
     prompts: Sequence[list[int]],
-    samples_per_prompt: int,
-    max_new_tokens: int,
-    temperature: float,
+    settings: PPOSettings,
     seed: int,
     step: int,
-    token_budget: int,
     value_role: str | None = "value",
 ) -> Rollout:
     """Samples replies with the `policy` role and measures them: log-probabilities under the policy (as sampled) and the
     frozen `sft` role, values, reward scores. `value_role`: the role whose hidden states the value head reads (None: all values
     are zero). With several processes each does every world-th prompt, and all of them end up with the whole rollout."""
-    n, roles = samples_per_prompt, engine.roles
+    n, roles, budget = settings.samples_per_prompt, engine.roles, settings.token_budget
     mine = parallel.share(range(len(prompts)))
     my_prompts = [list(prompts[i]) for i in mine]
-    numbers_NR = reply_noise(seed, step, [i * n + k for i in mine for k in range(n)], max_new_tokens)
-    groups = engine.sample("policy", my_prompts, numbers_NR, temperature)
-    ids = [[reply.ids for reply in group] for group in groups]
-    trunk = trunk_states(roles, my_prompts, ids, token_budget)
-    states: list[list[Tensor]] = [[] for _ in ids]
+    numbers_NR = reply_noise(seed, step, [i * n + k for i in mine for k in range(n)], settings.max_new_tokens)
+    groups = engine.sample("policy", my_prompts, numbers_NR, settings.temperature)
+    own = Rows(my_prompts, [[reply.ids for reply in group] for group in groups]).with_trunk(roles, budget)
+    states: list[list[Tensor]] = [[] for _ in groups]
     if value_role == "reward":
-        scores, states = reward_model.score_states(my_prompts, ids, trunk)
+        scores, states = reward_model.score_states(own.prompts, own.replies, own.trunk)
         values = [[_read(roles.heads["value"], state) for state in siblings] for siblings in states]
     else:
-        scores = reward_model.score_ids(my_prompts, ids, trunk)
-        values = value_estimates(roles, value_role, my_prompts, ids, token_budget, trunk)
-    reference = token_logprobs(roles, "sft", my_prompts, ids, token_budget, temperature, trunk)
+        scores = reward_model.score_ids(own.prompts, own.replies, own.trunk)
+        values = value_estimates(roles, value_role, own, budget)
+    reference = token_logprobs(roles, "sft", own, budget, settings.temperature)
     rows = parallel.gather(list(zip(my_prompts, groups, scores, reference, values, states, strict=True)))
-    replies = [reply for row in rows for reply in row[1]]
+    replies, trunk = [reply for row in rows for reply in row[1]], own.trunk
     if parallel.world() > 1:  # an update shuffles the rows among the processes: each needs the states of all
-        trunk = trunk_states(roles, [row[0] for row in rows], [[r.ids for r in row[1]] for row in rows], token_budget)
+        everything = Rows([row[0] for row in rows], [[r.ids for r in row[1]] for row in rows])
+        trunk = everything.with_trunk(roles, budget).trunk
     width = max(len(reply.ids) for reply in replies)
     return Rollout(
         prompts=[row[0] for row in rows],
@@ -113,77 +128,52 @@ def collect_rollout(
     )
 
 
-def trunk_states(
-    roles: Roles, prompts: Sequence[Sequence[int]], replies: Sequence[Sequence[Sequence[int]]], token_budget: int
-) -> TrunkStates | None:
-    """What the blocks below the first adapter give for these rows; None where there are none."""
-    if roles.trunk is None:
-        return None
-    with roles.use(None) as model:
-        return roles.trunk.states(model, prompts, replies, token_budget, roles.processor.pad_id)
-
-
 def token_logprobs(
     roles: Roles,
     role: str | None,
-    prompts: Sequence[Sequence[int]],
-    replies: Sequence[Sequence[Sequence[int]]],
+    rows: Rows,
     token_budget: int,
     temperature: float = 1.0,
-    trunk: TrunkStates | None = None,
     progress: Progress | None = None,
 ) -> list[list[list[float]]]:
-    """The log-probability of every token of every reply to every prompt under `role` (None: under the base). `trunk`: of
-    these rows, if known; `progress`: is told of prompts done."""
+    """The log-probability of every token of every reply to every prompt under `role` (None: under the base). `progress`
+    advances by one a prompt."""
 
     def measure(model: Any, batch: PrefixBatch) -> Tensor:
         return reply_logprobs(model, batch, temperature)[0]
 
-    return _per_token(roles, role, prompts, replies, token_budget, trunk, measure, progress)
+    return _per_token(roles, role, rows, token_budget, measure, progress)
 
 
-def value_estimates(
-    roles: Roles,
-    value_role: str | None,
-    prompts: Sequence[Sequence[int]],
-    replies: Sequence[Sequence[Sequence[int]]],
-    token_budget: int,
-    trunk: TrunkStates | None = None,
-) -> list[list[list[float]]]:
+def value_estimates(roles: Roles, value_role: str | None, rows: Rows, token_budget: int) -> list[list[list[float]]]:
     """The value before every token, read by the value head from the hidden states of the role `value_role`; None: zeros."""
     if value_role is None:
-        return [[[0.0] * len(reply) for reply in siblings] for siblings in replies]
+        return [[[0.0] * len(reply) for reply in siblings] for siblings in rows.replies]
     head = roles.heads["value"]
-    return _per_token(
-        roles,
-        value_role,
-        prompts,
-        replies,
-        token_budget,
-        trunk,
-        lambda m, b: b.scatter(head(source_states(b, hidden_states(m, b)))),
-    )
+
+    def measure(model: Any, batch: PrefixBatch) -> Tensor:
+        return batch.scatter(head(source_states(batch, hidden_states(model, batch))))
+
+    return _per_token(roles, value_role, rows, token_budget, measure)
 
 
 @torch.no_grad()
 def _per_token(
     roles: Roles,
     role: str | None,
-    prompts: Sequence[Sequence[int]],
-    replies: Sequence[Sequence[Sequence[int]]],
+    rows: Rows,
     token_budget: int,
-    trunk: TrunkStates | None,
     measure: Callable[[Any, PrefixBatch], Tensor],
     progress: Progress | None = None,
 ) -> list[list[list[float]]]:
     """`measure` gives (N, R) numbers of a batch of the rows."""
-    found: list[list[list[float]]] = [[] for _ in prompts]
+    found: list[list[list[float]]] = [[] for _ in rows.prompts]
     with roles.use(role) as model:
-        pad_id = roles.processor.pad_id
-        for rows, batch in prefix_batches(prompts, replies, token_budget, pad_id, model.device, trunk, progress):
+        how = token_budget, roles.processor.pad_id, model.device, rows.trunk, progress
+        for indices, batch in prefix_batches(rows.prompts, rows.replies, *how):
             lists = iter(measure(model, batch).tolist())
-            for i in rows:
-                found[i] = [next(lists)[: len(reply)] for reply in replies[i]]
+            for i in indices:
+                found[i] = [next(lists)[: len(reply)] for reply in rows.replies[i]]
     return found
 
 

@@ -44,10 +44,13 @@ class RolloutEngine:
         roles: the model.
         batch_size: replies in the batch at once.
         bonus: what a reply gets besides its reward, where the best of several is chosen.
+        watch: follows the sampling of a single reply; it sees nothing where the best of several is taken.
     """
 
-    def __init__(self, roles: Roles, batch_size: int = 64, bonus: Weighted | None = None) -> None:
-        self.roles, self.batch_size, self.bonus = roles, batch_size, bonus
+    def __init__(
+        self, roles: Roles, batch_size: int = 64, bonus: Weighted | None = None, watch: Watch | None = None
+    ) -> None:
+        self.roles, self.batch_size, self.bonus, self.watch = roles, batch_size, bonus, watch
         self.processor = roles.processor
 
     @torch.no_grad()
@@ -58,7 +61,6 @@ class RolloutEngine:
         uniform_NR: Tensor,
         temperature: float = 1.0,
         top_p: float = 1.0,
-        watch: Watch | None = None,
     ) -> list[list[Reply]]:
         """N / P replies to each of the P prompts (token ids), at most R tokens long.
 
@@ -68,7 +70,6 @@ class RolloutEngine:
             uniform_NR: random numbers, the rows of one prompt after another (see `sampler.uniforms`).
             temperature: of the softmax; 0 is greedy.
             top_p: nucleus; leave it at 1 while training.
-            watch: follows the sampling of a single reply (N is 1).
         """
         if not prompts:
             return []
@@ -77,8 +78,8 @@ class RolloutEngine:
         per_batch = max(1, self.batch_size // n)
         replies: list[list[Reply]] = [[] for _ in prompts]
         pick: Choose = partial(sample_token, temperature=temperature, top_p=top_p)
-        if watch is not None:
-            pick = _watched(pick, watch)
+        if self.watch is not None and uniform_NR.shape[0] == 1:
+            pick = _watched(pick, self.watch)
         with self.roles.use(role) as model:
             for at in range(0, len(order), per_batch):
                 some = order[at : at + per_batch]
@@ -113,12 +114,10 @@ class RolloutEngine:
         step: int = 0,
         places: Sequence[int] | None = None,
         best_of: int = 1,
-        watch: Watch | None = None,
     ) -> list[Reply]:
         """One reply to each prompt, sampled anew where it says something again and `settings.retries` allow it; or of `best_of`
         replies the one to which the `reward` role gives most. Its random numbers are a function of seed, step and its place
-        (by default 0, 1, 2, ...). `watch`: follows the sampling of the reply to a single prompt, from the beginning again where
-        it is sampled anew; it sees nothing where the best of several is taken."""
+        (by default 0, 1, 2, ...). A watch begins again where the reply is sampled anew."""
         places = range(len(prompts)) if places is None else places
         if best_of > 1 and settings.temperature > 0:
             return self._best(role, prompts, settings, seed, step, places, best_of)
@@ -127,8 +126,7 @@ class RolloutEngine:
         for attempt in range(1 + settings.retries * (settings.temperature > 0)):
             numbers_NR = reply_noise(seed, step + RETRY * attempt, [places[k] for k in wrong], settings.max_new_tokens)
             ids = [self.processor.encode_prompt(prompts[k], settings.max_new_tokens) for k in wrong]
-            follow = {} if watch is None else {"watch": watch}
-            groups = self.sample(role, ids, numbers_NR, settings.temperature, settings.top_p, **follow)
+            groups = self.sample(role, ids, numbers_NR, settings.temperature, settings.top_p)
             for k, (reply,) in zip(wrong, groups, strict=True):
                 replies[k] = reply
             texts = {k: self.processor.decode_reply(replies[k].ids) for k in wrong}

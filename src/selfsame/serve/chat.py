@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from selfsame.errors import ConfigError
-from selfsame.model.roles import Roles
 from selfsame.rollout.engine import RolloutEngine
-from selfsame.rollout.settings import SamplingSettings
+from selfsame.rollout.policy import Policy
 from selfsame.run.directory import write_text
 from selfsame.run.writable import check_writable
 from selfsame.types import Persona, Prompt
@@ -33,31 +33,22 @@ class Conversation:
     """A conversation with a bot that has a persona. `turns` holds what was said, the user first.
 
     Args:
-        roles: the model.
-        role: the role that speaks; None: the base.
+        policy: who speaks, and how; turn k uses its seed + k.
         persona: the bot's traits.
-        sampling: how replies are sampled.
-        seed: random seed; turn k uses seed + k.
         opening: what the bot says first, if it opens.
-        best_of: sample this many replies and say the one that the reward model scores highest (needs the `reward` role).
         systems: the systems that `switch` knows; each entry loads one and returns its role.
         system: the name of the system that speaks, if it has one.
     """
 
     def __init__(
         self,
-        roles: Roles,
-        role: str | None,
+        policy: Policy,
         persona: Persona,
-        sampling: SamplingSettings,
-        seed: int = 0,
         opening: str = "",
-        best_of: int = 1,
         systems: Mapping[str, Callable[[], str | None]] | None = None,
         system: str | None = None,
     ) -> None:
-        self.engine, self.role, self.sampling, self.seed = RolloutEngine(roles), role, sampling, seed
-        self.best_of, self.systems, self.system = best_of, dict(systems or {}), system
+        self.policy, self.systems, self.system = policy, dict(systems or {}), system
         self._saved: set[Path] = set()
         self.become(persona, opening)
 
@@ -67,7 +58,7 @@ class Conversation:
         Raises:
             DataError: the persona is too long for the model; the conversation stays as it was.
         """
-        self.engine.processor.encode_prompt(Prompt(persona), self.sampling.max_new_tokens)
+        self.policy.roles.processor.encode_prompt(Prompt(persona), self.policy.sampling.max_new_tokens)
         self.persona, self._attempt = persona, 0
         self.turns: list[str] = ["", opening.strip()] if opening.strip() else []
 
@@ -90,7 +81,7 @@ class Conversation:
             ConfigError: nothing was said yet, or the temperature is 0, which always gives the same reply.
         """
         self._check_said("retry")
-        if self.sampling.temperature == 0:
+        if self.policy.sampling.temperature == 0:
             raise ConfigError("at temperature 0 the reply is always the same: choose a higher one to retry")
         reply = self._reply(self.turns[:-2], self.turns[-2], self._attempt + 1, show)
         self.turns[-1] = reply
@@ -118,7 +109,8 @@ class Conversation:
             raise ConfigError("this model is not a run: there are no systems to choose from")
         if system not in self.systems:
             raise ConfigError(f"unknown system {system!r}: choose {', '.join(self.systems)}")
-        self.role, self.system, self._attempt = self.systems[system](), system, 0
+        self.policy = replace(self.policy, role=self.systems[system]())
+        self.system, self._attempt = system, 0
 
     def transcript(self) -> str:
         """The persona and all turns as text, a line each."""
@@ -145,16 +137,16 @@ class Conversation:
 
     def _reply(self, turns: list[str], said: str, attempt: int, show: Show | None) -> str:
         """What the bot answers after these turns. The attempt is the step of the random numbers, so that each differs."""
-        decode = self.engine.processor.decode_reply
-        (reply,) = self.engine.replies(
-            self.role,
+        policy, decode = self.policy, self.policy.roles.processor.decode_reply
+        # a letter of several tokens is shown when it is whole
+        watch = None if show is None else lambda ids: show(decode(ids).rstrip("\ufffd"))
+        (reply,) = RolloutEngine(policy.roles, watch=watch).replies(
+            policy.role,
             [Prompt(self.persona, (*turns, said))],
-            self.sampling,
-            self.seed + len(turns),
+            policy.sampling,
+            policy.seed + len(turns),
             attempt,
-            best_of=self.best_of,
-            # a letter of several tokens is shown when it is whole
-            watch=None if show is None else lambda ids: show(decode(ids).rstrip("\ufffd")),
+            best_of=policy.best_of,
         )
         text = decode(reply.ids)
         return text if reply.ended else cut_short(text)

@@ -16,6 +16,7 @@ from selfsame.model.base import context_length, explained, locate_model
 from selfsame.model.load import load_roles
 from selfsame.model.roles import HEAD_FILE, Roles
 from selfsame.model.settings import BUNDLED, ModelSettings
+from selfsame.rollout.policy import Policy
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.run.checkpoint import finished
 from selfsame.run.directory import BUNDLED_RUNS, RunDirectory, locate_run, read_json
@@ -88,9 +89,8 @@ class Chatbot:
         settings = chat_sampling(self, traits, **sampling)
         if best_of > 1:
             self.load_reward()
-        return Conversation(
-            self.roles, self.role, traits, settings, seed, opening, best_of, self.systems(), self.system
-        )
+        policy = Policy(self.roles, self.role, settings, seed, best_of)
+        return Conversation(policy, traits, opening, self.systems(), self.system)
 
     def systems(self) -> dict[str, Callable[[], str | None]]:
         """The systems of its run that can speak. Each entry loads one, if needed, and returns its role."""

@@ -13,7 +13,7 @@ from selfsame.errors import DataError, RunError
 from selfsame.model import parallel
 from selfsame.model.prefix_batch import PrefixBatch, micro_batches, prefix_batch, reply_logprobs
 from selfsame.model.roles import Roles
-from selfsame.rollout.collect import token_logprobs
+from selfsame.rollout.collect import Rows, token_logprobs
 from selfsame.run.interruption import may_stop
 from selfsame.run.logger import Progress
 from selfsame.training.comparisons import check_pairs, digest
@@ -23,7 +23,7 @@ from selfsame.training.losses import dpo_loss
 from selfsame.training.reward import EncodedPair, encode_pair, pair_statistics
 from selfsame.training.settings import DPOSettings
 from selfsame.training.shown import answers
-from selfsame.types import PreferencePair, Prompt
+from selfsame.types import PreferencePair
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,6 @@ class DPOTrainer:
         settings: optimiser, batch size, epochs, beta.
         seed: of the data order.
         record: where checkpoints and metrics go; None: nowhere.
-        shown: held-out prompts whose replies are written to samples.jsonl.
     """
 
     name, trained = "dpo", ("policy",)
@@ -66,7 +65,6 @@ class DPOTrainer:
         settings: DPOSettings = DPOSettings(),
         seed: int = 0,
         record: Record | None = None,
-        shown: Sequence[Prompt] = (),
     ) -> None:
         if not pairs:
             raise DataError("there is no preference pair to train on")
@@ -74,7 +72,7 @@ class DPOTrainer:
             raise RunError("DPO needs the role 'sft': train the stage sft first")
         self.roles, self.eval_every = roles, settings.eval_every
         self.pairs, self.validation, self.settings, self.seed, self.record = pairs, validation, settings, seed, record
-        self.shown = shown
+        self.shown = record.shown if record else ()
         self.steps = step_count(len(pairs), settings.batch_size, settings.epochs, settings.max_steps)
         if "policy" not in roles.names:
             self.begin()
@@ -143,7 +141,7 @@ class DPOTrainer:
     def _parts(self, pairs: Sequence[EncodedPair], total: int, progress: Progress | None = None) -> list[Part]:
         budget, device = self.settings.token_budget, self.roles.device
         rows = [p for p, _, _ in pairs], [[c, r] for _, c, r in pairs]
-        reference = token_logprobs(self.roles, "sft", *rows, budget, progress=progress)
+        reference = token_logprobs(self.roles, "sft", Rows(*rows), budget, progress=progress)
         sums_N2 = torch.tensor([[sum(reply) for reply in row] for row in reference], device=device)
         parts = micro_batches([sum(map(len, pair)) for pair in pairs], budget, device)
         return [

@@ -6,7 +6,7 @@ step's numbers so far); of the stage when it is done.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from selfsame.model import parallel
@@ -15,17 +15,20 @@ from selfsame.run.logger import RunLogger
 from selfsame.training.optimiser import Optimiser
 from selfsame.training.stage import Stage
 from selfsame.training.stopping import TimeLimit
+from selfsame.types import Prompt
 
 
 @dataclass
 class Record:
-    """Where a stage's checkpoints, metrics and samples go, and when it is to stop and save."""
+    """Where a stage's checkpoints, metrics and samples go, and when it is to stop and save. `shown`: held-out prompts that the
+    role in training answers there."""
 
     checkpoints: CheckpointManager
     logger: RunLogger
     save_every: int = 50
     samples_every: int = 10
     limit: TimeLimit = field(default_factory=TimeLimit)
+    shown: Sequence[Prompt] = ()
 
 
 @dataclass(frozen=True)

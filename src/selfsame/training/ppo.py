@@ -10,7 +10,7 @@ from another role's states, or none (RLOO, Ahmadian et al. 2024; GRPO, Shao et a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +25,6 @@ from selfsame.model.reward_model import RewardModel
 from selfsame.model.roles import Roles
 from selfsame.rollout.collect import Rollout, collect_rollout
 from selfsame.rollout.engine import RolloutEngine
-from selfsame.text.keywords import TraitMatcher
 from selfsame.training.advantages import (
     KLController,
     explained_variance,
@@ -40,10 +39,10 @@ from selfsame.training.experience import Experience, Part, parts_of
 from selfsame.training.keeper import Record
 from selfsame.training.loop import MINIBATCH_ORDER, batch_indices, fit
 from selfsame.training.losses import approximate_kl, clip_fraction, policy_loss, value_loss
-from selfsame.training.rewards import Rewards, Sense, distrusted
+from selfsame.training.rewards import Judging, Rewards, distrusted
 from selfsame.training.settings import PPOSettings
 from selfsame.training.shown import answers
-from selfsame.types import Prompt
+from selfsame.types import Answer, Prompt
 
 BEST_BY = "eval_in_character"
 """The policy with the highest of this on held-out people is kept; it need not be the last."""
@@ -56,18 +55,12 @@ class PPOTrainer:
 
     Args:
         roles: a model with the roles `sft` and `reward`.
-        prompts: what the policy answers while training.
-        gold_traits: for each prompt, indices of the traits its gold reply uses; None, as a whole or for a prompt: unknown.
-        gold: the human reply to each prompt, for reward functions of the user.
-        matcher: says which traits a reply draws on (see `Rewards`).
-        evaluate_policy: gives numbers of the roles as they are, for the record; nothing is learned from them.
+        prompts: what the policy answers while training; as `Answer`s, with what people said there.
         settings: see `PPOSettings`.
         seed: of prompts, samples and minibatches.
         record: where checkpoints, metrics and samples go; None: nowhere.
-        shown: held-out prompts whose replies are written to samples.jsonl.
-        sense: says which replies make sense (see `Rewards`); another model than the one that evaluates.
-        distrusted: kinds of pairs that the reward model ranks below chance. A reply that is wrong in this way is paid no more
-            than SFT's average reply.
+        judging: what replies are judged by, besides the reward model.
+        evaluate_policy: gives numbers of the roles as they are, for the record; nothing is learned from them.
     """
 
     name = "ppo"
@@ -78,28 +71,25 @@ class PPOTrainer:
         self,
         roles: Roles,
         *,
-        prompts: Sequence[Prompt],
-        gold_traits: Sequence[Sequence[int] | None] | None = None,
-        gold: Sequence[str] | None = None,
-        matcher: TraitMatcher | None = None,
+        prompts: Sequence[Prompt | Answer],
         settings: PPOSettings = PPOSettings(),
         seed: int = 0,
         record: Record | None = None,
-        shown: Sequence[Prompt] = (),
+        judging: Judging = Judging(),
         evaluate_policy: Callable[[Roles], dict[str, float]] | None = None,
-        sense: Sense | None = None,
-        distrusted: Collection[str] = (),
     ) -> None:
-        self.roles, self.distrusted = roles, distrusted
+        self.roles, self.judging = roles, judging
         if not prompts:
             raise DataError("there is no prompt to train on")
         for role in ("sft", "reward"):
             if role not in self.roles.names:
                 raise RunError(f"PPO needs the role {role!r}: train the stage {role} first")
-        self.prompts, self.settings, self.seed, self.record, self.shown = prompts, settings, seed, record, shown
+        answers = [item if isinstance(item, Answer) else Answer(item, "") for item in prompts]
+        self.prompts, self.settings, self.seed = [answer.prompt for answer in answers], settings, seed
+        self.record, self.shown = record, record.shown if record else ()
         self.steps, self.evaluate_policy = settings.steps, evaluate_policy
         self.eval_every = settings.eval_every if evaluate_policy else None
-        self.rewards = Rewards(settings.rewards, prompts, gold_traits, gold, matcher, sense)
+        self.rewards = Rewards(settings.rewards, answers, judging)
         self._name_roles()
         self.begin(kept=roles.names)
         self.reward_model = RewardModel(self.roles, settings.token_budget)
@@ -141,18 +131,7 @@ class PPOTrainer:
         """Replies of the policy to some prompts, with what was measured on them."""
         s, processor = self.settings, self.roles.processor
         encoded = [processor.encode_prompt(p, s.max_new_tokens) for p in prompts]
-        rollout = collect_rollout(
-            self.engine,
-            self.reward_model,
-            encoded,
-            s.samples_per_prompt,
-            s.max_new_tokens,
-            s.temperature,
-            self.seed,
-            step,
-            s.token_budget,
-            self.value_role,
-        )
+        rollout = collect_rollout(self.engine, self.reward_model, encoded, s, self.seed, step, self.value_role)
         asked = [prompt for prompt in prompts for _ in range(s.samples_per_prompt)]
         texts = [processor.decode_reply(reply.ids) for reply in rollout.replies]
         return replace(rollout, measured=self.rewards.measure(asked, texts))
@@ -168,7 +147,7 @@ class PPOTrainer:
     def scores(self, rollout: Rollout) -> Tensor:
         """(N,) rewards of whole replies, without the KL penalty."""
         scores_N = rollout.scores_N
-        if (unpaid_N := distrusted(rollout.measured, self.distrusted)) is not None:
+        if (unpaid_N := distrusted(rollout.measured, self.judging.distrusted)) is not None:
             scores_N = torch.where(unpaid_N, scores_N.clamp(max=0.0), scores_N)  # 0: the mean of SFT's replies
         return self.rewards.total(scores_N, rollout.ended_N, rollout.measured)
 

@@ -11,11 +11,10 @@ from torch import Tensor
 
 from selfsame.errors import DataError
 from selfsame.model import parallel
-from selfsame.model.load import as_roles
 from selfsame.model.prefix_batch import PrefixBatch, final_states, hidden_states, micro_batches, prefix_batch
 from selfsame.model.reward_model import RewardModel
+from selfsame.model.roles import Roles
 from selfsame.run.logger import Progress
-from selfsame.text.keywords import TraitMatcher
 from selfsame.training.comparisons import PairSampler, as_comparison, check_pairs, digest
 from selfsame.training.keeper import Record
 from selfsame.training.loop import batch_indices, fit, step_count
@@ -67,38 +66,33 @@ class RewardTrainer:
     """Trains the `reward` role, which starts from `sft` when training begins; then normalises it on samples of `sft`.
 
     Args:
-        model: a `Roles` (with the `sft` role, or the base itself is the start), or a Hugging Face causal language model.
-        tokenizer: the tokenizer, where `model` is not a `Roles`.
+        roles: a model; with the `sft` role, or the base itself is the start.
         pairs: preference pairs to learn from; `settings` adds comparisons with samples of `sft`.
         validation: held-out pairs, for the ranking accuracy.
         settings: optimiser, comparisons a step, epochs.
         seed: of the data order.
         record: where checkpoints and metrics go; None: nowhere.
-        max_new_tokens: longest reply that is sampled, as a rejected one and to normalise on; PPO's.
-        matcher: says which traits a reply draws on; None: one that knows the pairs.
+        sampler: samples replies, as rejected ones and to normalise on; None: one that knows the pairs.
     """
 
     name, trained = "reward", ("reward",)
 
     def __init__(
         self,
-        model: Any,
-        tokenizer: Any = None,
+        roles: Roles,
         *,
         pairs: Sequence[PreferencePair],
         validation: Sequence[PreferencePair] = (),
         settings: RewardSettings = RewardSettings(),
         seed: int = 0,
         record: Record | None = None,
-        max_new_tokens: int = 32,
-        matcher: TraitMatcher | None = None,
+        sampler: PairSampler | None = None,
     ) -> None:
         if not pairs:
             raise DataError("there is no preference pair to train on")
-        self.roles, self.eval_every = as_roles(model, tokenizer), settings.eval_every
+        self.roles, self.eval_every = roles, settings.eval_every
         self.settings, self.seed, self.record = settings, seed, record
-        texts = (text for pair in (pairs if matcher is None else ()) for text in (*pair.prompt.persona, pair.chosen))
-        self.sampler = PairSampler(self.roles, settings, seed, max_new_tokens, matcher or TraitMatcher(texts))
+        self.sampler = sampler or PairSampler(roles, settings, seed)
         self.comparisons = self.sampler.comparisons(pairs)
         self.validation = self.sampler.pairs(validation, held_out=True)
         self.steps = step_count(len(self.comparisons), settings.batch_size, settings.epochs, settings.max_steps)

@@ -7,6 +7,7 @@ own (`text/functions.py`) has its weight under its name: `--training.ppo.rewards
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from selfsame.text.functions import load_function
 from selfsame.text.keywords import TraitMatcher
 from selfsame.text.violations import VIOLATIONS, find_violations
 from selfsame.training.settings import RewardWeights
-from selfsame.types import Prompt
+from selfsame.types import Answer, Prompt
 
 SENSELESS = ("malformed", "no_answer")
 """Rules that a model has to read a reply for."""
@@ -32,18 +33,30 @@ VIOLATIONS_OF = {
 """Which rules the kinds of rejected replies break, as far as one can be found in a sample."""
 
 
+@dataclass(frozen=True)
+class Judging:
+    """What replies are judged by, besides the reward model.
+
+    Attributes:
+        matcher: says which traits a reply draws on; None: one that knows the prompts.
+        sense: says which replies make sense; None: they are not read. Where the gold reply draws on the persona, a reply
+            without sense is ungrounded, whatever words it has. It is another model than the one that evaluates.
+        distrusted: kinds of pairs that the reward model ranks below chance. A reply that is wrong in this way is paid no more
+            than SFT's average reply.
+    """
+
+    matcher: TraitMatcher | None = None
+    sense: Sense | None = None
+    distrusted: Collection[str] = ()
+
+
 class Rewards:
     """Measures what replies are paid for, term by term, and adds it up.
 
     Args:
         weights: of each term.
-        prompts: all prompts of the training data.
-        gold_traits: for each prompt, indices of the traits that its gold reply draws on; None, as a whole or for a prompt:
-            unknown.
-        gold: the human reply to each prompt, for the user's own functions.
-        matcher: says which traits a reply draws on; None: one that knows the prompts.
-        sense: says which replies make sense; None: they are not read. Where the gold reply draws on the persona, a reply
-            without sense is ungrounded, whatever words it has.
+        answers: what people said to all prompts of the training data, as far as it is known.
+        judging: what replies are judged by.
 
     Raises:
         ConfigError: a function of the user cannot be loaded.
@@ -52,16 +65,14 @@ class Rewards:
     def __init__(
         self,
         weights: RewardWeights,
-        prompts: Sequence[Prompt],
-        gold_traits: Sequence[Sequence[int] | None] | None = None,
-        gold: Sequence[str] | None = None,
-        matcher: TraitMatcher | None = None,
-        sense: Sense | None = None,
+        answers: Sequence[Answer],
+        judging: Judging = Judging(),
     ) -> None:
-        self.weights, self.sense = weights, sense
-        self.gold_traits = dict(zip(prompts, gold_traits or [None] * len(prompts), strict=True))
-        self.gold = dict(zip(prompts, gold or [""] * len(prompts), strict=True))
-        self.matcher = matcher or TraitMatcher(text for p in prompts for text in (*p.persona, *p.history))
+        self.weights, self.sense = weights, judging.sense
+        self.gold_traits = {answer.prompt: answer.gold_traits for answer in answers}
+        self.gold = {answer.prompt: answer.gold for answer in answers}
+        prompts = [answer.prompt for answer in answers]
+        self.matcher = judging.matcher or TraitMatcher(text for p in prompts for text in (*p.persona, *p.history))
         self.functions = {name: load_function(name) for name in weights.functions}
 
     def measure(self, prompts: Sequence[Prompt], replies: Sequence[str]) -> dict[str, Tensor]:

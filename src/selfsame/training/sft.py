@@ -45,11 +45,9 @@ class SFTTrainer:
         settings: optimiser, batch size, epochs.
         seed: of the data order.
         record: where checkpoints and metrics go; None: nowhere.
-        shown: held-out prompts whose replies are written to samples.jsonl.
-        role: which one: `sft` is made anew when training begins, another one that is there goes on from what it is.
     """
 
-    name = "sft"
+    name, trained = "sft", ("sft",)
 
     def __init__(
         self,
@@ -61,8 +59,6 @@ class SFTTrainer:
         settings: SFTSettings = SFTSettings(),
         seed: int = 0,
         record: Record | None = None,
-        shown: Sequence[Prompt] = (),
-        role: str = "sft",
     ) -> None:
         if not train:
             raise DataError("there is no dialogue to train on")
@@ -75,14 +71,13 @@ class SFTTrainer:
             record,
         )
         self.steps = step_count(len(train), settings.batch_size, settings.epochs, settings.max_steps)
-        self.role, self.trained, self.shown = role, (role,), shown
-        if role not in self.roles.names:
-            self.roles.add(role)
+        self.shown = record.shown if record else ()
+        if "sft" not in self.roles.names:
+            self.begin()
 
     def begin(self) -> None:
-        """The role `sft` as it is before the first step; another one stays what it is."""
-        if self.role == "sft":
-            self.roles.add(self.role)
+        """The role as it is before the first step: the base."""
+        self.roles.add("sft")
 
     def train(self) -> None:
         """Trains to the end, or goes on from the newest checkpoint."""
@@ -101,7 +96,7 @@ class SFTTrainer:
 
     def loss(self, part: Part) -> tuple[Tensor, dict[str, float]]:
         """Weighted mean of the negative log-likelihoods of the reply tokens (end tokens included)."""
-        with self.roles.training(self.role) as model:
+        with self.roles.training("sft") as model:
             logprobs_NR, _ = reply_logprobs(model, part.batch)
         loss = -(part.weights_NR * logprobs_NR).sum() / part.total
         return loss, {"loss": loss.item()}
@@ -118,7 +113,7 @@ class SFTTrainer:
             return {}
         total, mine = 0.0, parallel.share(rows)
         bar = Progress(len(mine), f"{self.name}: held-out rows", enabled=parallel.is_main(), inner=True)
-        with self.roles.use(self.role) as model, bar as progress:
+        with self.roles.use("sft") as model, bar as progress:
             for part in micro_batches([len(r.ids) for r in mine], self.settings.token_budget, model.device):
                 may_stop()
                 total -= float(reply_logprobs(model, self._branches([mine[i] for i in part]))[0].sum())
@@ -128,11 +123,11 @@ class SFTTrainer:
 
     def generate_samples(self, prompts: Sequence[Prompt], settings: SamplingSettings = SamplingSettings()) -> list[str]:
         """One reply of the role to each prompt."""
-        return RolloutEngine(self.roles).reply(self.role, prompts, settings, self.seed)
+        return RolloutEngine(self.roles).reply("sft", prompts, settings, self.seed)
 
     def samples(self) -> list[dict[str, Any]]:
         """The role's present replies to the prompts that are shown."""
-        return answers(self.roles, self.role, self.shown)
+        return answers(self.roles, "sft", self.shown)
 
     def finish(self) -> None: ...
 

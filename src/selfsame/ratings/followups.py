@@ -1,0 +1,85 @@
+"""What would the partner say next? A reply is worse, the more likely a complaint about it is under a language model (De Bruyn
+et al. 2022, arXiv:2209.05185; Mehri & Eskenazi 2020, arXiv:2006.12719). The model is the base alone, no adapter."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from selfsame.metrics.hits import BenchmarkEvaluator, fits
+from selfsame.model.roles import Roles
+from selfsame.ratings.rows import RatedReply
+from selfsame.ratings.scorers import Scorer
+from selfsame.types import Prompt
+
+COMPLAINTS = {
+    "irrelevant": "Not really relevant here.",
+    "confusing": "You're really confusing.",
+    "boring": "You're really boring.",
+    "unclear": "What are you trying to say?",
+    "uninterested": "You don't seem interested.",
+    "repetitive": "You already said that.",
+}
+"""What the partner might say next, by the fault it points at."""
+TURNS = 5
+"""Turns that the model is shown, the bot's last one among them."""
+RESERVE = 24
+"""Tokens that a complaint may have."""
+
+
+@dataclass
+class FollowUps:
+    """How likely each complaint is after a reply, or at the end of a dialogue.
+
+    Attributes:
+        roles: the model; its base is asked, whatever roles it has.
+        token_budget: tokens of a batch.
+    """
+
+    roles: Roles
+    token_budget: int = 4096
+    _known: dict[tuple[str, ...], list[float]] = field(default_factory=dict, repr=False)
+
+    def likelihoods(self, rows: Sequence[RatedReply]) -> list[list[float]]:
+        """Per row the mean log-probability per token (nats) of each of `COMPLAINTS`; NaN where nothing was said."""
+        turns = [_last_turns(row) for row in rows]
+        prompts = {key: Prompt((), key) for key in turns if key and key not in self._known}
+        prompts = {key: prompt for key, prompt in prompts.items() if fits(self.roles, prompt, RESERVE)}
+        texts = [[*COMPLAINTS.values()]] * len(prompts)
+        found = BenchmarkEvaluator().rank(self.roles, None, [*prompts.values()], texts, self.token_budget)
+        self._known |= dict(zip(prompts, found, strict=True))
+        return [self._known.get(key, [math.nan] * len(COMPLAINTS)) for key in turns]
+
+    def scorers(self) -> list[Scorer]:
+        """A scorer for each complaint, and the mean of all of them, turned round: what is liked is high."""
+        return [_FollowUp(f"complaint: {fault}", self, k) for k, fault in enumerate(COMPLAINTS)]
+
+    def no_complaint(self) -> Scorer:
+        """How unlikely the complaints are, all together: needs no ratings to be fitted to."""
+        return _FollowUp("no complaint", self, None)
+
+
+@dataclass(frozen=True)
+class _FollowUp:
+    """One complaint, or with None the mean of all."""
+
+    name: str
+    followups: FollowUps
+    place: int | None
+
+    def score(self, rows: Sequence[RatedReply]) -> list[float]:
+        found = self.followups.likelihoods(rows)
+        if self.place is None:
+            return [-sum(values) / len(values) for values in found]
+        return [values[self.place] for values in found]
+
+
+def _last_turns(row: RatedReply) -> tuple[str, ...]:
+    """The last turns as the partner hears them, the bot's last; empty where the bot said nothing there."""
+    own = row.reply if row.reply is not None else row.context[len(row.context) // 2 * 2 - 1]
+    before = row.context if row.reply is not None else row.context[: len(row.context) // 2 * 2 - 1]
+    if not own.strip():
+        return ()
+    turns = (*before, own)[-TURNS:]
+    return turns if len(turns) % 2 else ("", *turns)
