@@ -1,4 +1,4 @@
-"""`python -m evaluator_models`: how judge and ranker in the package are made, step by step; see README.md here."""
+"""`python -m evaluator_models`: how judge, ranker and reader in the package are made, step by step; see README.md here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from selfsame.errors import SelfsameError
 
 HERE = Path(__file__).parent
 BUNDLED = HERE.parent / "src/selfsame/model/bundled"
-MODELS = ("judge", "ranker")
+MODELS = ("judge", "ranker", "reader")
 
 
 def main() -> None:
@@ -49,22 +49,27 @@ def _pairs(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from evaluator_models import judge, ranker
+    from evaluator_models import judge, ranker, reader
     from evaluator_models.settings import load_recipe
     from selfsame.model import parallel
 
     parallel.start()
     try:
-        {"judge": judge, "ranker": ranker}[options.model].train(load_recipe(options.recipe), options.work, options.data)
+        {"judge": judge, "ranker": ranker, "reader": reader}[options.model].train(
+            load_recipe(options.recipe), options.work, options.data
+        )
     finally:
         parallel.stop()
 
 
 def _export(options: argparse.Namespace) -> None:
-    from evaluator_models import judge, ranker
+    from evaluator_models import judge, ranker, reader
     from evaluator_models.settings import load_recipe
 
-    folder, made = options.work / "export" / options.model, {"judge": judge, "ranker": ranker}[options.model]
+    folder, made = (
+        options.work / "export" / options.model,
+        {"judge": judge, "ranker": ranker, "reader": reader}[options.model],
+    )
     record = made.export(load_recipe(options.recipe), options.work, options.data, folder)
     target = options.to / options.model
     target.mkdir(parents=True, exist_ok=True)

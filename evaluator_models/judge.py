@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from evaluator_models.evaluate import at_threshold, choose_threshold, errors, held_out, write_record
 from evaluator_models.settings import Recipe
+from evaluator_models.trainer import JudgeTrainer
 from selfsame.data.loader import DatasetLoader
 from selfsame.metrics.judge import RECORD, AdapterJudge
 from selfsame.model.load import load_roles
@@ -22,7 +23,6 @@ from selfsame.run.directory import RunDirectory
 from selfsame.run.environment import describe_environment
 from selfsame.run.logger import RunLogger
 from selfsame.text.contradictions import RuleJudge
-from selfsame.training.judge import JudgeTrainer
 from selfsame.training.keeper import Record
 
 WATCHED = 600

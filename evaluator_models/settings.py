@@ -1,4 +1,4 @@
-"""Everything that judge and ranker depend on beside the data: `recipe.yaml` holds the values they were made with."""
+"""Everything that judge, ranker and reader depend on besides the data: `recipe.yaml` holds the values they were made with."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from selfsame.config import read_yaml
 from selfsame.errors import ConfigError
 from selfsame.model.settings import BUNDLED, LoraSettings
 from selfsame.settings import Settings
-from selfsame.training.settings import JudgeSettings, RewardSettings
+from selfsame.training.settings import OptimiserSettings, RewardSettings, SFTSettings
 
 WHAT = {
     "decode_turns": "DECODE's contradictions, and two turns of one speaker of ConvAI2's validation part",
@@ -20,6 +20,19 @@ WHAT = {
     "persona": "unseen people: a trait and a reply that our own rules edited to deny it, is of another trait, or draws on it",
 }
 """The held-out sets."""
+
+
+class JudgeSettings(OptimiserSettings):
+    """The judge of contradictions, trained on labelled pairs of sentences."""
+
+    eval_every: int = Field(default=200, ge=1)
+    """Steps between evaluations on held-out pairs; the last step is always evaluated."""
+    epochs: float = Field(default=2, gt=0)
+    """Passes over the pairs."""
+    max_steps: int | None = Field(default=None, ge=1)
+    """Largest number of steps; none: no limit."""
+    batch_size: int = Field(default=64, ge=1)
+    """Pairs per step."""
 
 
 class PairCounts(Settings):
@@ -37,7 +50,7 @@ class PairCounts(Settings):
 
 
 class Recipe(Settings):
-    """Judge and ranker."""
+    """Judge, ranker and reader."""
 
     seed: int = 0
     base: str = BUNDLED
@@ -58,6 +71,12 @@ class Recipe(Settings):
     """Pairs of replies that the ranker is trained on."""
     ranker: RewardSettings = RewardSettings()
     """Training of the ranker."""
+    reader_base: str = "smollm2-135m"
+    reader_seed: int = 101
+    """Unlike that of any run, so that a reader never is the model that it reads."""
+    reader_lora: LoraSettings = LoraSettings(rank=8, alpha=16, layers=10)
+    reader: SFTSettings = SFTSettings(batch_size=8, max_steps=70, learning_rate=1e-3)
+    """Training of the reader."""
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluator_models.settings import WHAT
-from selfsame.ratings.agreement import show
+from selfsame.metrics.statistics import show_estimate
 from selfsame.run.directory import read_json
 
 
@@ -25,7 +25,7 @@ def _accuracy(record: dict[str, Any]) -> str:
         rules = record["rules"][name]
         cells = [f"`{name}`: {WHAT[name]}", str(ours["rows"])]
         for result in (ours, rules):
-            cells += [show(result["balanced_accuracy"]), show(result["recall"]["contradiction"])]
+            cells += [show_estimate(result["balanced_accuracy"]), show_estimate(result["recall"]["contradiction"])]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

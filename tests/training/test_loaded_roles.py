@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from evaluator_models.settings import JudgeSettings
+from evaluator_models.trainer import JudgeTrainer
 from stages import LORA, VARIANTS, examples, pairs, prompts
 from test_loop import make, record
 from test_roles import load, scramble
@@ -11,10 +13,9 @@ from test_roles import load, scramble
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.training.dpo import DPOTrainer
-from selfsame.training.judge import JudgeTrainer
 from selfsame.training.ppo import PPOTrainer
 from selfsame.training.reward import RewardTrainer
-from selfsame.training.settings import DPOSettings, JudgeSettings, PPOSettings, RewardSettings, SFTSettings
+from selfsame.training.settings import DPOSettings, PPOSettings, RewardSettings, SFTSettings
 from selfsame.training.sft import SFTTrainer
 from selfsame.types import LabelledPair
 

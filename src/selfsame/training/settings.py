@@ -83,19 +83,6 @@ class RewardSettings(OptimiserSettings):
     """Samples of the SFT model on which the reward is normalised to mean 0, standard deviation 1."""
 
 
-class JudgeSettings(OptimiserSettings):
-    """The judge of contradictions, trained on labelled pairs of sentences."""
-
-    eval_every: int = Field(default=200, ge=1)
-    """Steps between evaluations on held-out pairs; the last step is always evaluated."""
-    epochs: float = Field(default=2, gt=0)
-    """Passes over the preference pairs."""
-    max_steps: int | None = Field(default=None, ge=1)
-    """Largest number of steps; none: no limit."""
-    batch_size: int = Field(default=64, ge=1)
-    """Pairs per step."""
-
-
 class RewardWeights(Settings):
     """What a reply is paid for in PPO: a weighted sum. Rules are 1 where a reply breaks them, so their weights are negative or
     0. A function of your own has its weight under `path/to/file.py:name` (see `training/rewards.py`)."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from evaluator_models.settings import JudgeSettings
+from evaluator_models.trainer import JudgeTrainer
 from test_roles import load
 
 from selfsame.errors import DataError
@@ -11,9 +13,7 @@ from selfsame.model.settings import LoraSettings
 from selfsame.run.checkpoint import CheckpointManager
 from selfsame.run.directory import RunDirectory
 from selfsame.run.logger import RunLogger
-from selfsame.training.judge import JudgeTrainer
 from selfsame.training.keeper import Record
-from selfsame.training.settings import JudgeSettings
 from selfsame.types import LABELS, LabelledPair
 
 THINGS = ("dogs", "cats", "nurse", "sea", "bus", "school", "mother", "walks")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from evaluator_models.settings import JudgeSettings
 from selfsame.errors import DataError
 from selfsame.model import parallel
 from selfsame.model.load import as_roles
@@ -18,7 +19,6 @@ from selfsame.model.prefix_batch import PrefixBatch, micro_batches
 from selfsame.run.logger import Progress
 from selfsame.training.keeper import Record
 from selfsame.training.loop import batch_indices, fit, step_count
-from selfsame.training.settings import JudgeSettings
 from selfsame.types import LABELS, LabelledPair
 
 
