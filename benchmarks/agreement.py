@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from evaluator_models.ridge import FeatureTable, cross_validated, fit, leave_one_set_out, normal_scores, within_sets
 
 from benchmarks.rated import read_sets
 from selfsame.metrics import engagement, hits, persona, quality
@@ -28,18 +29,7 @@ from selfsame.model.load import load_roles
 from selfsame.model.settings import ModelSettings
 from selfsame.ratings import likelihood, ranker, scorers
 from selfsame.ratings.agreement import agreement
-from selfsame.ratings.fit import (
-    FeatureTable,
-    Fitted,
-    cross_validated,
-    features_of,
-    fit,
-    leave_one_set_out,
-    model_hash,
-    normal_scores,
-    row_hash,
-    within_sets,
-)
+from selfsame.ratings.fit import Fitted, features_of, model_hash, row_hash
 from selfsame.ratings.likelihood import Likelihood
 from selfsame.ratings.ranker import Ranker, load_ranker
 from selfsame.ratings.rows import RatedReply

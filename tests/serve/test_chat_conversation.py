@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from dataclasses import replace
 
 import pytest
 from test_roles import load, scramble
@@ -163,7 +164,7 @@ def test_another_system_speaks_on(talk):
     conversation.switch("sft")
     assert conversation.policy.role == "sft" and conversation.system == "sft" and len(conversation.turns) == 2
     other = talk(systems={}, system=None)
-    other.role, other.turns = "sft", list(conversation.turns)
+    other.policy, other.turns = replace(other.policy, role="sft"), list(conversation.turns)
     assert conversation.say("And you?") == other.say("And you?")
     conversation.switch("base")
     assert conversation.policy.role is None

@@ -33,7 +33,7 @@ def test_a_run_is_loaded_and_talked_to(whole):
     assert conversation.turns == ["Hi", reply]
     by_hand = Conversation(Policy(bot.roles, "policy", conversation.policy.sampling), conversation.persona)
     assert by_hand.say("Hi") == reply
-    assert bot.chat(PERSONA, seed=3).seed == 3
+    assert bot.chat(PERSONA, seed=3).policy.seed == 3
     changed = bot.chat(PERSONA, temperature=0.0, max_new_tokens=9).policy.sampling
     assert (changed.temperature, changed.max_new_tokens) == (0.0, 9)
     with pytest.raises(ConfigError, match=r"did you mean sampling\.temperature"):

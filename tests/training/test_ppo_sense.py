@@ -10,6 +10,8 @@ from safetensors.torch import load_file
 from stages import ppo_trainer
 from test_loop import record
 
+from selfsame.training.rewards import Judging
+
 
 def test_a_reply_without_sense_is_paid_less_and_is_ungrounded(tiny_models, monkeypatch):
     def sense(prompts, replies):
@@ -34,7 +36,7 @@ def test_a_reply_without_sense_is_paid_less_and_is_ungrounded(tiny_models, monke
 
 def test_a_violation_that_the_reward_model_likes_is_not_paid(tiny_models):
     trainer = ppo_trainer(tiny_models(), rewards={"missing_eos": 0})
-    trainer.distrusted = ("contradicted",)
+    trainer.judging = Judging(distrusted=("contradicted",))
     rollout = trainer.rollout(trainer.prompts[:2])
     rollout = replace(
         rollout,
@@ -42,7 +44,7 @@ def test_a_violation_that_the_reward_model_likes_is_not_paid(tiny_models):
         measured={"contradiction": torch.tensor([True, True, False, False])},
     )
     assert trainer.scores(rollout).tolist() == [0.0, -1.0, 2.0, -1.0]
-    trainer.distrusted = ()
+    trainer.judging = Judging()
     assert trainer.scores(rollout).tolist() == [2.0, -1.0, 2.0, -1.0]
 
 

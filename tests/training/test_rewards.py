@@ -16,7 +16,7 @@ from selfsame.training.settings import RewardWeights
 from selfsame.types import Answer
 
 
-def said(prompts, gold_traits=None, gold=None):
+def answered(prompts, gold_traits=None, gold=None):
     """What people answered to the prompts, as far as it is known."""
     rows = zip(prompts, gold or [""] * len(prompts), gold_traits or [None] * len(prompts), strict=True)
     return [Answer(prompt, text, text, traits) for prompt, text, traits in rows]
@@ -25,7 +25,7 @@ def said(prompts, gold_traits=None, gold=None):
 def test_every_reward_has_its_own_weight(tiny_models):
     """Each rule alone, against the sum by hand."""
     weights = dict(zip((*VIOLATIONS, *SENSELESS), (-1.0, -2.0, -4.0, -8.0, -16.0, -32.0, -64.0, -128.0), strict=True))
-    rewards = Rewards(RewardWeights(reward_model=0.5, missing_eos=-0.25, **weights), said(prompts()))
+    rewards = Rewards(RewardWeights(reward_model=0.5, missing_eos=-0.25, **weights), answered(prompts()))
     scores_N, ended_N = torch.tensor([2.0, -2.0]), torch.tensor([True, False])
     for rule, weight in weights.items():
         broken = {name: torch.tensor([name == rule, False]) for name in weights}
@@ -59,7 +59,7 @@ def test_rules_and_the_missing_end_reach_the_last_token(tiny_models, monkeypatch
 
 def test_a_rule_is_counted_where_it_could_be_broken():
     one, two, three = prompts()[:3]
-    rewards = Rewards(RewardWeights(), said([one, two, three], [(0,), (), None]))
+    rewards = Rewards(RewardWeights(), answered([one, two, three], [(0,), (), None]))
     broken = torch.tensor([True, False, True, True, True, True])
     measured = dict.fromkeys(("ungrounded", "off_topic_grounding", "copying_unprompted"), broken)
     assert rewards.shares([one, two, three], measured) == {
@@ -77,7 +77,7 @@ def test_a_function_of_the_user_is_paid(tiny_models, tmp_path):
         "    return [float('nan') if g == 'skip' else float(len(g)) for g in gold]\n"
     )
     name, two = f"{file}:longer", prompts()[:2]
-    rewards = Rewards(RewardWeights(**{name: 0.5}), said(two, gold=["four", "skip"]))
+    rewards = Rewards(RewardWeights(**{name: 0.5}), answered(two, gold=["four", "skip"]))
     measured = rewards.measure([two[0], two[0], two[1], two[1]], ["a", "b", "c", "d"])
     assert measured[name].tolist()[:2] == [4.0, 4.0] and all(map(math.isnan, measured[name].tolist()[2:]))
     total_N = rewards.total(torch.zeros(4), torch.ones(4, dtype=torch.bool), measured)
@@ -100,7 +100,7 @@ def test_a_function_of_the_user_is_paid(tiny_models, tmp_path):
 def test_a_function_that_fails_is_named_with_a_reply(tmp_path, body, error, said):
     file = tmp_path / "mine.py"
     file.write_text(f"def f(prompts, replies, gold):\n{body}\n")
-    rewards = Rewards(RewardWeights(**{f"{file}:f": 1}), said(prompts()))
+    rewards = Rewards(RewardWeights(**{f"{file}:f": 1}), answered(prompts()))
     with pytest.raises(error, match=said):
         rewards.measure(prompts()[:2], ["hello", "there"])
 
@@ -110,7 +110,7 @@ def test_a_function_that_is_not_there_is_named_before_training(tmp_path):
     file.write_text("def f(prompts, replies, gold): ...\n")
     for name, said in (("no.py:f", "there is no file no.py"), (f"{file}:g", "has no function g")):
         with pytest.raises(ConfigError, match=said):
-            Rewards(RewardWeights(**{name: 1}), said(prompts()))
+            Rewards(RewardWeights(**{name: 1}), answered(prompts()))
     file.write_text("1 / 0")
     with pytest.raises(ConfigError, match="fails: ZeroDivisionError"):
-        Rewards(RewardWeights(**{f"{file}:f": 1}), said(prompts()))
+        Rewards(RewardWeights(**{f"{file}:f": 1}), answered(prompts()))

@@ -20,11 +20,13 @@ from selfsame.metrics.hits import BenchmarkEvaluator, draw_distractors, fits, lo
 from selfsame.metrics.judge import judge_summary, load_judge
 from selfsame.metrics.persona import PersonaEvaluator
 from selfsame.metrics.quality import QualityEvaluator
-from selfsame.metrics.reader import load_reader
+from selfsame.metrics.reader import load_reader, reader_name
 from selfsame.metrics.sense import SenseEvaluator, Turn
 from selfsame.metrics.statistics import Bootstrap
 from selfsame.model import parallel
 from selfsame.model.roles import Roles
+from selfsame.model.settings import BUNDLED
+from selfsame.ratings.followups import FollowUps
 from selfsame.rollout.policy import Policy
 from selfsame.run.logger import Progress
 from selfsame.run.records import EvaluationRecord, JudgeRecord, ReaderRecord, ReplyRecord
@@ -101,7 +103,8 @@ def evaluate_system(
         load_judge(settings.judge),
     )
     sense = sense_of(settings.model, examples, [*answers.grounded, *answers.talk], policy.seed)
-    scorer = AnswerScorer(persona, sense, tuple(map(load_function, settings.functions)))
+    followups = FollowUps(sense.reader.roles) if reader_name(settings.model) != BUNDLED else None
+    scorer = AnswerScorer(persona, sense, tuple(map(load_function, settings.functions)), followups)
     with Progress(SCORED, f"score {system}", enabled=parallel.is_main()) as progress:
         scores = score(scorer, policy, answers, examples, settings, progress)
         metrics = aggregate(scorer, answers, scores)

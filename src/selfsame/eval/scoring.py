@@ -14,7 +14,8 @@ from selfsame.metrics.persona import PersonaEvaluator
 from selfsame.metrics.quality import QualityEvaluator, word_f1
 from selfsame.metrics.sense import SenseEvaluator
 from selfsame.metrics.statistics import Bootstrap, Estimate
-from selfsame.ratings.fit import fitted_quality
+from selfsame.ratings.fit import OVERALL, QUALITY, score_answers
+from selfsame.ratings.followups import FollowUps
 from selfsame.text.functions import UserFunction
 from selfsame.types import Answer, Persona
 
@@ -34,11 +35,13 @@ class AnswerScorer:
         persona: with matcher, judge and bootstrap.
         sense: says which replies make sense; None: nobody does.
         functions: of the user.
+        followups: say what the partner would answer; None: nobody does.
     """
 
     persona: PersonaEvaluator
     sense: SenseEvaluator | None = None
     functions: tuple[UserFunction, ...] = ()
+    followups: FollowUps | None = None
 
     @property
     def bootstrap(self) -> Bootstrap:
@@ -104,9 +107,11 @@ class AnswerScorer:
         return {name: self.bootstrap.mean(values, groups_of(answers)) for name, values in scores.items()}
 
     def quality(self, answers: Sequence[Answer]) -> Metrics:
-        """Mean fitted quality."""
-        scores = fitted_quality([a.prompt for a in answers], replies_of(answers))
-        return {"fitted_quality": self.bootstrap.mean(scores, groups_of(answers))}
+        """Means of the scores that were fitted to human ratings: *fitted quality*, and *overall* where a real base says what
+        the partner would answer."""
+        kinds = {"fitted_quality": QUALITY} | ({} if self.followups is None else {"overall": OVERALL})
+        scores = {name: score_answers(kind, answers, self.followups) for name, kind in kinds.items()}
+        return self.means(scores, answers)
 
     def overlap(self, answers: Sequence[Answer]) -> Metrics:
         """How much of what people said is said again."""

@@ -157,11 +157,7 @@ class PersonaEvidence:
 def our_scores(judge: Judge | None = None) -> list[Scorer]:
     """What `evaluate` reports of a reply without a gold one: consistency and what it is made of, and engagement. `judge`: of
     contradictions, None: the one in the package."""
-    persona, engagement = PersonaEvaluator(demo_matcher(), judge=judge), EngagementEvaluator()
-
-    def engaging(row: RatedReply) -> float:
-        return engagement.calculate_engagement_score(row.context, row.reply or "")
-
+    persona = PersonaEvaluator(demo_matcher(), judge=judge)
     return [
         PersonaScorer("consistency", "consistency", persona),
         PersonaScorer("keywords", "keywords", persona),
@@ -170,6 +166,11 @@ def our_scores(judge: Judge | None = None) -> list[Scorer]:
         PersonaScorer("not contradicted", "contradiction", persona, -1.0),
         TurnScorer("engagement", engaging),
     ]
+
+
+def engaging(row: RatedReply) -> float:
+    """How much a reply invites to go on (see `EngagementEvaluator`)."""
+    return EngagementEvaluator().calculate_engagement_score(row.context, row.reply or "")
 
 
 def _before(context: Sequence[str]) -> Sequence[str]:
