@@ -16,6 +16,8 @@ import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +29,10 @@ from selfsame.metrics import engagement, hits, persona, quality
 from selfsame.metrics.statistics import Bootstrap, show_estimate
 from selfsame.model.load import load_roles
 from selfsame.model.settings import ModelSettings
-from selfsame.ratings import likelihood, ranker, scorers
+from selfsame.ratings import followups, likelihood, ranker, scorers
 from selfsame.ratings.agreement import agreement
-from selfsame.ratings.fit import Fitted, features_of, model_hash, row_hash
+from selfsame.ratings.fit import OVERALL, QUALITY, Fitted, features_of, model_hash, row_hash
+from selfsame.ratings.followups import BASE, FollowUps
 from selfsame.ratings.likelihood import Likelihood
 from selfsame.ratings.ranker import Ranker, load_ranker
 from selfsame.ratings.rows import RatedReply
@@ -40,22 +43,26 @@ from selfsame.run.environment import describe_environment
 from selfsame.text.keywords import words
 
 PUBLISHED = Path(__file__).resolve().parent / "published_agreement.json"
-QUALITY = ("overall", "coherent")
-"""The rating that quality is fitted to: the first of these that a set has."""
+FITTED_TO = ("overall", "coherent")
+"""The rating that scores are fitted to: the first of these that a set has."""
 ORIGINS = {"ConTurE": "DSTC9"}
 """ConTurE rates 119 of the dialogues of DSTC9 again."""
-RATINGS = (*QUALITY, "consistent", "engaging", "interesting", "likeable", "persona picked")
-HELD_OUT, OTHER_SETS = "fitted quality, held-out dialogues", "fitted quality, other sets"
-OWN_SET = "fitted quality, this set's other dialogues"
-LIKELIHOOD = "likelihood, context adds"
+RATINGS = (*FITTED_TO, "consistent", "engaging", "interesting", "likeable", "persona picked")
+PREDICTED = {
+    "this set's other dialogues": within_sets,
+    "held-out dialogues": cross_validated,
+    "other sets": partial(leave_one_set_out, origins=ORIGINS),
+}
+"""Which dialogues a fit saw, none of them among those that it is reported for."""
 JUDGED = ("consistency", "not contradicted")
 """Our scores that a judge of contradictions has a say in."""
 NOTE = (
     "Spearman's rho with 95 % bootstrap intervals over dialogues. **Bold**: higher than the strongest floor of the line (that"
     " one of length, total length, question mark, context overlap and distinctness with the largest rho), the other way round"
     " where marked ↓, after Holm's correction; all else is a tie. One person: a single annotator against the mean of the"
-    " others, where the set has several. Fitted quality is always predicted for dialogues that it was not fitted on: by fits"
-    " on this set's other dialogues, on the others of all sets, or on the other sets alone."
+    " others, where the set has several. *Fitted quality* and *overall* are always predicted for dialogues that they were not"
+    " fitted on: by fits on this set's other dialogues, on the others of all sets, or on the other sets alone. *No complaint*"
+    " is fitted to nothing: how unlikely smollm2-135m finds complaints of the partner."
     " Published: in brackets the evidence mark of `benchmarks/published_agreement.json`."
 )
 Scores = dict[str, dict[str, list[float]]]
@@ -107,7 +114,8 @@ def _record(options: argparse.Namespace) -> dict[str, Any]:
         raise SystemExit(f"{options.data} holds none of the rated sets; see benchmarks/rated.py")
     sets, scores = _scored(options.data, options.cache)
     for level in ("reply", "dialogue"):
-        _add_held_out(level, sets, scores)
+        for kind in (QUALITY, OVERALL):
+            _add_held_out(kind, level, sets, scores)
     bootstrap = Bootstrap(options.resamples)
     kinds = {scorer.name: kind for kind, group in (("floor", FLOORS), ("feature", FEATURES)) for scorer in group}
     found = {}
@@ -146,7 +154,9 @@ def _kept(sets: Mapping[str, Sequence[RatedReply]], cache: Path | None, ours: Se
         plain = kept["scores"]
         return {s: {n: [np.nan if v is None else v for v in vs] for n, vs in c.items()} for s, c in plain.items()}
     likelihood = Likelihood(load_roles(ModelSettings(max_length=512)))
+    followups = FollowUps(load_roles(ModelSettings(base=BASE, max_length=512)))
     scorers = [*FLOORS, *ours, *FEATURES, *likelihood.scorers(), *load_ranker().scorers()]
+    scorers += [*followups.scorers(), followups.no_complaint()]
     scores: Scores = {}
     for name, rows in sets.items():
         began = time.monotonic()
@@ -159,22 +169,23 @@ def _kept(sets: Mapping[str, Sequence[RatedReply]], cache: Path | None, ours: Se
 
 def _key(sets: Mapping[str, Sequence[RatedReply]]) -> str:
     """Of everything that the scores depend on."""
-    modules = (engagement, hits, persona, quality, likelihood, ranker, scorers)
+    modules = (engagement, hits, persona, quality, followups, likelihood, ranker, scorers)
     code = b"".join(Path(str(module.__file__)).read_bytes() for module in modules)
     rows = "".join(row_hash(row) for rows in sets.values() for row in rows)
     return hashlib.sha256(code + rows.encode() + model_hash().encode()).hexdigest()
 
 
 def feature_table(
-    level: str, sets: Mapping[str, Sequence[RatedReply]], scores: Scores
+    kind: str, level: str, sets: Mapping[str, Sequence[RatedReply]], scores: Scores
 ) -> tuple[FeatureTable, list[tuple[str, RatedReply, str]]]:
     """The rows of a level with a rating of quality: as a table to fit on, and (set, row, rating) of each."""
-    names = tuple(s.name for s in features_of(Likelihood(None), Ranker(None)))  # type: ignore[arg-type]
+    more = FollowUps(None) if kind == OVERALL else None  # type: ignore[arg-type]
+    names = tuple(s.name for s in features_of(Likelihood(None), Ranker(None), more))  # type: ignore[arg-type]
     found: list[tuple[str, RatedReply, str]] = []
     features, targets = [], []
     for name, rows in sets.items():
         mine = [k for k, row in enumerate(rows) if (row.reply is None) == (level == "dialogue")]
-        rating = next((r for r in QUALITY if any(rows[k].ratings.get(r) for k in mine)), None)
+        rating = next((r for r in FITTED_TO if any(rows[k].ratings.get(r) for k in mine)), None)
         mine = [k for k in mine if rating and rows[k].ratings.get(rating)]
         if rating and mine:
             found += [(name, rows[k], rating) for k in mine]
@@ -192,25 +203,21 @@ def _group(name: str, row: RatedReply) -> str:
     )
 
 
-def _add_held_out(level: str, sets: Mapping[str, Sequence[RatedReply]], scores: Scores) -> None:
-    """Adds what the fitted score says of rows that it has not seen."""
-    table, found = feature_table(level, sets, scores)
+def _add_held_out(kind: str, level: str, sets: Mapping[str, Sequence[RatedReply]], scores: Scores) -> None:
+    """Adds what a fitted score says of rows that it has not seen."""
+    table, found = feature_table(kind, level, sets, scores)
     places = {(name, row.id): k for name, rows in sets.items() for k, row in enumerate(rows)}
-    predictions = {
-        HELD_OUT: cross_validated(table),
-        OTHER_SETS: leave_one_set_out(table, origins=ORIGINS),
-        OWN_SET: within_sets(table),
-    }
-    for label, values in predictions.items():
-        for (name, row, _), value in zip(found, values.tolist(), strict=True):
+    for seen, predict in PREDICTED.items():
+        label = f"{kind}, {seen}"
+        for (name, row, _), value in zip(found, predict(table).tolist(), strict=True):
             empty = [float("nan")] * len(sets[name])
             scores[name].setdefault(label, empty)[places[name, row.id]] = value
 
 
 def _fitted(sets: Mapping[str, Sequence[RatedReply]], scores: Scores) -> list[Fitted]:
     made = []
-    for level in ("reply", "dialogue"):
-        table, found = feature_table(level, sets, scores)
+    for kind, level in product((QUALITY, OVERALL), ("reply", "dialogue")):
+        table, found = feature_table(kind, level, sets, scores)
         origin = [
             {
                 "name": name,
@@ -221,13 +228,18 @@ def _fitted(sets: Mapping[str, Sequence[RatedReply]], scores: Scores) -> list[Fi
             for name in dict.fromkeys(table.sets)
         ]
         hashes = tuple(sorted({row_hash(row) for _, row, _ in found}))
-        made.append(Fitted(level, table.names, fit(table), model_hash(), tuple(origin), hashes))
+        made.append(Fitted(kind, level, table.names, fit(table), model_hash(), tuple(origin), hashes))
     return made
 
 
 # --- as Markdown --------------------------------------------------------------------------------------------------------
 
-COLUMNS = ("engagement", "ranker", OWN_SET, HELD_OUT, OTHER_SETS)
+COLUMNS = (
+    "engagement",
+    "no complaint",
+    f"{QUALITY}, this set's other dialogues",
+    *(f"{OVERALL}, {seen}" for seen in PREDICTED),
+)
 PERSONA = (
     *JUDGED,
     "keywords",

@@ -75,6 +75,7 @@ def _agreement(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from selfsame.model.settings import BUNDLED
     from selfsame.ratings.agreement import agreement, text_tables
     from selfsame.ratings.fit import fitted_scorers
+    from selfsame.ratings.followups import FollowUps
     from selfsame.ratings.likelihood import Likelihood
     from selfsame.ratings.ranker import load_ranker
     from selfsame.ratings.rows import read_rated
@@ -85,10 +86,12 @@ def _agreement(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     name = options.model or BUNDLED
     bot = load_chatbot(name)
     likelihood = Likelihood(bot.roles, bot.role)
-    fitted = fitted_scorers(likelihood, name)
+    followups = FollowUps.of_base()
+    fitted = fitted_scorers(likelihood, name, followups)
     levels = {"dialogue" if row.reply is None else "reply" for row in rows}
     fitted = [scorer for scorer in fitted if scorer.fitted.level in levels]
     scores = [*our_scores(), *fitted, *likelihood.scorers(), *load_ranker().scorers()]
+    scores += [followups.no_complaint()] if followups is not None else []
     result = agreement(rows, scores, Bootstrap(), features=FEATURES)
     result |= {"model": name, "rejected": report_rejected(rejected)}
     result |= {"fitted_on": {s.name: s.known_rows(rows) for s in fitted}}

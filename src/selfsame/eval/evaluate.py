@@ -25,8 +25,7 @@ from selfsame.metrics.sense import SenseEvaluator, Turn
 from selfsame.metrics.statistics import Bootstrap
 from selfsame.model import parallel
 from selfsame.model.roles import Roles
-from selfsame.model.settings import BUNDLED
-from selfsame.ratings.followups import FollowUps
+from selfsame.ratings.followups import BASE, FollowUps
 from selfsame.rollout.policy import Policy
 from selfsame.run.logger import Progress
 from selfsame.run.records import EvaluationRecord, JudgeRecord, ReaderRecord, ReplyRecord
@@ -103,7 +102,7 @@ def evaluate_system(
         load_judge(settings.judge),
     )
     sense = sense_of(settings.model, examples, [*answers.grounded, *answers.talk], policy.seed)
-    followups = FollowUps(sense.reader.roles) if reader_name(settings.model) != BUNDLED else None
+    followups = FollowUps(sense.reader.roles) if reader_name(settings.model) == BASE else None
     scorer = AnswerScorer(persona, sense, tuple(map(load_function, settings.functions)), followups)
     with Progress(SCORED, f"score {system}", enabled=parallel.is_main()) as progress:
         scores = score(scorer, policy, answers, examples, settings, progress)

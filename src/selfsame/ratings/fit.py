@@ -156,7 +156,8 @@ def fitted_scorers(
 
 def score_answers(kind: str, answers: Sequence[Answer], followups: FollowUps | None = None) -> list[float]:
     """A fitted score of answers; all missing where the package has no such fit. `followups`: what `OVERALL` needs."""
-    rows = [RatedReply(str(k), str(k), a.persona, a.history, a.reply) for k, a in enumerate(answers)]
+    # As in the rated sets of replies, none of which comes with personas.
+    rows = [RatedReply(str(k), str(k), (), a.history, a.reply) for k, a in enumerate(answers)]
     scorers = fitted_scorers(_likelihood(), followups=followups)
     scorer = next((s for s in scorers if (s.fitted.kind, s.fitted.level) == (kind, "reply")), None)
     return scorer.score(rows) if scorer else [math.nan] * len(rows)

@@ -8,11 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from selfsame.metrics.hits import BenchmarkEvaluator, fits
+from selfsame.model.load import load_roles
+from selfsame.model.named import is_ready
 from selfsame.model.roles import Roles
+from selfsame.model.settings import ModelSettings
 from selfsame.ratings.rows import RatedReply
 from selfsame.ratings.scorers import Scorer
 from selfsame.types import Prompt
 
+BASE = "smollm2-135m"
+"""The base that the weights of *overall* were fitted with."""
 COMPLAINTS = {
     "irrelevant": "Not really relevant here.",
     "confusing": "You're really confusing.",
@@ -54,6 +59,11 @@ class FollowUps:
     def scorers(self) -> list[Scorer]:
         """A scorer for each complaint, and the mean of all of them, turned round: what is liked is high."""
         return [_FollowUp(f"complaint: {fault}", self, k) for k, fault in enumerate(COMPLAINTS)]
+
+    @classmethod
+    def of_base(cls) -> FollowUps | None:
+        """On `BASE`, where it is ready on this machine."""
+        return cls(load_roles(ModelSettings(base=BASE))) if is_ready(BASE) else None
 
     def no_complaint(self) -> Scorer:
         """How unlikely the complaints are, all together: needs no ratings to be fitted to."""
