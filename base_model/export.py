@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
-from selfsame.data.processor import MARKERS
+from selfsame.data.prompt_format import MARKERS
 from selfsame.run.directory import write_json
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from selfsame.data.processor import MARKERS
+from selfsame.data.prompt_format import MARKERS
 
 PAD = "<|pad|>"
 CHAT_TEMPLATE = """\

@@ -15,7 +15,8 @@ import pytest
 from commands import ROWS, Command, make, snapshot, tiny_run
 from conftest import CHATML, make_tokenizer
 from selfsame.cli import main
-from selfsame.data.processor import MARKERS, DataProcessor
+from selfsame.data.processor import DataProcessor
+from selfsame.data.prompt_format import MARKERS
 from selfsame.errors import DataError
 
 

@@ -12,7 +12,7 @@ import pytest
 from commands import Command, snapshot, tiny_run
 from selfsame.cli import main
 from selfsame.data.loader import DatasetLoader
-from selfsame.data.processor import MARKERS
+from selfsame.data.prompt_format import MARKERS
 from selfsame.data.settings import DataSettings
 from selfsame.rollout.engine import RolloutEngine
 

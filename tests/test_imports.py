@@ -72,7 +72,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": {"launch", "config", "types", "errors", "data", "model", "rollout", "training", "metrics", "run"},
 }
 VAGUE = {"utils", "util", "common", "helpers", "helper", "misc", "tools", "shared"}
-LONGEST = 340
+LONGEST, LONGEST_TEST = 320, 340
+LONGEST_FUNCTION, MOST_ARGUMENTS = 60, 7
+GIVEN = {"model/attention.py:matmul_attention", "model/vocabulary.py:forward"}
+"""Functions whose arguments transformers and torch set."""
 
 
 def imported(file: str, source: str | None = None) -> set[str]:
@@ -179,10 +182,33 @@ def test_names_say_what_is_inside():
 
 def test_files_are_short():
     tests = Path(__file__).parent
-    files = [*ROOT.rglob("*.py"), *tests.rglob("*.py")]
-    assert len(files) > 60
-    lengths = {str(path): len(path.read_text(encoding="utf-8").splitlines()) for path in files}
-    assert {path: length for path, length in lengths.items() if length > LONGEST} == {}
+    assert len(FILES) > 60
+    for root, longest in ((ROOT, LONGEST), (tests, LONGEST_TEST)):
+        lengths = {str(path): len(path.read_text(encoding="utf-8").splitlines()) for path in root.rglob("*.py")}
+        assert {path: length for path, length in lengths.items() if length > longest} == {}
+
+
+def functions(source: str) -> dict[str, tuple[int, int]]:
+    """(lines, arguments but for self and cls) of each function of a file."""
+    found = {}
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            own = [a.arg for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+            count = len(own) - (own[:1] in (["self"], ["cls"], ["ctx"]))
+            found[node.name] = ((node.end_lineno or 0) - node.lineno + 1, count)
+    return found
+
+
+def test_functions_are_short_and_take_few_arguments():
+    measured = {
+        f"{file}:{name}": size
+        for file in FILES
+        for name, size in functions((ROOT / file).read_text(encoding="utf-8")).items()
+    }
+    assert len(measured) > 800
+    assert {n: lines for n, (lines, _) in measured.items() if lines > LONGEST_FUNCTION} == {}
+    assert {n for n, (_, count) in measured.items() if count > MOST_ARGUMENTS} <= GIVEN
+    assert functions("class A:\n    def f(self, a, *, b):\n        pass\n") == {"f": (2, 2)}
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,7 @@ class Config(Settings):
         return self
 
 
+_REWARDS = "--training.ppo.rewards."
 _SECTIONS = ("data", "model", "training", "evaluation", "run")
 """What a whole configuration has, and a file of differences hardly ever."""
 
@@ -216,8 +217,8 @@ def _explain(source: str, error: ValidationError) -> list[tuple[str, str]]:
 def _nearest(name: str, names: Sequence[str], shown: Callable[[str], str] = str) -> str:
     """` - did you mean x?` for the name that begins alike or looks most alike, if there is one."""
     sections = {n[:i] for n in names for i, character in enumerate(n) if character == "."}
-    found = [n for n in names if n.startswith(name or " ")]
-    found = found or difflib.get_close_matches(name, [*sections, *names], 1, 0.7)
+    begun = [n for n in names if n.startswith(name or " ")]
+    found = begun or difflib.get_close_matches(name, [*sections, *names], 1, 0.7)
     return f" - did you mean {shown(found[0])}?" if found else ""
 
 
@@ -296,9 +297,6 @@ def parse_values(arguments: Sequence[str]) -> dict[str, Any]:
     if problems:
         raise ConfigError("; ".join([*problems, *check("command line", values)]) + "; see --help")
     return values
-
-
-_REWARDS = "--training.ppo.rewards."
 
 
 def flag_of(name: str) -> str:

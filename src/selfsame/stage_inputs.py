@@ -39,7 +39,7 @@ def those_that_fit(config: Config, data: Dataset, processor: DataProcessor) -> D
         DataError: no side of the training part is left.
     """
     parts = {"train": data.train, "validation": data.validation}
-    kept = {name: [side for side in part if _fits(processor, side)] for name, part in parts.items()}
+    kept = {name: [side for side in part if processor.fits_example(side)] for name, part in parts.items()}
     count = sum(map(len, parts.values())) - sum(map(len, kept.values()))
     if not kept["train"]:
         raise DataError(
@@ -49,15 +49,6 @@ def those_that_fit(config: Config, data: Dataset, processor: DataProcessor) -> D
     if count:
         say(f"left out, persona or all replies too long for model.max_length: {count} sides", parallel.is_main())
     return replace(data, **kept)
-
-
-def _fits(processor: DataProcessor, side: Example) -> bool:
-    try:
-        return bool(
-            processor.encode_prompt(Prompt(side.persona), processor.max_length // 2) and processor.encode_example(side)
-        )
-    except DataError:
-        return False
 
 
 def gold_traits_of(matcher: TraitMatcher, item: Answer) -> tuple[int, ...] | None:

@@ -20,7 +20,8 @@ from base_model.views import Row, RowMaker
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from selfsame.data.processor import MARKERS, DataProcessor
+from selfsame.data.processor import DataProcessor
+from selfsame.data.prompt_format import MARKERS
 from selfsame.errors import ConfigError
 from selfsame.run.directory import read_jsonl
 from selfsame.text.keywords import content_stems

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import CHATML, make_tokenizer
-from selfsame.data.processor import MARKERS, DataProcessor, chat_format
+from selfsame.data.processor import DataProcessor
+from selfsame.data.prompt_format import MARKERS, chat_format
 from selfsame.errors import DataError
 from selfsame.types import Dialogue, Example, Prompt, Turn
 

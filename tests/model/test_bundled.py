@@ -18,7 +18,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfsame.data.loader import DatasetLoader
 from selfsame.data.pairs import PreferenceGenerator
-from selfsame.data.processor import CHAT_INTRODUCTION, MARKERS, DataProcessor
+from selfsame.data.processor import DataProcessor
+from selfsame.data.prompt_format import CHAT_INTRODUCTION, MARKERS
 from selfsame.data.settings import PairSettings
 from selfsame.eval.scoring import strangers
 from selfsame.metrics.persona import PersonaEvaluator

@@ -21,6 +21,7 @@ from selfsame.text.keywords import (
     TraitMatcher,
     content_stems,
     plain_match,
+    question_words,
     sentences,
     statement_stems,
     trait_stems,
@@ -225,13 +226,13 @@ class PreferenceGenerator:
 
     def _swapped(self, site: _Site, rng: random.Random) -> list[str]:
         """What people with another persona answered to the most similar questions."""
-        asked = _question(site.asked)
+        asked = question_words(site.asked)
         rarest = sorted(asked, key=lambda word: (self._count(word), word))[:6]
         near: dict[int, _Site] = {}
         for word in rarest:
             found = self._answers.get(word, [])
             near.update((id(other), other) for other in rng.sample(found, min(40, len(found))))
-        scored = [(self._similarity(asked, _question(other.asked)), other) for other in near.values()]
+        scored = [(self._similarity(asked, question_words(other.asked)), other) for other in near.values()]
         best = sorted((pair for pair in scored if pair[0] >= 0.2), key=lambda pair: -pair[0])[:12]
         best = [pair for pair in best if pair[0] >= 0.6 * best[0][0]]
         return [
@@ -244,7 +245,7 @@ class PreferenceGenerator:
         index: dict[str, list[_Site]] = defaultdict(list)
         for site in self._grounded:
             if not _AGREES.search(site.reply) and "?" not in site.reply:
-                for word in sorted(_question(site.asked)):
+                for word in sorted(question_words(site.asked)):
                     index[word].append(site)
         return dict(index)
 
@@ -317,10 +318,3 @@ def _even_out(options: list[tuple[_Site, str]], balance: list[int], rng: random.
 
     good = [option for option in options if after(option)[0] <= 2 and after(option)[1] <= 6]
     return rng.choice(good) if good else min(options, key=after)
-
-
-def _question(text: str) -> frozenset[str]:
-    """The words of the question that a turn ends with; empty without one."""
-    last = words(sentences(text)[-1]) if text.endswith("?") else []
-    # "And you?" means nothing alone: all that the partner said counts.
-    return frozenset(words(text) if 0 < len(last) <= 4 else last)

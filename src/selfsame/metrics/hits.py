@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from selfsame.errors import DataError
 from selfsame.metrics.statistics import Bootstrap, Estimate
 from selfsame.model.roles import Roles
 from selfsame.rollout.collect import Rows, token_logprobs
@@ -79,11 +78,7 @@ def longest_candidate(roles: Roles) -> int:
 
 def fits(roles: Roles, prompt: Prompt, reserve: int | None = None) -> bool:
     """Whether the persona leaves room for a reply of `reserve` tokens (None: for the longest candidate)."""
-    try:
-        roles.processor.encode_prompt(prompt, longest_candidate(roles) if reserve is None else reserve)
-    except DataError:
-        return False
-    return True
+    return roles.processor.fits(prompt, longest_candidate(roles) if reserve is None else reserve)
 
 
 def draw_distractors(gold: Sequence[str], pool: Sequence[str], count: int, seed: int) -> list[list[str]]:

@@ -11,7 +11,7 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from selfsame.data.processor import MARKERS
+from selfsame.data.prompt_format import MARKERS
 from selfsame.errors import ConfigError
 from selfsame.model.attention import use_matmul
 from selfsame.model.named import NAMED, folder_of

@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from selfsame.data.processor import MARKERS, DataProcessor
+from selfsame.data.processor import DataProcessor
+from selfsame.data.prompt_format import MARKERS
 from selfsame.errors import ConfigError
 from selfsame.model.base import (
     choose_device,

@@ -12,7 +12,8 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
-from selfsame.data.processor import MARKERS, DataProcessor
+from selfsame.data.processor import DataProcessor
+from selfsame.data.prompt_format import MARKERS
 from selfsame.errors import ConfigError
 from selfsame.model.attention import MATMUL
 from selfsame.model.base import explained, grow_embeddings, load_tokenizer, locate_model, refuse_unsupported

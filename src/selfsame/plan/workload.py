@@ -13,7 +13,6 @@ from selfsame.data.loader import Dataset, DatasetLoader
 from selfsame.data.pairs import PreferenceGenerator
 from selfsame.data.processor import DataProcessor, EncodedDialogue
 from selfsame.errors import ConfigError, DataError
-from selfsame.types import Example, Prompt
 
 SAMPLE = 200
 """Dialogues, prompts and pairs that lengths are taken from."""
@@ -56,7 +55,7 @@ def workload(config: Config, processor: DataProcessor | None) -> Workload:
 def from_data(config: Config, processor: DataProcessor, data: Dataset) -> Workload:
     """Lengths of a sample of the data."""
     some = random.Random(config.seed).sample(data.train, min(SAMPLE, len(data.train)))
-    kept = [side for side in some if _fits(processor, side)]
+    kept = [side for side in some if processor.fits_example(side)]
     if not kept:
         raise DataError(
             f"no side of {config.data.path} fits into model.max_length ({config.model.max_length} tokens): raise it"
@@ -77,15 +76,6 @@ def from_data(config: Config, processor: DataProcessor, data: Dataset) -> Worklo
         held_out=len(data.validation),
         source=f"lengths of {len(kept)} of the {len(data.train)} sides in {config.data.path}",
     )
-
-
-def _fits(processor: DataProcessor, side: Example) -> bool:
-    try:
-        return bool(
-            processor.encode_prompt(Prompt(side.persona), processor.max_length // 2) and processor.encode_example(side)
-        )
-    except DataError:
-        return False
 
 
 def _by_length(rows: Sequence[EncodedDialogue]) -> tuple[EncodedDialogue, ...]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
 
-from selfsame.data.processor import MARKERS
+from selfsame.data.prompt_format import MARKERS
 from selfsame.metrics.engagement import QUESTION_MARKS, EngagementEvaluator
 from selfsame.metrics.judge import Judge
 from selfsame.metrics.persona import PersonaEvaluator

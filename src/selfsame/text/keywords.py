@@ -158,3 +158,10 @@ class TraitMatcher:
         """Indices of the traits that `text` draws on."""
         stems = statement_stems(text)
         return tuple(k for k, trait in enumerate(persona) if self.stems_match(trait_stems(trait), stems))
+
+
+def question_words(text: str) -> frozenset[str]:
+    """The words of the question that a turn ends with; empty without one."""
+    last = words(sentences(text)[-1]) if text.endswith("?") else []
+    # "And you?" means nothing alone: all that the partner said counts.
+    return frozenset(words(text) if 0 < len(last) <= 4 else last)
