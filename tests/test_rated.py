@@ -14,7 +14,8 @@ from benchmarks.rated import alternate, conture, convai2, dstc9, fed, grade, rea
 
 from selfsame.metrics.statistics import Bootstrap
 from selfsame.ratings.agreement import agreement, human_ceiling
-from selfsame.ratings.fit import features_of
+from selfsame.ratings.fit import OVERALL, QUALITY, features_of
+from selfsame.ratings.followups import FollowUps
 from selfsame.ratings.likelihood import Likelihood
 from selfsame.ratings.ranker import Ranker
 from selfsame.ratings.rows import RatedReply
@@ -106,13 +107,14 @@ def test_the_table_shows_a_set_and_what_was_published():
     rng = np.random.default_rng(0)
     rows = [RatedReply(str(k), str(k), (), ("Hi.",), "Yes. " * int(rng.integers(1, 9)),
                        {"overall": tuple(map(float, rng.integers(1, 6, 3)))}) for k in range(40)]  # fmt: skip
-    names = [s.name for s in features_of(Likelihood(None), Ranker(None))]  # type: ignore[arg-type]
-    scores = {"FED": {name: rng.normal(size=40).tolist() for name in names}}
-    table, found = feature_table("reply", {"FED": rows}, scores)
+    names, more = ([s.name for s in features_of(Likelihood(None), Ranker(None), f)] for f in (None, FollowUps(None)))  # type: ignore[arg-type]
+    scores = {"FED": {name: rng.normal(size=40).tolist() for name in more}}
+    table, found = feature_table(QUALITY, "reply", {"FED": rows}, scores)
     assert table.features_NF.shape == (40, len(names)) and found[3] == ("FED", rows[3], "overall")
+    assert feature_table(OVERALL, "reply", {"FED": rows}, scores)[0].names == tuple(more) and {*names} < {*more}
     again = [RatedReply(str(k), str(k), (), ("Hi.", "YES!"), None, {"overall": (1.0,)}) for k in range(2)]
     both = dict.fromkeys(("DSTC9", "ConTurE"), scores["FED"])
-    same = feature_table("dialogue", {"DSTC9": again[:1], "ConTurE": again[1:]}, both)
+    same = feature_table(QUALITY, "dialogue", {"DSTC9": again[:1], "ConTurE": again[1:]}, both)
     assert len(set(same[0].groups)) == 1  # one dialogue in two sets is never in two folds
     known = [Known("engagement", {row.id: row.rating("overall") for row in rows})]
     record = {"sets": {"FED": agreement(rows, known, Bootstrap(200))}}

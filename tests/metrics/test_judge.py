@@ -19,12 +19,11 @@ from selfsame.metrics.judge import (
     BUNDLED_JUDGE,
     AdapterJudge,
     ModelJudge,
-    judge_pairs,
     judge_summary,
-    judge_text,
     load_judge,
 )
 from selfsame.metrics.statistics import Bootstrap
+from selfsame.ratings.judge_accuracy import judge_pairs, judge_text
 from selfsame.ratings.rows import RankedPrompt, read_candidates, read_pairs
 from selfsame.tasks.ranking import rank_rows, rank_text
 from selfsame.text.contradictions import RuleJudge
@@ -201,7 +200,7 @@ def test_pairs_and_candidates_are_read(tmp_path):
 
 
 def test_ranking_is_that_of_the_benchmark(tiny_models):
-    from test_benchmark import REPLIES, naive
+    from test_hits import REPLIES, naive
 
     from selfsame.ratings.likelihood import prompt_of
 

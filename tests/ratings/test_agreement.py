@@ -151,7 +151,7 @@ def test_odd_replies_have_defined_scores(likelihood):
 
 
 def test_likelihood_is_that_of_plain_forwards(likelihood):
-    from test_benchmark import naive
+    from test_hits import naive
 
     rows = [rated(k, reply, ("Hello!",) if k % 3 else ("Hi.", "Yes?", "Any pets?")) for k, reply in
             enumerate(["Yes.", "I have two dogs.", "No, I teach.", "Hello! How are you?"] * 2)]  # fmt: skip

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from held_out import ODD_REPLIES
-from test_benchmark import naive
+from test_hits import naive
 from test_roles import load, scramble
 
 import selfsame.tasks.convai2 as module

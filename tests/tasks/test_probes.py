@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from test_benchmark import naive
+from test_hits import naive
 from test_roles import load, scramble
 
 from selfsame.eval.scoring import strangers
