@@ -6,11 +6,10 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from selfsame.eval.system import strangers
-
 from base_model.settings import WatchSettings
 from selfsame.data.pairs import PreferenceGenerator
 from selfsame.data.settings import PairSettings
+from selfsame.eval.scoring import strangers
 from selfsame.metrics.persona import PersonaEvaluator
 from selfsame.metrics.quality import QualityEvaluator
 from selfsame.metrics.statistics import Bootstrap

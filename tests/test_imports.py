@@ -139,7 +139,7 @@ def test_imports_point_one_way(file):
         ("eval/compare_runs.py", "from selfsame.model.roles import Roles", "model.roles"),
         ("cli/parsing.py", "from selfsame.run.directory import write_json", "run.directory"),
         ("cli/chat.py", "def f():\n    from selfsame import pipeline", "pipeline"),
-        ("cli/another.py", "from selfsame.eval.system import evaluate_system", "eval.system"),
+        ("cli/another.py", "from selfsame.eval.evaluate import evaluate_system", "eval.evaluate"),
         ("model/settings.py", "from selfsame.model.roles import Roles", "model.roles"),
         ("config.py", "from selfsame.data.loader import Dataset", "data.loader"),
     ],

@@ -23,7 +23,7 @@ from selfsame.cli import main
 from selfsame.config import load_config
 from selfsame.data.loader import DatasetLoader, half, persona_key
 from selfsame.errors import ConfigError
-from selfsame.eval import system
+from selfsame.eval import evaluate
 from selfsame.rollout.policy import Policy
 from selfsame.run.checkpoint import finished
 from selfsame.run.directory import RunDirectory, read_json, read_jsonl, write_json
@@ -42,7 +42,7 @@ Arguments = Callable[[Path], list[str]]
 def few_turns() -> Iterator[None]:
     """Bounds of sense are set on few of people's turns: reading them takes a third of a tiny run."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(system, "CALIBRATION", 40)
+        patch.setattr(evaluate, "CALIBRATION", 40)
         yield
 
 
@@ -69,8 +69,8 @@ def test_killed_again_and_again_it_ends_the_same(whole, tmp_path, arguments):
         rows = read_jsonl(directory / "metrics.jsonl")[0] if (directory / "metrics.jsonl").exists() else ()
         return len(rows) + len(list(directory.glob("eval/*.json")))
 
-    before = "from selfsame.eval import system; from selfsame.report.plots import Plot; Plot.svg = '<svg/>'"
-    with Forked(tmp_path / "errors", f"{before}; system.CALIBRATION = 40") as forked:
+    before = "from selfsame.eval import evaluate; from selfsame.report.plots import Plot; Plot.svg = '<svg/>'"
+    with Forked(tmp_path / "errors", f"{before}; evaluate.CALIBRATION = 40") as forked:
         for moment in moments:
             process, began = forked.start(arguments(directory)), time.monotonic()
             while done() < moment:
