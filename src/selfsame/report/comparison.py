@@ -8,7 +8,7 @@ from typing import Any
 
 from selfsame.report.dialogues import dialogue, turns_of
 from selfsame.report.formats import duration, number, size
-from selfsame.report.grids import definitions_in, difference_table
+from selfsame.report.grids import FEWEST, definitions_in, difference_table
 from selfsame.report.page import missing_values, render, results_of, safe_plots
 from selfsame.report.plots import Plot, difference_plot
 from selfsame.report.sources import judge_line, reward_line
@@ -92,7 +92,9 @@ def write_comparison(path: Path, comparison: Mapping[str, Any]) -> None:
     """Write the page to `path`. Raises RunError where it cannot be written."""
     evaluations, systems = _evaluations(comparison), comparison["systems"]
     results = results_of(evaluations, {name: len(system["runs"]) for name, system in systems.items()})
-    differences = difference_table(comparison["comparisons"])
+    few = [pair for pair in comparison["paired"] if 0 < pair["prompts"] < FEWEST]
+    paired = set(results["kept"]) - {pair["system"] for pair in few}
+    differences = difference_table(comparison["comparisons"], paired)
     metric, clauses = verdict_clauses(comparison)
     metric, tiles = character_tiles(results["rows"], [*evaluations], metric, {})
     content = {
@@ -107,6 +109,9 @@ def write_comparison(path: Path, comparison: Mapping[str, Any]) -> None:
         "difference_plots": safe_plots(_plots(comparison)),
         "differences": differences,
         "definitions": definitions_in([*results["tables"], *results["selfplay_tables"], differences], [metric]),
+        "few_pairs": [
+            f"{p['system']} and {p['than']}: {p['prompts']} shared prompts are too few for a table." for p in few
+        ],
         "preferences": [*_preferences(comparison), *_test_note(comparison)],
         "others": other_lines(comparison, percent=True),
         "cost_title": _COST,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from selfsame.report.formats import difference, shown
@@ -53,11 +53,13 @@ def result_tables(rows: Sequence[Row], selfplay: bool = False) -> tuple[Table | 
     return (_table(main, rows, selfplay) if systems else None), (_table(others, rows, selfplay) if others else None)
 
 
-def difference_table(records: Iterable[Mapping[str, Any]]) -> Table | None:
-    """Set out paired differences: a metric a line, a pair of systems a column."""
+def difference_table(records: Iterable[Mapping[str, Any]], systems: Collection[str]) -> Table | None:
+    """Set out paired differences of these systems: a metric a line, a pair of systems a column."""
     pairs: dict[str, dict[str, tuple[str, str, str]]] = {}
     names: dict[str, None] = {}
     for record in records:
+        if record["system"] not in systems or record["than"] not in systems:
+            continue
         name, on = str(record["metric"]), str(record.get("on", "")).partition(", any two seeds")[0]
         pair = f"{record['system']} less {record['than']}"
         pair += f" ({on})" if on not in ("", "same prompts") else ""

@@ -52,11 +52,11 @@ def _metrics(section: str, share: bool, definitions: dict[str, str]) -> dict[str
 
 _OF_REPLIES = {
     **_metrics(CHARACTER, True, {
-        "in_character": "Replies that use the persona just when a person did, have no fault, are well formed and answer.",
+        "in_character": "Replies that use the persona exactly where a person did, have no fault, are well formed and answer.",
         "in_character_grounded": "In character, on the prompts whose human reply uses the persona.",
         "in_character_other": "In character, on the prompts whose human reply leaves the persona alone.",
         "well_formed": "Replies that repeat nothing, end as people's turns do and read as fluently.",
-        "answers": "Replies that the turns before make as much likelier as they make people's replies.",
+        "answers": "Replies that fit the turns before them as well as people's replies do.",
         "sensible_consistency": "Consistent replies that are well formed and answer too.",
     }),
     **_metrics(PERSONA, True, {
@@ -92,11 +92,11 @@ _OF_DIALOGUES = _metrics(TALK, True, {
     "drift": "Contradictions of traits in the last third of the turns less those in the first third.",
     "mistaken_identity": "Turns that claim the partner's life as the bot's.",
     "repetition": "Turns that repeat an earlier turn of the bot.",
-    "same_fact_again": "Questions asked twice whose answers use the trait both times and agree.",
-    "same_fact_contradicted": "Questions asked twice whose second answer contradicts the first.",
-    "same_fact_in_both": "Questions asked twice whose answers both use the trait.",
-    "same_fact_in_one": "Questions asked twice of whose answers one uses the trait.",
-    "same_fact_in_none": "Questions asked twice whose answers both leave the trait out.",
+    "same_fact_again": "Questions asked twice where both answers use the trait and agree.",
+    "same_fact_contradicted": "Questions asked twice where the second answer contradicts the first.",
+    "same_fact_in_both": "Questions asked twice where both answers use the trait.",
+    "same_fact_in_one": "Questions asked twice where one answer uses the trait.",
+    "same_fact_in_none": "Questions asked twice where no answer uses the trait.",
 })  # fmt: skip
 _OF_CURVES = {
     metric.name: metric

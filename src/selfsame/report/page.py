@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import Environment, FileSystemLoader, Undefined
 from markupsafe import Markup
 
 from selfsame.errors import RunError
@@ -55,8 +56,14 @@ def write_report(run_dir: str | Path, than: str | Path | None = None) -> Path:
 def render(template: str, content: Mapping[str, Any]) -> str:
     """A page from one of the templates beside this file; every text in `content` is escaped."""
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True)
-    environment.filters |= {"duration": duration, "size": size, "dollars": dollars, "number": number}
+    for write in (duration, size, dollars, number):
+        environment.filters[write.__name__] = partial(_where_known, write)
     return environment.get_template(template).render(**content)
+
+
+def _where_known(write: Callable[[Any], str], value: Any) -> str:
+    """What a record of an earlier version does not hold is unknown."""
+    return write(None if isinstance(value, Undefined) else value)
 
 
 def _content(run: RunDirectory) -> dict[str, Any]:
@@ -73,7 +80,11 @@ def _content(run: RunDirectory) -> dict[str, Any]:
     rows, talking = rows_of(evaluations), rows_of(_talks(evaluations))
     curves = _by_stage([*training_plots(records), *reward_plots(records, reward)])
     results = results_of(evaluations)
-    tables = [*results["tables"], *results["selfplay_tables"], differences := difference_table(compared)]
+    tables = [
+        *results["tables"],
+        *results["selfplay_tables"],
+        differences := difference_table(compared, results["kept"]),
+    ]
     changed = headline(results["rows"], compared, results["talking"])
     shown = [tile["metric"] for tile in changed]
     shown += [plot["term"] for stage in curves for plot in (*stage["main"], *stage["others"])]
@@ -87,6 +98,7 @@ def _content(run: RunDirectory) -> dict[str, Any]:
         "differences": differences,
         "definitions": definitions_in(tables, shown),
         **results,
+        "result_plots": safe_plots(result_plots(results["rows"])),
         "level": interval_level(evaluations),
         "fewest": FEWEST,
         "selfplay_samples": selfplay_samples(evaluations),
@@ -112,11 +124,11 @@ def results_of(evaluations: Mapping[str, Mapping[str, Any]], runs: Mapping[str, 
     kept_talks, few_talks = enough(_talks(evaluations), runs)
     rows, talking = rows_of(kept), rows_of(kept_talks)
     return {
+        "kept": [*kept],
         "rows": rows,
         "talking": talking,
         "tables": result_tables(rows),
         "few": few,
-        "result_plots": safe_plots(result_plots(rows)),
         "selfplay_tables": result_tables(talking, selfplay=True),
         "selfplay_title": selfplay_title(talking),
         "selfplay_few": few_talks,

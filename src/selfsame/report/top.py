@@ -33,8 +33,7 @@ def top_of_run(
     Returns:
         `{verdict, metric, tiles, cost, prompts}`.
     """
-    names = [name for name in SHOWN if any(row.name == name and row.kind == "system" for row in rows)]
-    metric, tiles = character_tiles(rows, names, next(iter(HEADLINES)), _LABELS)
+    metric, tiles = character_tiles(rows, SHOWN, next(iter(HEADLINES)), _LABELS)
     return {
         "verdict": verdict_of(evaluations, records),
         "metric": metric,
@@ -49,13 +48,13 @@ def character_tiles(
 ) -> tuple[Any, list[dict[str, Any]]]:
     """Make a tile for people and for each named system of the headline metric.
 
-    `wanted` is that metric where it was measured, else the next of the headlines is shown.
+    `wanted` is that metric where it was measured, else the next of the headlines is shown. Systems without a row are left out.
     """
     systems = {row.name: row.cells for row in rows if row.kind == "system"}
     gold = next((row.cells for row in rows if row.kind == "reference" and row.name.startswith("gold")), {})
     for name in dict.fromkeys((wanted, *HEADLINES)):
         metric = metric_of(name)
-        cells = [(_PEOPLE, gold.get(name)), *((labels.get(s, s), systems[s].get(name)) for s in names)]
+        cells = [(_PEOPLE, gold.get(name)), *((labels.get(s, s), systems[s].get(name)) for s in names if s in systems)]
         if any(cell and cell.value is not None for label, cell in cells if label != _PEOPLE):
             return metric, [_tile(label, *shown(cell, metric, 2), cell) for label, cell in cells if cell]
     return metric_of(wanted), []
