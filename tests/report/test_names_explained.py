@@ -81,7 +81,7 @@ def test_every_metric_that_is_shown_explains_itself(pages):
 
 def test_an_explanation_leads_to_a_definition_in_the_page(pages):
     for page in pages:
-        listed = dict(re.findall(r'<dt id="([^"]+)">[^<]+</dt><dd>(.*?) <span', page))
+        listed = dict(re.findall(r'<dt id="([^"]+)">[^<]+</dt><dd>(.*?)</dd>', page))
         assert {target for target, *_ in terms(page)} == set(listed)
         for target, title, _ in terms(page):
             assert title.startswith(listed[target]) and "docs/metrics.md#" in title
@@ -147,6 +147,14 @@ def test_wide_tables_scroll_in_their_own_box(pages):
         )
         assert len(boxes) == page.count('<table class="results">') > 1
         assert style.strip() in page  # one style for both
+
+
+def test_long_names_of_systems_may_break(tmp_path):
+    run = evaluated_run(tmp_path / "run", {"one": full("sft_best_of_n")})
+    write_json(run / "eval/two.json", full("<b>_o"))
+    page = write_report(run).read_text()
+    assert "<th>sft_<wbr>best_<wbr>of_<wbr>n</th>" in page and "<th>&lt;b&gt;_<wbr>o</th>" in page
+    assert "<wbr>" not in "".join(re.findall(r'="[^"]*"', page))
 
 
 def test_a_legend_lies_over_no_line():

@@ -98,7 +98,7 @@ def make_full(folder: Path) -> RunDirectory:
 class Reader(HTMLParser):
     """Text, tags and outgoing addresses of a page; complains about tags that are not closed."""
 
-    VOID = frozenset({"meta", "br", "link", "img", "input", "path", "use", "rect", "line"})
+    VOID = frozenset({"meta", "br", "link", "img", "input", "path", "use", "rect", "line", "wbr"})
 
     def __init__(self, page: str) -> None:
         super().__init__()

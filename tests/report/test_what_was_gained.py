@@ -85,7 +85,7 @@ def test_the_page_shows_them(page):
     assert '<mark class="copied">two dogs</mark>' in talk and '<mark class="odds">I have no dogs.</mark>' in talk
     assert "not consistent" in talk and "Woof." in talk and "script" not in Reader(page).tags
     training = section(page, "training")
-    assert "Held-out pairs ranked rightly" in training and "Score against KL" in training
+    assert "Held-out pairs ranked correctly" in training and "Score against KL" in training
     main, _, more = training[training.index("<h3>ppo</h3>") :].partition("<details>")
     assert "KL coefficient" in more and "KL coefficient" not in main  # it never moves
 

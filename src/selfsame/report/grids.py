@@ -72,15 +72,23 @@ def difference_table(records: Iterable[Mapping[str, Any]], systems: Collection[s
     return {"columns": [Metric(pair) for pair in pairs], "groups": _grouped(metrics, lines)}
 
 
-def definitions_in(tables: Iterable[Table | None], more: Iterable[Metric] = ()) -> list[Metric]:
-    """List each metric that is defined and shown, once, in the order of docs/metrics.md."""
+def definitions_in(tables: Iterable[Table | None], more: Iterable[Metric] = ()) -> list[dict[str, Any]]:
+    """Gather each metric that is defined and shown, once, under the headings of docs/metrics.md.
+
+    Returns:
+        `{title, where, metrics}` each.
+    """
     found = {}
     for table in tables:
         if table is not None:
             shown_here = [*table["columns"], *(line["metric"] for group in table["groups"] for line in group["lines"])]
             found |= {metric.id: metric for metric in shown_here if metric.definition}
     found |= {metric.id: metric for metric in more if metric.definition}
-    return sorted(found.values(), key=lambda metric: _ORDER.index(metric.section))
+    sections = {section: [m for m in found.values() if m.section == section] for section in SECTIONS}
+    return [
+        {"title": SECTIONS[section], "where": metrics[0].where, "metrics": metrics}
+        for section, metrics in sections.items() if metrics
+    ]  # fmt: skip
 
 
 def _note(record: Mapping[str, Any], name: str) -> str:

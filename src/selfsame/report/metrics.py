@@ -112,7 +112,7 @@ _OF_CURVES = {
         "Clip fraction": "Tokens whose probability moved further than an update may move it.",
         "Explained variance": "How much of the return the value model foresees; 1 is all of it.",
         "Reply length": "Tokens of a sampled reply.",
-        "Held-out pairs ranked rightly": "Pairs that the reward model ranks correctly, by why one reply is worse.",
+        "Held-out pairs ranked correctly": "Pairs where the better reply gets the higher score, by why the other is worse.",
         "Score against KL": "The score that each step of PPO has, at its distance from the SFT model.",
         "Policy loss": "What PPO makes smaller to make better replies likelier.",
         "Value": "The return that the value model expects, mean over tokens.",

@@ -152,7 +152,7 @@ def reward_plots(records: Sequence[Mapping[str, Any]], reward: Mapping[str, Any]
     """What the reward model ranks rightly, by the reason why a reply is worse; and what its score of PPO's replies cost in KL,
     step by step from light to dark (Gao et al. 2023, arXiv:2210.10760)."""
     shares = {name: value for name, value in ((reward or {}).get("metrics") or {}).items() if value is not None}
-    plots = [_shares("reward", "Held-out pairs ranked rightly", shares)] if shares else []
+    plots = [_shares("reward", "Held-out pairs ranked correctly", shares)] if shares else []
     ppo = read_series(records).get("ppo", {})
     if {"kl", "reward"} <= set(ppo):
         plots.append(Plot("ppo", "Score against KL", _path(ppo["kl"][1], ppo["reward"][1])))
