@@ -24,7 +24,8 @@ from selfsame.data.loader import DatasetLoader
 from selfsame.data.pairs import PreferenceGenerator
 from selfsame.data.processor import DataProcessor
 from selfsame.data.settings import DataSettings, PairSettings
-from selfsame.model.roles import Roles, load_roles
+from selfsame.model.load import load_roles
+from selfsame.model.roles import Roles
 from selfsame.model.settings import ModelSettings
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.sampler import reply_noise

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import svds
 
-from selfsame.data.keywords import STOP_WORDS
+from selfsame.text.keywords import STOP_WORDS
 
 WORD = re.compile(r"[A-Za-z]+")
 

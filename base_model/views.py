@@ -21,9 +21,9 @@ from typing import Any
 
 from base_model.neighbours import WORD
 from base_model.settings import ViewSettings, value_at
-from selfsame.data.keywords import content_stems, sentences
 from selfsame.data.processor import DataProcessor, EncodedDialogue
 from selfsame.errors import DataError
+from selfsame.text.keywords import content_stems, sentences
 from selfsame.types import Dialogue, Example, Persona
 
 _ABOUT_ME = re.compile(r"\b(?:I|I'm|I've|I'd|my|My|we|We)\b")

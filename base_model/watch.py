@@ -6,18 +6,19 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
+from selfsame.eval.system import strangers
+
 from base_model.settings import WatchSettings
-from selfsame.data.keywords import TraitMatcher
 from selfsame.data.pairs import PreferenceGenerator
 from selfsame.data.settings import PairSettings
-from selfsame.eval.persona import PersonaEvaluator
-from selfsame.eval.quality import QualityEvaluator
-from selfsame.eval.statistics import Bootstrap
-from selfsame.eval.system import strangers
-from selfsame.model.roles import load_roles
+from selfsame.metrics.persona import PersonaEvaluator
+from selfsame.metrics.quality import QualityEvaluator
+from selfsame.metrics.statistics import Bootstrap
+from selfsame.model.load import load_roles
 from selfsame.model.settings import ModelSettings
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.settings import SamplingSettings
+from selfsame.text.keywords import TraitMatcher
 from selfsame.types import Dialogue
 
 

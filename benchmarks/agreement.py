@@ -2,7 +2,7 @@
 
     python -m benchmarks.agreement run --data FOLDER --json benchmarks/results/agreement.json
     python -m benchmarks.agreement table benchmarks/results/agreement.json --readme docs/agreement.md --marker agreement
-    python -m benchmarks.agreement fit --data FOLDER --out src/selfsame/eval/fitted.json
+    python -m benchmarks.agreement fit --data FOLDER --out src/selfsame/ratings/fitted.json
 
 `benchmarks/rated.py` says which files the folder holds. A fitted score is only ever reported for dialogues that it was not
 fitted on: in ten folds over dialogues of all sets, and on each set after a fit on the others. `fit` writes the weights in
@@ -21,11 +21,14 @@ from typing import Any
 
 import numpy as np
 
-import selfsame.eval
 from benchmarks.rated import read_sets
-from selfsame.data.keywords import words
-from selfsame.eval.agreement import agreement, show
-from selfsame.eval.fit import (
+from selfsame.metrics import engagement, hits, persona, quality
+from selfsame.metrics.statistics import Bootstrap, show_estimate
+from selfsame.model.load import load_roles
+from selfsame.model.settings import ModelSettings
+from selfsame.ratings import likelihood, ranker, scorers
+from selfsame.ratings.agreement import agreement
+from selfsame.ratings.fit import (
     FeatureTable,
     Fitted,
     cross_validated,
@@ -37,16 +40,14 @@ from selfsame.eval.fit import (
     row_hash,
     within_sets,
 )
-from selfsame.eval.likelihood import Likelihood
-from selfsame.eval.ranker import Ranker, load_ranker
-from selfsame.eval.rows import RatedReply
-from selfsame.eval.scorers import FEATURES, FLOORS, Scorer, our_scores
-from selfsame.eval.statistics import Bootstrap
-from selfsame.model.roles import load_roles
-from selfsame.model.settings import ModelSettings
+from selfsame.ratings.likelihood import Likelihood
+from selfsame.ratings.ranker import Ranker, load_ranker
+from selfsame.ratings.rows import RatedReply
+from selfsame.ratings.scorers import FEATURES, FLOORS, Scorer, our_scores
 from selfsame.report.tables import update_readme
 from selfsame.run.directory import read_json, write_json
 from selfsame.run.environment import describe_environment
+from selfsame.text.keywords import words
 
 PUBLISHED = Path(__file__).resolve().parent / "published_agreement.json"
 QUALITY = ("overall", "coherent")
@@ -168,8 +169,8 @@ def _kept(sets: Mapping[str, Sequence[RatedReply]], cache: Path | None, ours: Se
 
 def _key(sets: Mapping[str, Sequence[RatedReply]]) -> str:
     """Of everything that the scores depend on."""
-    names = ("benchmark", "engagement", "likelihood", "persona", "quality", "ranker", "scorers")
-    code = b"".join((Path(selfsame.eval.__path__[0]) / f"{name}.py").read_bytes() for name in names)
+    modules = (engagement, hits, persona, quality, likelihood, ranker, scorers)
+    code = b"".join(Path(str(module.__file__)).read_bytes() for module in modules)
     rows = "".join(row_hash(row) for rows in sets.values() for row in rows)
     return hashlib.sha256(code + rows.encode() + model_hash().encode()).hexdigest()
 
@@ -268,9 +269,9 @@ def _quality(name: str, table: Mapping[str, Any], published: Sequence[Mapping[st
         f"{name} ({table['level']})",
         table["rating"],
         str(table["rows"]),
-        f"{show(best['spearman'])} {best['name']}",
+        f"{show_estimate(best['spearman'])} {best['name']}",
         *(_cell(scores.get(column)) for column in COLUMNS),
-        show(table["ceiling"]["spearman"]),
+        show_estimate(table["ceiling"]["spearman"]),
         said,
     ]
 
@@ -279,7 +280,7 @@ def _cell(row: Mapping[str, Any] | None) -> str:
     if row is None or row["spearman"]["value"] is None:
         return "–"
     verdict = row.get("beside_floor", {}).get("verdict")
-    text = show(row["spearman"])
+    text = show_estimate(row["spearman"])
     return f"**{text}**" if verdict == "higher" else f"{text} ↓" if verdict == "lower" else text
 
 
@@ -293,7 +294,7 @@ def _persona(name: str, table: Mapping[str, Any]) -> str:
     for row in picked:
         label = f"*{row['name']}*" if row["kind"] == "floor" else row["name"]
         verdict = row.get("beside_floor", {}).get("verdict", "")
-        lines.append(_line([label, show(row["auc"]), show(row["spearman"]), verdict]))
+        lines.append(_line([label, show_estimate(row["auc"]), show_estimate(row["spearman"]), verdict]))
     head = f"{name}: could the person tell the bot's persona from another? {table['rows']} chats; floors in italics."
     return f"{head}\n\n" + "\n".join(lines)
 

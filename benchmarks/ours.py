@@ -21,7 +21,8 @@ from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.sampler import reply_noise
 from selfsame.run.directory import read_json, write_json
 from selfsame.run.environment import describe_environment
-from selfsame.training.loop import Optimiser, deterministic, update
+from selfsame.training.loop import deterministic, update
+from selfsame.training.optimiser import Optimiser
 
 STAGES = ("sft", "reward", "ppo", "generate")
 

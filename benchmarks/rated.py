@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from selfsame.eval.rows import RatedReply
-from selfsame.eval.scorers import demo_matcher
+from selfsame.ratings.rows import RatedReply
+from selfsame.ratings.scorers import demo_matcher
 from selfsame.types import clean_persona
 
 SHORTEST = 4

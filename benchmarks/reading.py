@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from selfsame.eval.statistics import Bootstrap
+from selfsame.metrics.statistics import Bootstrap
 from selfsame.report.tables import update_readme
 from selfsame.run.directory import RunDirectory, read_json, read_jsonl, write_json, write_text
 

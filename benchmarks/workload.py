@@ -15,7 +15,8 @@ from benchmarks.shapes import SHAPES, make_model
 from selfsame.data.loader import DatasetLoader
 from selfsame.data.pairs import PreferenceGenerator
 from selfsame.data.settings import DataSettings, PairSettings
-from selfsame.model.roles import Roles, load_roles
+from selfsame.model.load import load_roles
+from selfsame.model.roles import Roles
 from selfsame.model.settings import LoraSettings, ModelSettings
 from selfsame.run.directory import write_json
 from selfsame.training.loop import batch_indices

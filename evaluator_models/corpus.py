@@ -28,11 +28,11 @@ from scipy.sparse.csgraph import connected_components
 from evaluator_models.settings import Recipe
 from selfsame.data.corruptions import contradictions, spoken
 from selfsame.data.formats import read_file
-from selfsame.data.keywords import TraitMatcher, content_stems, sentences, words
 from selfsame.data.loader import DatasetLoader
-from selfsame.data.rules import RuleJudge
 from selfsame.data.settings import DataSettings
 from selfsame.errors import DataError
+from selfsame.text.contradictions import RuleJudge
+from selfsame.text.keywords import TraitMatcher, content_stems, sentences, words
 from selfsame.types import LABELS, Example
 
 DECODE, PROSECCO = "prosecco/decode_contradiction_pairs.tsv.xz", "prosecco/ProSeCCo_final.json"

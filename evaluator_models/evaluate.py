@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from evaluator_models.settings import WHAT
-from selfsame.data.keywords import NUMBER_WORDS, TraitMatcher, content_stems, words
-from selfsame.data.rules import negated, opposite_words
-from selfsame.data.violations import claims
-from selfsame.eval.judge import Judge, judge_pairs
-from selfsame.eval.rows import read_pairs
-from selfsame.eval.statistics import Bootstrap
+from selfsame.metrics.judge import Judge
+from selfsame.metrics.statistics import Bootstrap
+from selfsame.ratings.judge_accuracy import judge_pairs
+from selfsame.ratings.rows import read_pairs
+from selfsame.text.contradictions import negated, opposite_words
+from selfsame.text.keywords import NUMBER_WORDS, TraitMatcher, content_stems, words
+from selfsame.text.violations import claims
 from selfsame.types import LABELS, Example, LabelledPair
 
 FALSE_ALARMS = 0.05

@@ -13,17 +13,17 @@ from safetensors.torch import load_file, save_file
 from evaluator_models.evaluate import at_threshold, choose_threshold, errors, held_out, write_record
 from evaluator_models.settings import Recipe
 from selfsame.data.loader import DatasetLoader
-from selfsame.data.rules import RuleJudge
-from selfsame.eval.judge import RECORD, AdapterJudge
-from selfsame.eval.rows import read_pairs
-from selfsame.model.roles import load_roles
+from selfsame.metrics.judge import RECORD, AdapterJudge
+from selfsame.model.load import load_roles
 from selfsame.model.settings import ModelSettings
+from selfsame.ratings.rows import read_pairs
 from selfsame.run.checkpoint import CheckpointManager
 from selfsame.run.directory import RunDirectory
 from selfsame.run.environment import describe_environment
 from selfsame.run.logger import RunLogger
+from selfsame.text.contradictions import RuleJudge
 from selfsame.training.judge import JudgeTrainer
-from selfsame.training.loop import Record
+from selfsame.training.keeper import Record
 
 WATCHED = 600
 """Pairs that are looked at while training, of the kinds that are trained on: sentences of theirs are trained on in

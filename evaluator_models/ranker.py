@@ -14,21 +14,21 @@ from evaluator_models.corpus import CHATS, CONVAI2, SPC, chat_turns
 from evaluator_models.evaluate import write_record
 from evaluator_models.settings import Recipe
 from selfsame.data.formats import read_file
-from selfsame.data.keywords import words
 from selfsame.data.loader import DatasetLoader
 from selfsame.data.settings import DataSettings
-from selfsame.eval.ranker import RECENT, RECORD
-from selfsame.model.heads import RewardModel
-from selfsame.model.role_set import Roles
-from selfsame.model.roles import load_roles
+from selfsame.model.load import load_roles
+from selfsame.model.reward_model import RewardModel
+from selfsame.model.roles import Roles
 from selfsame.model.settings import BUNDLED, ModelSettings
+from selfsame.ratings.ranker import RECENT, RECORD
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.run.checkpoint import CheckpointManager
 from selfsame.run.directory import RunDirectory
 from selfsame.run.environment import describe_environment
 from selfsame.run.logger import RunLogger
-from selfsame.training.loop import Record
+from selfsame.text.keywords import words
+from selfsame.training.keeper import Record
 from selfsame.training.reward import RewardTrainer
 from selfsame.types import Example, PreferencePair, Prompt
 

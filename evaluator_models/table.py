@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluator_models.settings import WHAT
-from selfsame.eval.agreement import show
+from selfsame.ratings.agreement import show
 from selfsame.run.directory import read_json
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-import selfsame.eval.convai2 as protocol
+import selfsame.tasks.convai2 as protocol
 from commands import Command, make, tiny_run
 from selfsame.cli import main
-from selfsame.eval.convai2 import unpack
+from selfsame.tasks.convai2 import unpack
 
 TEXTS = ["i have two dogs .", "yes .", "i drive a night bus .", "hello !", "no ."]
 CONVAI2 = "".join(

@@ -10,9 +10,9 @@ import pytest
 
 from commands import Command, snapshot
 from evaluated import evaluated_run, evaluation
-from selfsame.compare import compare
 from selfsame.errors import RunError
-from selfsame.eval.statistics import holm
+from selfsame.eval.compare_runs import compare
+from selfsame.metrics.statistics import holm
 from selfsame.run.directory import RunDirectory, dotted, write_json
 from selfsame.run.settings import FREE, is_free
 

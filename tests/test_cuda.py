@@ -10,12 +10,13 @@ from stages import LORA, examples, pairs, prompts
 from test_prefix_batch import PROMPTS, REPLIES
 from test_roles import scramble
 
+from selfsame.model.load import load_roles
 from selfsame.model.prefix_batch import prefix_batch, reply_logprobs
-from selfsame.model.roles import load_roles
 from selfsame.model.settings import ModelSettings
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.sampler import reply_noise
-from selfsame.training.loop import Optimiser, Totals, fit
+from selfsame.training.loop import Totals, fit
+from selfsame.training.optimiser import Optimiser
 from selfsame.training.ppo import PPOTrainer
 from selfsame.training.reward import RewardTrainer
 from selfsame.training.settings import PPOSettings, RewardSettings, SFTSettings

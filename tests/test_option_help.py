@@ -6,12 +6,13 @@ import re
 
 import pytest
 
-from selfsame import option_help
-from selfsame.cli import STAGES, TRAINING, main
-from selfsame.config import setting_names
-from selfsame.option_help import flag
+from selfsame.cli import main
+from selfsame.cli.option_help import setting_texts
+from selfsame.cli.train import TRAINING
+from selfsame.config import flag_of, setting_names
+from selfsame.systems import TRAINED
 
-FLAGS = {flag(name) for name in setting_names()}
+FLAGS = {flag_of(name) for name in setting_names()}
 
 
 def shown(capsys, *arguments):
@@ -27,8 +28,8 @@ def test_help_shows_what_people_change(command, capsys):
     assert 20 <= len(settings) <= 30 and {*settings} <= FLAGS and len({*settings}) == len(settings)
     assert {"--preset", "--config", "--full"} <= {*options}
     groups = re.findall(r"^(\w+):$", text, re.MULTILINE)
-    assert groups == ["data", "model", "training", *([] if command in STAGES else ["evaluation"]), "run"]
-    if command in STAGES:
+    assert groups == ["data", "model", "training", *([] if command in TRAINED else ["evaluation"]), "run"]
+    if command in TRAINED:
         assert all(option.startswith(f"--training.{command}.") for option in settings if "training" in option)
     assert not re.search("[╭│╰]", text) and max(map(len, text.splitlines())) <= 100
     assert f"usage: selfsame {command} " in text and f"selfsame {command} --help-all" in text
@@ -42,7 +43,7 @@ def test_help_all_shows_every_setting_once(command, capsys):
 
 
 def test_every_setting_has_a_text_of_whole_sentences():
-    texts = option_help._docstrings()
+    texts = setting_texts()
     assert texts.keys() == {*setting_names()}
     assert [name for name, text in texts.items() if not re.fullmatch(r"[A-Z`\d].*[.)]", text)] == []
     clumsy = re.compile(r"\b(so many|so much|is told|are told|an own|own turns?|goes on|gone on)\b", re.IGNORECASE)
@@ -53,7 +54,7 @@ def test_every_setting_has_a_text_of_whole_sentences():
 def test_defaults_are_those_of_the_command_at_hand(capsys):
     def default(name, *arguments):
         text = " ".join(shown(capsys, *arguments)[0].split())
-        return re.search(rf"{flag(name)} .*?\(default: (.*?)\)", text)[1]
+        return re.search(rf"{flag_of(name)} .*?\(default: (.*?)\)", text)[1]
 
     assert default("training.ppo.steps", "run", "-h") == "60"
     assert default("training.ppo.steps", "run", "--preset", "cpu", "--help") == "30"

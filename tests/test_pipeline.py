@@ -22,15 +22,15 @@ from forked import Forked
 from selfsame.cli import main
 from selfsame.config import load_config
 from selfsame.data.loader import DatasetLoader, half, persona_key
-from selfsame.data.violations import VIOLATIONS
 from selfsame.errors import ConfigError
 from selfsame.eval import system
-from selfsame.eval.speaker import Speaker
+from selfsame.rollout.policy import Policy
 from selfsame.run.checkpoint import finished
 from selfsame.run.directory import RunDirectory, read_json, read_jsonl, write_json
 from selfsame.serve.chat import Conversation
 from selfsame.serve.chatbot import load_chatbot
 from selfsame.stage_inputs import policy_evaluation
+from selfsame.text.violations import VIOLATIONS
 from selfsame.training import loop
 from selfsame.types import Prompt, clean_persona
 from tiny_run import STAGES, adapters, run_arguments
@@ -166,7 +166,7 @@ def test_an_adapter_folder_is_a_model_too(whole):
 def test_the_best_of_the_policy_s_replies_is_evaluated(whole):
     bot, record = load_chatbot(str(whole), reward=True), json.loads((whole / "eval/ppo_best_of_n.json").read_text())
     prompts = [Prompt(tuple(row["persona"]), tuple(row["history"])) for row in record["replies"]]
-    speak = Speaker(bot.roles, "policy", bot.config.sampling, bot.config.seed, best_of=2)
+    speak = Policy(bot.roles, "policy", bot.config.sampling, bot.config.seed, best_of=2).generate
     assert speak(prompts) == [row["reply"] for row in record["replies"]]
     assert record["checkpoint"] == json.loads((whole / "eval/ppo.json").read_text())["checkpoint"]
     with pytest.raises(ConfigError, match="is not a run: there is no reward model"):

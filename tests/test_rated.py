@@ -12,12 +12,12 @@ import pytest
 from benchmarks.agreement import Known, feature_table, markdown
 from benchmarks.rated import alternate, conture, convai2, dstc9, fed, grade, read_sets
 
-from selfsame.eval.agreement import agreement, human_ceiling
-from selfsame.eval.fit import features_of
-from selfsame.eval.likelihood import Likelihood
-from selfsame.eval.ranker import Ranker
-from selfsame.eval.rows import RatedReply
-from selfsame.eval.statistics import Bootstrap
+from selfsame.metrics.statistics import Bootstrap
+from selfsame.ratings.agreement import agreement, human_ceiling
+from selfsame.ratings.fit import features_of
+from selfsame.ratings.likelihood import Likelihood
+from selfsame.ratings.ranker import Ranker
+from selfsame.ratings.rows import RatedReply
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 there = pytest.mark.skipif(not (SHARED / "fed").is_dir(), reason=f"the rated sets are not in {SHARED}")

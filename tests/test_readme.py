@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from evaluated import estimate, evaluated_run, evaluation
-from selfsame import compare
-from selfsame.benchmark import DESCRIPTIONS, options_parser
+from selfsame.cli import compare
+from selfsame.cli.benchmark import DESCRIPTIONS, options_parser
 from selfsame.config import preset_names, read_config, setting_names
 
 ROOT = Path(__file__).resolve().parents[1]

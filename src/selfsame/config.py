@@ -15,6 +15,7 @@ from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from selfsame.data.settings import DataSettings, PairSettings
 from selfsame.errors import ConfigError
@@ -24,6 +25,7 @@ from selfsame.renamed import hint, modern_config
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.run.settings import RunSettings
 from selfsame.settings import Settings
+from selfsame.systems import BEST_OF_N
 from selfsame.training.settings import TrainingSettings
 
 
@@ -50,7 +52,7 @@ class Config(Settings):
                     f"{name}.max_new_tokens is {length}, but prompt and reply together have model.max_length"
                     f" {self.model.max_length} tokens: lower it or raise model.max_length"
                 )
-        if self.evaluation.best_of < 2 and {"sft_best_of_n", "ppo_best_of_n"} & set(self.run.systems):
+        if self.evaluation.best_of < 2 and {*BEST_OF_N} & set(self.run.systems):
             raise ValueError(
                 f"run.systems names the best of several replies: evaluation.best_of is {self.evaluation.best_of}"
             )
@@ -227,21 +229,19 @@ def _merge(base: Mapping[str, Any], difference: Mapping[str, Any]) -> dict[str, 
     return merged
 
 
-def setting_types(model: type[BaseModel] = Config, prefix: str = "") -> dict[str, Any]:
-    """`a.b.c` -> annotation of every setting."""
-    found: dict[str, Any] = {}
+def setting_fields(model: type[BaseModel] = Config, prefix: str = "") -> dict[str, FieldInfo]:
+    """Map `a.b.c` to the field of every setting: its annotation, its text."""
+    found: dict[str, FieldInfo] = {}
     for name, field in model.model_fields.items():
-        annotation: Any = field.annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            found |= setting_types(annotation, f"{prefix}{name}.")
-        else:
-            found[prefix + name] = annotation
+        inside: Any = field.annotation
+        is_section = isinstance(inside, type) and issubclass(inside, BaseModel)
+        found |= setting_fields(inside, f"{prefix}{name}.") if is_section else {prefix + name: field}
     return found
 
 
 def setting_names() -> list[str]:
-    """The dotted names of all settings."""
-    return list(setting_types())
+    """List the dotted names of all settings."""
+    return list(setting_fields())
 
 
 # --- the command line ---------------------------------------------------------------------------------------------------
@@ -270,7 +270,7 @@ def parse_values(arguments: Sequence[str]) -> dict[str, Any]:
     Raises:
         ConfigError: names everything that is not a setting, and every setting without a value or with a wrong one.
     """
-    types, values, rest = setting_types(), {}, list(arguments)
+    types, values, rest = {name: field.annotation for name, field in setting_fields().items()}, {}, list(arguments)
     problems: list[str] = []
     while rest:
         flag, equals, attached = rest.pop(0).partition("=")
@@ -285,7 +285,7 @@ def parse_values(arguments: Sequence[str]) -> dict[str, Any]:
         while rest and not rest[0].startswith("--") and not equals and (many or not given):
             given.append(rest.pop(0))
         if not known:
-            near = (hint(name) or _nearest(name, list(types), _flag)) if flag.startswith("--") else ""
+            near = (hint(name) or _nearest(name, list(types), flag_of)) if flag.startswith("--") else ""
             problems.append(f"unknown option {flag!r}{near}")
         elif not given and not many:
             problems.append(f"{flag} needs a value")
@@ -301,7 +301,8 @@ def parse_values(arguments: Sequence[str]) -> dict[str, Any]:
 _REWARDS = "--training.ppo.rewards."
 
 
-def _flag(name: str) -> str:
+def flag_of(name: str) -> str:
+    """Return `training.ppo.kl_coef` as an option."""
     return "--" + name.replace("_", "-")
 
 

@@ -12,14 +12,15 @@ from selfsame.data.loader import Dataset, DatasetLoader, half, write_rejects
 from selfsame.data.pairs import HELD_OUT, PreferenceGenerator
 from selfsame.errors import DataError, RunError
 from selfsame.eval.compare import compare_systems
+from selfsame.eval.evaluate import evaluate_system
 from selfsame.eval.sidebyside import side_by_side
-from selfsame.eval.statistics import Bootstrap
-from selfsame.eval.system import evaluate_system
+from selfsame.metrics.statistics import Bootstrap
 from selfsame.model import parallel
 from selfsame.model.base import dtype_name
-from selfsame.model.roles import load_roles
+from selfsame.model.load import load_roles
 from selfsame.report.page import write_report
 from selfsame.report.tracked import tracked
+from selfsame.rollout.policy import Policy
 from selfsame.run.checkpoint import CheckpointManager, finished
 from selfsame.run.directory import RunDirectory, read_json, write_json
 from selfsame.run.environment import describe_environment
@@ -28,8 +29,8 @@ from selfsame.run.logger import RunLogger, say
 from selfsame.run.metrics import MetricsTracker
 from selfsame.run.outlook import outlook_of_run
 from selfsame.run.refused import leaving_nothing_if_refused
-from selfsame.run.settings import FREE, STAGES, Stage
-from selfsame.serve.chatbot import BEST_OF, ROLE_OF, check_systems, finished_stages, stages_behind
+from selfsame.run.settings import FREE
+from selfsame.serve.chatbot import check_systems, finished_stages
 from selfsame.stage_inputs import (
     accuracy_table,
     distrusted_kinds,
@@ -38,9 +39,10 @@ from selfsame.stage_inputs import (
     reward_sense,
     those_that_fit,
 )
+from selfsame.systems import BEST_OF_N, SINGLE, STAGES, SYSTEMS, Stage
 from selfsame.training.comparisons import PairSampler
 from selfsame.training.dpo import DPOTrainer
-from selfsame.training.loop import Record
+from selfsame.training.keeper import Record
 from selfsame.training.ppo import PPOTrainer
 from selfsame.training.reward import RewardTrainer
 from selfsame.training.sft import SFTTrainer
@@ -124,7 +126,7 @@ class _Pipeline:
         for number, stage in enumerate(stages, 1):
             self.limit.check(f"before {stage}")
             done = ", finished already" if finished(self.directory, stage) else ""
-            self._announce(f"stage {number} of {len(stages)}: {stage} ({STAGES[stage]}){done}")
+            self._announce(f"stage {number} of {len(stages)}: {stage} ({STAGES[stage].purpose}){done}")
             with self._timed(stage), self.outlook.during(stage, stages[number:]):
                 getattr(self, f"_{stage}")()
 
@@ -199,19 +201,15 @@ class _Pipeline:
     def _evaluate(self) -> None:
         """Evaluates the systems in `run.systems`, or the base and all that are trained: each once for the same weights."""
         config, done = self.config, finished_stages(self.directory)
-        everything = [*ROLE_OF, *(BEST_OF if config.evaluation.best_of > 1 else ())]
-        systems = dict.fromkeys(config.run.systems) or [s for s in everything if stages_behind(s) <= done.keys()]
-        left = [s for s in systems if not self._evaluated(s, done.get(BEST_OF.get(s, s)))]
-        kinds = ["a best of n" if system in BEST_OF else "a system" for system in left]
-        for number, system in enumerate(left):
-            stage = BEST_OF.get(system, system)
-            if system in BEST_OF:
-                self._need("reward")
+        everything = [*SINGLE, *(BEST_OF_N if config.evaluation.best_of > 1 else ())]
+        systems = dict.fromkeys(config.run.systems) or [s for s in everything if {*SYSTEMS[s].loaded} <= done.keys()]
+        left = [name for name in systems if not self._evaluated(name, done.get(SYSTEMS[name].stage or ""))]
+        kinds = ["a best of n" if SYSTEMS[name].best_of_n else "a system" for name in left]
+        for number, name in enumerate(left):
             with self.outlook.during(kinds[number], kinds[number + 1 :]):
-                best_of = config.evaluation.best_of if system in BEST_OF else 1
-                self._evaluate_one(system, stage, done.get(stage), best_of)
+                self._evaluate_one(name, done.get(SYSTEMS[name].stage or ""))
         if parallel.is_main():
-            paths = {system: self.directory.eval_path(system) for system in (*ROLE_OF, *BEST_OF)}
+            paths = {system: self.directory.eval_path(system) for system in SYSTEMS}
             records = {system: read_json(path) for system, path in paths.items() if path.exists()}
             bootstrap = Bootstrap(config.evaluation.resamples, config.evaluation.confidence, config.seed)
             write_json(self.directory.path / "comparisons.json", compare_systems(records, bootstrap))
@@ -223,26 +221,20 @@ class _Pipeline:
         path, mark = self.directory.eval_path(system), checkpoint.name if checkpoint else None
         return path.exists() and (known := read_json(path)).get("checkpoint") == mark and bool(known.get("items"))
 
-    def _evaluate_one(self, system: str, stage: str, checkpoint: Path | None, best_of: int) -> None:
+    def _evaluate_one(self, system: str, checkpoint: Path | None) -> None:
         """Writes the record of a system."""
-        config, role = self.config, ROLE_OF[stage]
+        config, role, best_of = self.config, SYSTEMS[system].role, 1
+        if SYSTEMS[system].best_of_n:
+            self._need("reward")
+            best_of = config.evaluation.best_of
         if role is not None and checkpoint is not None:
             self.roles.load(role, checkpoint / role)
         self.limit.check(f"before the evaluation of {system}")
-        result = evaluate_system(
-            self.roles,
-            role,
-            self.people,
-            self.held_out,
-            config.evaluation,
-            config.sampling,
-            config.seed,
-            system,
-            best_of,
-        )
+        policy = Policy(self.roles, role, config.sampling, config.seed, best_of)
+        record = evaluate_system(policy, self.people, self.held_out, config.evaluation, system)
         if parallel.is_main():
-            mark = checkpoint.name if checkpoint else None
-            write_json(self.directory.eval_path(system), {**result, "checkpoint": mark})
+            record.checkpoint = checkpoint.name if checkpoint else None
+            write_json(self.directory.eval_path(system), record.model_dump())
 
     # --- what they need ---------------------------------------------------------------------------------------------
 

@@ -103,7 +103,7 @@ def plan(config: Config, gpu: str | None = None, gpus: int = 1, hours: float | N
         gpus: how many.
         hours: that the run may take.
     """
-    from selfsame.plan.command import plan_lines
+    from selfsame.plan.summary import plan_lines
 
     return Text(plan_lines(config, gpu, gpus, hours)[0])
 
@@ -227,8 +227,8 @@ def cost(run: str | Path | RunDirectory, than: str | Path | RunDirectory | None 
 def published(
     benchmark: str, metrics: Mapping[str, str], own_name: str, own: Mapping[str, float], split: str = "validation"
 ) -> Table:
-    """Numbers that others published, beside our own (see `eval/published.py`, whose sources and notes go along)."""
-    from selfsame.eval.published import beside
+    """Numbers that others published, beside our own (see `tasks/published.py`, whose sources and notes go along)."""
+    from selfsame.tasks.published import beside
 
     rows, notes = beside(benchmark, split, metrics, own_name, own)
     return Table([rows], notes)

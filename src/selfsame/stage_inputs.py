@@ -9,23 +9,23 @@ from dataclasses import replace
 from typing import Any
 
 from selfsame.config import Config
-from selfsame.data.keywords import TraitMatcher
 from selfsame.data.loader import Dataset, half
-from selfsame.data.pairs import HELD_OUT, PreferenceGenerator, TestItem
+from selfsame.data.pairs import HELD_OUT, PreferenceGenerator
 from selfsame.data.processor import DataProcessor
 from selfsame.errors import DataError, RunError
 from selfsame.eval.during_training import PolicyEvaluation
-from selfsame.eval.judge import load_judge
-from selfsame.eval.persona import PersonaEvaluator
-from selfsame.eval.reader import Reader
-from selfsame.eval.sense import SenseEvaluator
-from selfsame.eval.system import sense_of
+from selfsame.eval.evaluate import sense_of
+from selfsame.metrics.judge import load_judge
+from selfsame.metrics.persona import PersonaEvaluator
+from selfsame.metrics.reader import Reader
+from selfsame.metrics.sense import SenseEvaluator
 from selfsame.model import parallel
 from selfsame.model.roles import Roles
 from selfsame.run.directory import RunDirectory, read_json
 from selfsame.run.logger import say
+from selfsame.text.keywords import TraitMatcher
 from selfsame.training.rewards import Sense
-from selfsame.types import Example, Prompt
+from selfsame.types import Answer, Example, Prompt
 
 SENSE_TURNS = 200
 """Turns of the training part on which the reward's bounds of sense are set."""
@@ -60,10 +60,10 @@ def _fits(processor: DataProcessor, side: Example) -> bool:
         return False
 
 
-def gold_traits_of(matcher: TraitMatcher, item: TestItem) -> Sequence[int] | None:
+def gold_traits_of(matcher: TraitMatcher, item: Answer) -> Sequence[int] | None:
     """The traits that a prompt calls for, by the matcher that replies are held against; where it sees none and the data says
     that there are some, they are not known."""
-    return matcher.drawn(item.prompt.persona, item.reply) or (None if item.traits else ())
+    return matcher.drawn(item.prompt.persona, item.reply) or (None if item.gold_traits else ())
 
 
 def policy_evaluation(config: Config, validation: Sequence[Example]) -> PolicyEvaluation | None:

@@ -6,8 +6,8 @@ anything but text (`data/processor.py` escapes them).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, replace
 
 Persona = tuple[str, ...]
 """The traits of one person, each a short sentence on one line: `("I have two dogs.", "I teach chemistry.")`."""
@@ -74,6 +74,37 @@ class Prompt:
 
     def with_persona(self, persona: Persona) -> Prompt:
         return Prompt(persona, self.history)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A reply to a prompt, with all that its scores need.
+
+    Attributes:
+        prompt: what was answered.
+        reply: what was said; may be empty.
+        gold: what a person said there; empty: unknown.
+        gold_traits: indices of the traits that the gold reply draws on; None: unknown.
+        group: answers of one group, usually a dialogue, are resampled together.
+    """
+
+    prompt: Prompt
+    reply: str
+    gold: str = ""
+    gold_traits: tuple[int, ...] | None = None
+    group: Hashable = ""
+
+    def with_reply(self, reply: str) -> Answer:
+        """Another reply to the same prompt."""
+        return replace(self, reply=reply)
+
+    @property
+    def persona(self) -> Persona:
+        return self.prompt.persona
+
+    @property
+    def history(self) -> tuple[str, ...]:
+        return self.prompt.history
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,10 @@ from base_model.views import Row, RowMaker
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from selfsame.data.keywords import content_stems
 from selfsame.data.processor import MARKERS, DataProcessor
 from selfsame.errors import ConfigError
 from selfsame.run.directory import read_jsonl
+from selfsame.text.keywords import content_stems
 from selfsame.types import Dialogue, Turn
 
 ROOT = Path(__file__).resolve().parents[2]

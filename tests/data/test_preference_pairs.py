@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from selfsame.data import corruptions
 from selfsame.data import pairs as g
-from selfsame.data.keywords import content_stems, plain_match, sentences, words
 from selfsame.data.loader import DatasetLoader
 from selfsame.data.settings import DataSettings, PairSettings
+from selfsame.text.keywords import content_stems, plain_match, sentences, words
 from selfsame.types import Example, PreferencePair, Prompt
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -265,13 +265,13 @@ def test_prompts_are_different_and_the_persona_comes_first() -> None:
 def test_a_share_of_the_prompts_calls_for_nothing() -> None:
     generator = g.PreferenceGenerator(examples())
     items = generator.extract_items(40, grounded_share=0.75)
-    assert [bool(item.traits) for item in items] == [True] * 30 + [False] * 10
+    assert [bool(item.gold_traits) for item in items] == [True] * 30 + [False] * 10
     assert len({item.prompt for item in items}) == 40
-    calling = sum(bool(item.traits) for item in generator.extract_items())
+    calling = sum(bool(item.gold_traits) for item in generator.extract_items())
     few = generator.extract_items(calling + 10)  # not enough that call: others, if nothing is said
-    assert sum(bool(item.traits) for item in few) == calling and len(few) == calling + 10
+    assert sum(bool(item.gold_traits) for item in few) == calling and len(few) == calling + 10
     most = generator.extract_items(10**6, grounded_share=0.9)  # else fewer in all
-    assert [bool(item.traits) for item in most] == [True] * calling + [False] * (round(calling / 0.9) - calling)
+    assert [bool(item.gold_traits) for item in most] == [True] * calling + [False] * (round(calling / 0.9) - calling)
 
 
 def test_test_sets() -> None:
@@ -282,13 +282,10 @@ def test_test_sets() -> None:
     assert f"engagement: {len(sets.engagement)} of 1000000 asked for" in sets.summary()
     by_id = {example.id: example for example in examples()}
     for item in sets.consistency:
-        assert item.traits  # the annotation
-        example = next(
-            e for e in (by_id[f"{item.dialogue_id}/{s}"] for s in (1, 2)) if e.persona == item.prompt.persona
-        )
+        assert item.gold_traits  # the annotation
+        example = next(e for e in (by_id[f"{item.group}/{s}"] for s in (1, 2)) if e.persona == item.prompt.persona)
         k = len(item.prompt.history) // 2
-        assert (example.replies[k], example.traits[k]) == (item.reply, item.traits)
-        assert item.partner_persona == example.partner_persona
+        assert (example.replies[k], example.traits[k]) == (item.reply, item.gold_traits) and item.gold == item.reply
     for item in sets.engagement:
         assert len(item.prompt.history) > 1
         assert item.prompt.history[-1]
@@ -298,7 +295,7 @@ def test_traits_are_matched_without_annotation() -> None:
     turns = ("Pets?", "I have two dogs.", "Nice!", "Yes, it is.")
     example = Example("d/2", ("I have two dogs.",), (), turns, (None, None))
     sets = g.PreferenceGenerator([example]).create_test_sets()
-    assert [(item.reply, item.traits) for item in sets.consistency] == [("I have two dogs.", (0,))]
+    assert [(item.reply, item.gold_traits) for item in sets.consistency] == [("I have two dogs.", (0,))]
     assert sets.asked == (500, 300)
 
 

@@ -6,12 +6,12 @@ from functools import lru_cache
 
 import numpy as np
 
-from selfsame.data.keywords import TraitMatcher
 from selfsame.data.loader import DatasetLoader
-from selfsame.data.pairs import PreferenceGenerator, TestItem
-from selfsame.data.rules import RuleJudge
-from selfsame.eval.persona import PersonaEvaluator
-from selfsame.types import Dialogue, Example, Turn
+from selfsame.data.pairs import PreferenceGenerator
+from selfsame.metrics.persona import PersonaEvaluator
+from selfsame.text.contradictions import RuleJudge
+from selfsame.text.keywords import TraitMatcher
+from selfsame.types import Answer, Dialogue, Example, Turn
 
 THINGS = ("dogs", "cats", "horses", "boats", "guitars", "bees", "roses", "clocks", "stamps", "maps", "kites", "drums")
 ODD_REPLIES = (
@@ -36,7 +36,7 @@ def demo_examples() -> tuple[Example, ...]:
 
 
 @lru_cache
-def demo_items() -> tuple[tuple[TestItem, ...], tuple[TestItem, ...]]:
+def demo_items() -> tuple[tuple[Answer, ...], tuple[Answer, ...]]:
     """The consistency and the engagement set of the bundled dialogues."""
     tests = PreferenceGenerator(demo_examples(), seed=1).create_test_sets()
     return tuple(tests.consistency), tuple(tests.engagement)

@@ -6,9 +6,10 @@ import math
 
 import pytest
 
-from selfsame.eval.compare import compare_benchmarks, compare_systems, comparison_text
-from selfsame.eval.convai2 import pack
-from selfsame.eval.statistics import Bootstrap, holm, mcnemar
+from selfsame.eval.compare import compare_systems
+from selfsame.metrics.statistics import Bootstrap, holm, mcnemar
+from selfsame.tasks.compare_convai2 import compare_benchmarks, comparison_text
+from selfsame.tasks.convai2 import pack
 
 
 def record(scores):

@@ -7,19 +7,19 @@ import math
 from held_out import short_examples
 from test_roles import load, scramble
 
-from selfsame.data.keywords import TraitMatcher
 from selfsame.data.loader import half, persona_key
 from selfsame.data.pairs import PreferenceGenerator
-from selfsame.data.rules import RuleJudge
 from selfsame.eval.during_training import PolicyEvaluation
-from selfsame.eval.persona import PersonaEvaluator
-from selfsame.eval.quality import QualityEvaluator
-from selfsame.eval.speaker import Speaker
-from selfsame.model.heads import RewardModel
+from selfsame.metrics.persona import PersonaEvaluator
+from selfsame.metrics.quality import QualityEvaluator
+from selfsame.model.reward_model import RewardModel
 from selfsame.model.settings import LoraSettings
 from selfsame.rollout.engine import Reply, RolloutEngine
+from selfsame.rollout.policy import Policy
 from selfsame.rollout.sampler import reply_noise
 from selfsame.rollout.settings import SamplingSettings
+from selfsame.text.contradictions import RuleJudge
+from selfsame.text.keywords import TraitMatcher
 from selfsame.types import Prompt
 
 SAMPLING = SamplingSettings(max_new_tokens=8)
@@ -71,7 +71,7 @@ def test_the_best_of_several_replies_has_the_highest_reward(tiny_models):
         roles.add(role)
         scramble(roles, role, k)
     prompts = [e.prompt(1) for e in short_examples(4)]
-    best = Speaker(roles, "sft", SAMPLING, 3, best_of=4)(prompts)
+    best = Policy(roles, "sft", SAMPLING, 3, best_of=4).generate(prompts)
     ids = [roles.processor.encode_prompt(p, 8) for p in prompts]
     groups = RolloutEngine(roles).sample(
         "sft", ids, reply_noise(3, 0, range(16), 8), SAMPLING.temperature, SAMPLING.top_p

@@ -8,13 +8,13 @@ import math
 import pytest
 from held_out import ODD_REPLIES
 
-from selfsame.data.rules import RuleJudge
 from selfsame.errors import DataError
-from selfsame.eval.engagement import EngagementEvaluator
 from selfsame.eval.given import score_given
-from selfsame.eval.quality import QualityEvaluator
-from selfsame.eval.rows import GivenReply, read_given
-from selfsame.eval.statistics import Bootstrap
+from selfsame.metrics.engagement import EngagementEvaluator
+from selfsame.metrics.quality import QualityEvaluator
+from selfsame.metrics.statistics import Bootstrap
+from selfsame.ratings.rows import GivenReply, read_given
+from selfsame.text.contradictions import RuleJudge
 
 BOOTSTRAP = Bootstrap(200)
 PERSONA = ("I have two dogs.", "I teach chemistry.")

@@ -8,7 +8,7 @@ import torch
 
 from selfsame.errors import ConfigError, RunError
 from selfsame.eval.preference import ModelPreference, RewardPreference, _share, load_preference_judge, prefer
-from selfsame.eval.statistics import Bootstrap
+from selfsame.metrics.statistics import Bootstrap
 from selfsame.types import Prompt
 
 BOOTSTRAP = Bootstrap(resamples=200)

@@ -12,7 +12,7 @@ from scipy import stats
 from evaluated import evaluation, reply
 from selfsame.eval.compare import compare_systems
 from selfsame.eval.seeds import compare_recipes, not_comparable, on_shared_prompts, two_way
-from selfsame.eval.statistics import Bootstrap
+from selfsame.metrics.statistics import Bootstrap
 
 ONE, OTHER = [1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0]
 NAMES = [f"d{k}" for k in range(12)]

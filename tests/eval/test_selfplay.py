@@ -12,18 +12,20 @@ import torch
 from held_out import demo_examples, numpy_state, short_examples
 from test_roles import load, scramble
 
-from selfsame.data.keywords import TraitMatcher
 from selfsame.data.loader import persona_key
 from selfsame.data.pairs import PreferenceGenerator
-from selfsame.data.rules import RuleJudge
 from selfsame.eval import selfplay
-from selfsame.eval.persona import PersonaEvaluator
+from selfsame.eval.evaluate import evaluate_system
 from selfsame.eval.selfplay import evaluate_selfplay, meetings, play
 from selfsame.eval.settings import EvaluationSettings
-from selfsame.eval.statistics import Bootstrap
-from selfsame.eval.system import evaluate_system
+from selfsame.metrics.persona import PersonaEvaluator
+from selfsame.metrics.statistics import Bootstrap
+from selfsame.rollout.engine import RolloutEngine
+from selfsame.rollout.policy import Policy
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.run.directory import read_json, write_json
+from selfsame.text.contradictions import RuleJudge
+from selfsame.text.keywords import TraitMatcher
 from selfsame.types import Example, Prompt
 
 SAMPLING = SamplingSettings(max_new_tokens=6)
@@ -43,7 +45,8 @@ def roles(tiny_models):
 
 def evaluate(roles, role=None, examples=None, size=12, turns=TURNS, sampling=SAMPLING, seed=0, best_of=1):
     examples = short_examples() if examples is None else examples
-    return evaluate_selfplay(roles, role, examples, EVALUATOR, size, turns, sampling, seed, "it", best_of)
+    policy = Policy(roles, role, sampling, seed, best_of)
+    return evaluate_selfplay(policy, examples, EVALUATOR, size, turns, "it").model_dump()
 
 
 def people(count=12, seed=0):
@@ -65,11 +68,12 @@ def speaking(monkeypatch, words, several=1):
 
         def reply(self, role, prompts, sampling, seed, step, places, best_of):
             assert best_of == several
+            seen.extend([] for _ in range(step - 1 - len(seen)))  # turns in which everyone asked the question
             assert step == 1 + len(seen)
             seen.append(list(prompts))
             return [words(prompt) for prompt in prompts]
 
-    monkeypatch.setattr(selfplay, "RolloutEngine", Engine)
+    monkeypatch.setattr("selfsame.rollout.policy.RolloutEngine", Engine)
     return seen
 
 
@@ -111,7 +115,7 @@ def test_what_is_asked_is_about_a_trait_of_the_one_who_is_asked():
 def test_each_side_sees_itself_and_what_was_said(monkeypatch):
     seen = speaking(monkeypatch, lambda prompt: f" {prompt.persona[0]} {len(prompt.history)} ")
     found = people()
-    talks = play(None, None, found, TURNS, SAMPLING, 0)  # type: ignore[arg-type]
+    talks = play(Policy(None, None, SAMPLING, 0), found, TURNS)  # type: ignore[arg-type]
     assert len(seen) == 2 * TURNS
     for k, (meeting, talk) in enumerate(zip(found, talks, strict=True)):
         assert (talk.persona, talk.partner, talk.dialogue) == (meeting.gold.persona, meeting.partner, meeting.gold.id)
@@ -129,10 +133,10 @@ def test_each_side_sees_itself_and_what_was_said(monkeypatch):
 
 def test_turns_depend_on_nothing_but_the_dialogue(roles):
     """Neither on the batch nor on the other dialogues."""
-    talks = play(roles, "sft", people(), TURNS, SAMPLING, 0)
-    assert play(roles, "sft", people(), TURNS, SAMPLING.model_copy(update={"batch_size": 1}), 0) == talks
-    assert play(roles, "sft", people(3), TURNS, SAMPLING, 0) == talks[:3]
-    other = play(roles, "sft", people(), TURNS, SAMPLING, 1)
+    talks = play(Policy(roles, "sft", SAMPLING, 0), people(), TURNS)
+    assert play(Policy(roles, "sft", SAMPLING.model_copy(update={"batch_size": 1}), 0), people(), TURNS) == talks
+    assert play(Policy(roles, "sft", SAMPLING, 0), people(3), TURNS) == talks[:3]
+    other = play(Policy(roles, "sft", SAMPLING, 1), people(), TURNS)
     assert all(one.turns != two.turns for one, two in zip(talks, other, strict=True))
     sampled = {text for talk in talks for k, text in enumerate(talk.turns) if k not in (2, 6)}
     assert len(sampled) > 60  # of 120: no two turns share their random numbers
@@ -145,9 +149,9 @@ def test_systems_meet_the_same_people_with_the_same_random_numbers(roles, monkey
         seen.append((role, uniform_NR))
         return plain(self, role, prompts, uniform_NR, *rest)
 
-    plain = selfplay.RolloutEngine.sample
-    monkeypatch.setattr(selfplay.RolloutEngine, "sample", sample)
-    one, other = (play(roles, role, people(), TURNS, SAMPLING, 0) for role in (None, "sft"))
+    plain = RolloutEngine.sample
+    monkeypatch.setattr(RolloutEngine, "sample", sample)
+    one, other = (play(Policy(roles, role, SAMPLING, 0), people(), TURNS) for role in (None, "sft"))
     assert [role for role, _ in seen] == [None] * 2 * TURNS + ["sft"] * 2 * TURNS
     for (_, numbers), (_, same) in zip(seen[: 2 * TURNS], seen[2 * TURNS :], strict=True):
         assert torch.equal(numbers, same)
@@ -157,7 +161,7 @@ def test_systems_meet_the_same_people_with_the_same_random_numbers(roles, monkey
 
 
 def test_a_dialogue_longer_than_the_context_goes_on(roles):
-    (talk, *_) = play(roles, None, people(2), 24, SAMPLING.model_copy(update={"max_new_tokens": 16}), 0)
+    (talk, *_) = play(Policy(roles, None, SAMPLING.model_copy(update={"max_new_tokens": 16}), 0), people(2), 24)
     assert len(talk.turns) == 48
     whole = roles.processor.render(Prompt(talk.persona, talk.turns[:-1]))
     assert len(roles.processor.tokenizer(whole).input_ids) > roles.processor.max_length
@@ -232,17 +236,17 @@ def test_too_few_people_and_personas_that_do_not_fit(roles):
 def test_it_is_part_of_an_evaluation_unless_switched_off(roles):
     examples = short_examples(4)
     settings = EvaluationSettings(judge="rules", resamples=100, selfplay_size=3, selfplay_turns=4)
-    results = []
+    policy, results = Policy(roles, "sft", SAMPLING, 2), []
     for size in (3, 0):
         changed = settings.model_copy(update={"selfplay_size": size})
         generator = PreferenceGenerator(examples, seed=1)
-        results.append(evaluate_system(roles, "sft", examples, generator, changed, SAMPLING, 2))
+        results.append(evaluate_system(policy, examples, generator, changed).model_dump())
     talking, silent = results
-    assert "selfplay" not in silent and (talking["selfplay"]["items"], talking["selfplay"]["turns"]) == (3, 4)
+    assert silent["selfplay"] is None and (talking["selfplay"]["items"], talking["selfplay"]["turns"]) == (3, 4)
     matcher = TraitMatcher([text for e in examples for text in (*e.persona, *e.turns)])
     evaluator = PersonaEvaluator(matcher, Bootstrap(100, seed=2), RuleJudge())
-    assert str(talking["selfplay"]) == str(evaluate_selfplay(roles, "sft", examples, evaluator, 3, 4, SAMPLING, 2))
-    del talking["selfplay"]
+    assert str(talking["selfplay"]) == str(evaluate_selfplay(policy, examples, evaluator, 3, 4).model_dump())
+    del talking["selfplay"], silent["selfplay"]
     different = [key for key in silent if str(silent[key]) != str(talking[key])]
     assert different == ["settings"]
 

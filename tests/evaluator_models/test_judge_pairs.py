@@ -10,10 +10,10 @@ from evaluator_models.corpus import Kinds, crossed, near, split
 from evaluator_models.evaluate import kinds_of
 from evaluator_models.settings import load_recipe
 
-from selfsame.data.keywords import words
 from selfsame.data.loader import DatasetLoader
-from selfsame.data.rules import RuleJudge
 from selfsame.errors import ConfigError
+from selfsame.text.contradictions import RuleJudge
+from selfsame.text.keywords import words
 from selfsame.types import LABELS, LabelledPair
 
 TURNS = [(f"I like place {k // 3}.", f"I never saw place {k}, or animal {k % 7}.") for k in range(300)]

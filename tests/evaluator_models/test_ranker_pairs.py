@@ -5,7 +5,7 @@ from __future__ import annotations
 from evaluator_models.ranker import make_pairs, sides
 
 from selfsame.data.loader import DatasetLoader
-from selfsame.eval.ranker import RECENT
+from selfsame.ratings.ranker import RECENT
 
 
 def test_pairs_are_what_their_reason_says():

@@ -20,11 +20,12 @@ from selfsame.data.loader import DatasetLoader
 from selfsame.data.pairs import PreferenceGenerator
 from selfsame.data.processor import CHAT_INTRODUCTION, MARKERS, DataProcessor
 from selfsame.data.settings import PairSettings
-from selfsame.eval.persona import PersonaEvaluator
-from selfsame.eval.quality import QualityEvaluator
-from selfsame.eval.system import strangers
+from selfsame.eval.scoring import strangers
+from selfsame.metrics.persona import PersonaEvaluator
+from selfsame.metrics.quality import QualityEvaluator
 from selfsame.model.base import get_model_info, locate_model
-from selfsame.model.roles import Roles, load_roles
+from selfsame.model.load import load_roles
+from selfsame.model.roles import Roles
 from selfsame.model.settings import BUNDLED, ModelSettings
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.settings import SamplingSettings

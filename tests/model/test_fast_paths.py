@@ -12,8 +12,8 @@ from conftest import FAMILIES, make_tokenizer
 from selfsame.model.attention import MATMUL, matmul_attention
 from selfsame.model.base import load_base_model
 from selfsame.model.fused import FusedLinear
+from selfsame.model.load import load_roles
 from selfsame.model.prefix_batch import prefix_batch, reply_logprobs
-from selfsame.model.roles import load_roles
 from selfsame.model.settings import LoraSettings, ModelSettings
 
 

@@ -9,8 +9,8 @@ from transformers import LlamaConfig
 
 import conftest
 from conftest import make_model
+from selfsame.model.load import load_roles
 from selfsame.model.prefix_batch import prefix_batch, reply_logprobs
-from selfsame.model.roles import load_roles
 from selfsame.model.settings import LoraSettings, ModelSettings
 
 functional = pytest.importorskip("bitsandbytes.functional", reason="the extra `quant` is not installed")

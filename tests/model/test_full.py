@@ -15,13 +15,13 @@ from conftest import FAMILIES
 from selfsame.config import load_config
 from selfsame.errors import ConfigError, RunError
 from selfsame.model.full import FullRoles
-from selfsame.model.heads import RewardModel
+from selfsame.model.load import load_roles
 from selfsame.model.prefix_batch import prefix_batch, reply_logprobs
-from selfsame.model.roles import load_roles
+from selfsame.model.reward_model import RewardModel
 from selfsame.model.settings import ModelSettings
 from selfsame.serve.chatbot import load_chatbot
 from selfsame.training.dpo import DPOTrainer
-from selfsame.training.loop import Optimiser
+from selfsame.training.optimiser import Optimiser
 from selfsame.training.ppo import PPOTrainer
 from selfsame.training.reward import RewardTrainer
 from selfsame.training.settings import DPOSettings, OptimiserSettings, PPOSettings, RewardSettings, SFTSettings

@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, BloomConfig
 from conftest import CHATML, FAMILIES, make_model
 from selfsame.data.processor import EncodedDialogue
 from selfsame.errors import ConfigError
+from selfsame.model.load import load_roles
 from selfsame.model.prefix_batch import (
     check_exactness,
     dialogue_batch,
@@ -18,7 +19,6 @@ from selfsame.model.prefix_batch import (
     reply_logprobs,
     source_states,
 )
-from selfsame.model.roles import load_roles
 from selfsame.model.settings import LoraSettings, ModelSettings
 
 PROMPTS = [[5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15], [30, 31, 32], [40, 41, 42, 43, 44]]

@@ -12,9 +12,9 @@ from transformers import AutoModelForCausalLM
 from conftest import FAMILIES, make_model
 from selfsame.errors import ConfigError, RunError
 from selfsame.model.base import choose_device, choose_dtype, get_model_info, load_base_model, load_tokenizer
-from selfsame.model.heads import RewardModel
+from selfsame.model.load import as_roles, load_roles
 from selfsame.model.prefix_batch import prefix_batch, reply_logprobs
-from selfsame.model.roles import as_roles, load_roles
+from selfsame.model.reward_model import RewardModel
 from selfsame.model.settings import LoraSettings, ModelSettings
 from selfsame.types import Prompt
 

@@ -12,8 +12,8 @@ from test_roles import scramble
 
 from conftest import FAMILIES
 from selfsame.errors import ConfigError
+from selfsame.model.load import load_roles
 from selfsame.model.prefix_batch import hidden_states, prefix_batch, reply_logprobs
-from selfsame.model.roles import load_roles
 from selfsame.model.settings import LoraSettings, ModelSettings
 from selfsame.model.trunk import blocks_of, trunk_of
 from selfsame.rollout.collect import token_logprobs, value_estimates

@@ -15,7 +15,7 @@ from test_roles import load
 
 from selfsame.config import Config, merge_configs
 from selfsame.data.processor import EncodedDialogue
-from selfsame.model.roles import load_roles
+from selfsame.model.load import load_roles
 from selfsame.model.settings import LoraSettings, ModelSettings
 from selfsame.plan.advise import advise
 from selfsame.plan.estimate import Plan, make_probe, plan

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from test_plan import CPU, FACTOR, a_workload, kept, probe_on, settings_of, small
 
-from selfsame.model.roles import load_roles
+from selfsame.model.load import load_roles
 from selfsame.plan.estimate import plan
 from selfsame.training.reward import RewardTrainer
 from selfsame.training.settings import RewardSettings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from commands import tiny_run
 from selfsame import train
 from selfsame.config import read_config
-from selfsame.plan.command import plan_lines
+from selfsame.plan.summary import plan_lines
 from selfsame.report.tracked import tracked
 
 

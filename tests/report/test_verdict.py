@@ -6,7 +6,7 @@ import pytest
 
 from evaluated import evaluated_run, evaluation, reply
 from selfsame.eval.compare import compare_systems
-from selfsame.eval.statistics import Bootstrap
+from selfsame.metrics.statistics import Bootstrap
 from selfsame.report.tables import read_evaluations
 from selfsame.report.verdict import replies_text, run_verdict, unselected, verdict
 from selfsame.run.directory import RunDirectory, read_json, write_json

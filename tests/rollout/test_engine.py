@@ -11,8 +11,8 @@ from transformers import AutoModelForCausalLM
 
 from conftest import FAMILIES
 from selfsame.model.attention import MATMUL
-from selfsame.model.heads import RewardModel
 from selfsame.model.prefix_batch import PASS_PRICE, micro_batches
+from selfsame.model.reward_model import RewardModel
 from selfsame.rollout.collect import collect_rollout, token_logprobs
 from selfsame.rollout.engine import Reply, RolloutEngine
 from selfsame.rollout.sampler import reply_noise

@@ -12,7 +12,7 @@ from selfsame.run.checkpoint import CheckpointManager
 from selfsame.run.directory import RunDirectory
 from selfsame.run.logger import RunLogger
 from selfsame.training.judge import JudgeTrainer
-from selfsame.training.loop import Record
+from selfsame.training.keeper import Record
 from selfsame.training.settings import JudgeSettings
 from selfsame.types import LABELS, LabelledPair
 

@@ -18,7 +18,9 @@ from selfsame.run.checkpoint import CheckpointManager
 from selfsame.run.directory import RunDirectory, read_jsonl
 from selfsame.run.logger import RunLogger
 from selfsame.training.dpo import DPOTrainer
-from selfsame.training.loop import Optimiser, Record, batch_indices, fit, schedule, step_count
+from selfsame.training.keeper import Record
+from selfsame.training.loop import batch_indices, fit, step_count
+from selfsame.training.optimiser import Optimiser, schedule
 from selfsame.training.reward import RewardTrainer
 from selfsame.training.settings import DPOSettings, OptimiserSettings, RewardSettings, SFTSettings
 from selfsame.training.sft import SFTTrainer
@@ -208,7 +210,7 @@ def test_loss_scaling_gives_the_same_update(tiny_models):
 
 
 def test_half_precision_base_trains_with_float32_adapters(tiny_models):
-    from selfsame.model.roles import load_roles
+    from selfsame.model.load import load_roles
     from selfsame.model.settings import ModelSettings
 
     roles = load_roles(ModelSettings(base=str(tiny_models()), dtype="float16", max_length=128, lora=LORA))

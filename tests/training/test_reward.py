@@ -7,9 +7,9 @@ import torch
 from stages import LORA, pairs
 from test_roles import load, scramble
 
-from selfsame.data.keywords import TraitMatcher
 from selfsame.errors import RunError
 from selfsame.rollout.engine import RolloutEngine
+from selfsame.text.keywords import TraitMatcher
 from selfsame.training.comparisons import PairSampler, contrast, matched_pairs
 from selfsame.training.losses import ranking_loss
 from selfsame.training.reward import RewardTrainer, encode_comparison, pairs_within

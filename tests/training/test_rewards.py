@@ -9,8 +9,8 @@ import pytest
 import torch
 from stages import ppo_trainer, prompts
 
-from selfsame.data.violations import VIOLATIONS
 from selfsame.errors import ConfigError, RunError
+from selfsame.text.violations import VIOLATIONS
 from selfsame.training.rewards import SENSELESS, Rewards
 from selfsame.training.settings import RewardWeights
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from selfsame.data.keywords import TraitMatcher, content_stems, sentences, trait_stems, words
+from selfsame.text.keywords import TraitMatcher, content_stems, sentences, trait_stems, words
 from selfsame.types import Dialogue, Turn
 
 LONG_TURN = 100

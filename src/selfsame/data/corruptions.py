@@ -9,7 +9,7 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 
-from selfsame.data.keywords import NUMBER_WORDS, content_stems, sentences, trait_stems, words
+from selfsame.text.keywords import NUMBER_WORDS, content_stems, sentences, trait_stems, words
 
 _BLAND = """
 That's cool.|Nice.|Oh, okay.|I see.|Sounds good.|Wow, really?|Interesting.|Good for you!|That's nice to hear.|

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from selfsame.data.corruptions import BLAND, bland_replies, contradictions, count_words, cut_off, loops, spoken
-from selfsame.data.keywords import (
+from selfsame.data.settings import PairSettings
+from selfsame.text.keywords import (
     TraitMatcher,
     content_stems,
     plain_match,
@@ -25,8 +26,7 @@ from selfsame.data.keywords import (
     trait_stems,
     words,
 )
-from selfsame.data.settings import PairSettings
-from selfsame.types import Example, Persona, PreferencePair, Prompt
+from selfsame.types import Answer, Example, Persona, PreferencePair, Prompt
 
 REASONS = ("persona_swapped", "contradicted", "bland", "degenerate", "recited", "speaker_mixed")
 """Why a rejected reply is worse: another life; a denied trait; nothing said; cut off, looping; recited; the partner's life."""
@@ -42,22 +42,11 @@ _ASKS = re.compile(r"\?|\b(?:tell me|about you|yourself|introduce|how about|what
 
 
 @dataclass(frozen=True, slots=True)
-class TestItem:
-    """A prompt with what the person said to it; `traits`: indices of the traits that the gold reply draws on."""
-
-    prompt: Prompt
-    reply: str
-    traits: tuple[int, ...]
-    dialogue_id: str
-    partner_persona: Persona
-
-
-@dataclass(frozen=True, slots=True)
 class TestSets:
-    """Prompts where the persona is asked for, and prompts from mid-dialogue; `asked` for so many of each."""
+    """People's answers to prompts that call for the persona, and to prompts from mid-dialogue; `asked`: the sizes wanted."""
 
-    consistency: list[TestItem]
-    engagement: list[TestItem]
+    consistency: list[Answer]
+    engagement: list[Answer]
     asked: tuple[int, int]
 
     def summary(self) -> str:
@@ -135,13 +124,13 @@ class PreferenceGenerator:
         """The prompts of `extract_items`."""
         return [item.prompt for item in self.extract_items(count)]
 
-    def extract_items(self, count: int | None = None, grounded_share: float = 1.0) -> list[TestItem]:
+    def extract_items(self, count: int | None = None, grounded_share: float = 1.0) -> list[Answer]:
         """Different prompts in random order with what was said to them: first those whose gold reply draws on the persona, then
         others. With a `grounded_share` below 1 both are as many as that share of the count says, fewer in that proportion where
         there are not enough of the first."""
         sites = self._shuffled("prompts")
         count = len(sites) if count is None else count
-        items: dict[Prompt, TestItem] = {}
+        items: dict[Prompt, Answer] = {}
 
         def take(gold_traits: bool, limit: int) -> None:
             for site in sites:
@@ -315,11 +304,8 @@ class PreferenceGenerator:
         return made
 
 
-def _items(sites: Iterable[_Site]) -> list[TestItem]:
-    return [
-        TestItem(s.example.prompt(s.k), s.reply, s.traits, s.example.id.rpartition("/")[0], s.example.partner_persona)
-        for s in sites
-    ]
+def _items(sites: Iterable[_Site]) -> list[Answer]:
+    return [Answer(s.example.prompt(s.k), s.reply, s.reply, s.traits, s.example.id.rpartition("/")[0]) for s in sites]
 
 
 def _even_out(options: list[tuple[_Site, str]], balance: list[int], rng: random.Random) -> tuple[_Site, str]:

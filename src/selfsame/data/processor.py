@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
-from selfsame.data.keywords import STOP_WORDS
 from selfsame.errors import DataError
+from selfsame.text.keywords import STOP_WORDS
 from selfsame.types import Example, Prompt, clean_persona
 
 MARKERS = ("[PERSONA]", "[DIALOGUE]", "[RESPONSE]", "[SEP]")

@@ -6,18 +6,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from selfsame.data.pairs import TestItem
-from selfsame.eval.character import evaluate_character
-from selfsame.eval.persona import PersonaEvaluator
-from selfsame.eval.quality import QualityEvaluator
-from selfsame.eval.sense import SenseEvaluator
-from selfsame.eval.speaker import Speaker
+from selfsame.eval.scoring import AnswerScorer, replies_of
+from selfsame.metrics.persona import PersonaEvaluator
+from selfsame.metrics.quality import QualityEvaluator
+from selfsame.metrics.sense import SenseEvaluator
 from selfsame.model import parallel
-from selfsame.model.heads import RewardModel
+from selfsame.model.reward_model import RewardModel
 from selfsame.model.roles import Roles
+from selfsame.rollout.policy import Policy
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.run.logger import Progress
-from selfsame.types import Example
+from selfsame.types import Answer, Example
 
 SHOWN = ("consistency", "grounding", "contradiction", "copying_unprompted")
 
@@ -36,8 +35,8 @@ class PolicyEvaluation:
         sense: says which replies make sense; None: whether they are in character is not said.
     """
 
-    items: Sequence[TestItem]
-    talk: Sequence[TestItem]
+    items: Sequence[Answer]
+    talk: Sequence[Answer]
     sides: Sequence[Example]
     evaluator: PersonaEvaluator
     sampling: SamplingSettings
@@ -48,26 +47,28 @@ class PolicyEvaluation:
         """`eval_*`: shares of consistent replies and so on, the reward of the same replies (the reward model's
         alone, and as if each had ended), words a reply; of the replies in mid-dialogue how many draw on a trait (grounding
         anywhere) and are in character, and distinct-2; perplexity of gold replies."""
-        prompts, total = [item.prompt for item in self.items], len(self.items) + len(self.talk)
+        policy = Policy(roles, "policy", self.sampling, self.seed)
+        total = len(self.items) + len(self.talk)
         with Progress(total, "held-out replies", enabled=parallel.is_main(), inner=True) as progress:
-            speak = Speaker(roles, "policy", self.sampling, self.seed, progress)
-            replies, talk = speak(prompts), speak([item.prompt for item in self.talk])
-        scores = self.evaluator.evaluate_each(
-            [p.persona for p in prompts], replies, [p.history for p in prompts], [item.traits for item in self.items]
-        )
-        rewards = RewardModel(roles).score(prompts, [[reply] for reply in replies])
+            answers, talk = (_answered(policy, items, progress) for items in (self.items, self.talk))
+        scorer = AnswerScorer(self.evaluator, self.sense)
+        scores, prompts = scorer.of_persona(answers), [a.prompt for a in answers]
+        rewards = RewardModel(roles).score(prompts, [[a.reply] for a in answers])
         quality = QualityEvaluator(self.evaluator.bootstrap)
+        share = self.evaluator.bootstrap.share
         found = {
-            **{name: self.evaluator.bootstrap.share(scores[name]).value for name in SHOWN},
+            **{name: share(scores[name]).value for name in SHOWN},
             "reward": sum(reward for (reward,) in rewards) / len(rewards),
-            "reply_words": sum(len(reply.split()) for reply in replies) / len(replies),
-            "grounding_anywhere": self.evaluator.bootstrap.share(
-                self.evaluator.evaluate_grounding([item.prompt.persona for item in self.talk], talk)
-            ).value,
-            "distinct_2": quality.compute_distinct_n(talk, 2).value,
+            "reply_words": sum(len(a.reply.split()) for a in answers) / len(answers),
+            "grounding_anywhere": share(scorer.grounding(talk)).value,
+            "distinct_2": quality.compute_distinct_n(replies_of(talk), 2).value,
             "perplexity": quality.compute_perplexity(roles, "policy", self.sides)["perplexity"].value,
         }
         if self.sense is not None and self.talk:
-            character = evaluate_character(self.evaluator, self.sense, self.talk, talk)
-            found |= {name: self.evaluator.bootstrap.share(values).value for name, values in character.items()}
+            found |= {name: share(values).value for name, values in scorer.of_character(talk).items()}
         return {f"eval_{name}": value for name, value in found.items()}
+
+
+def _answered(policy: Policy, items: Sequence[Answer], progress: Progress) -> list[Answer]:
+    replies = policy.generate([item.prompt for item in items], progress)
+    return [item.with_reply(reply) for item, reply in zip(items, replies, strict=True)]

@@ -16,7 +16,7 @@ import numpy as np
 
 from selfsame.errors import ConfigError, RunError
 from selfsame.eval.seeds import Reply, on_shared_prompts, two_way
-from selfsame.eval.statistics import Bootstrap, Estimate
+from selfsame.metrics.statistics import Bootstrap, Estimate
 from selfsame.model.settings import ModelSettings
 from selfsame.run.checkpoint import finished
 from selfsame.run.directory import RunDirectory
@@ -119,8 +119,8 @@ class RewardPreference:
     """
 
     def __init__(self, path: str | Path) -> None:
-        from selfsame.model.heads import RewardModel
-        from selfsame.model.roles import load_roles
+        from selfsame.model.load import load_roles
+        from selfsame.model.reward_model import RewardModel
 
         run = RunDirectory.open(path)
         checkpoint = finished(run, "reward")

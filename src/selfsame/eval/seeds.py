@@ -20,7 +20,7 @@ import numpy as np
 from scipy import stats
 
 from selfsame.eval.compare import NOT_COMPARED, compare_scores, scores_of
-from selfsame.eval.statistics import Bootstrap, Estimate
+from selfsame.metrics.statistics import Bootstrap, Estimate
 
 Record = Mapping[str, Any]
 """What `evaluate_system` returned for one run."""

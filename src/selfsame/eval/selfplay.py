@@ -1,12 +1,12 @@
 """Does a system stay one person through a whole conversation? Held-out people meet in pairs, the system speaks for both,
 each from its own side (two copies of a model that talk: Li et al. 2016, arXiv:1606.01541), and one side's turns are
-measured as `eval/conversation.py` says.
+measured as `metrics/conversation.py` says.
 
 Systems are compared fairly: who meets whom and what is asked depend on the data and the seed alone, and the random
 numbers of a turn are a function of the seed, the turn and the dialogue. Both sides are the system's, so a partner who
 rambles is part of what is measured.
 
-The question that is asked twice is made from a trait, without the words that would answer it (`eval/questions.py`); where the
+The question that is asked twice is made from a trait, without the words that would answer it (`text/questions.py`); where the
 rules make none, nothing is asked, and the dialogue is missing from these measures."""
 
 from __future__ import annotations
@@ -16,17 +16,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from selfsame.data.keywords import trait_stems
 from selfsame.data.loader import persona_key
-from selfsame.eval.benchmark import fits
-from selfsame.eval.conversation import Scores, Talk, estimates, mean_of_known, mistaken, score_talks
-from selfsame.eval.persona import PersonaEvaluator
-from selfsame.eval.questions import question_for
+from selfsame.metrics.conversation import Scores, Talk, estimates, mean_of_known, mistaken, score_talks
+from selfsame.metrics.hits import fits
+from selfsame.metrics.persona import PersonaEvaluator
 from selfsame.model import parallel
-from selfsame.model.roles import Roles
-from selfsame.rollout.engine import RolloutEngine
-from selfsame.rollout.settings import SamplingSettings
+from selfsame.rollout.policy import Policy
 from selfsame.run.logger import Progress
+from selfsame.run.records import SelfplayRecord
+from selfsame.text.keywords import trait_stems
+from selfsame.text.questions import question_for
 from selfsame.types import Example, Persona, Prompt
 
 SAMPLES = 3
@@ -46,54 +45,49 @@ class Meeting:
 
 
 def evaluate_selfplay(
-    roles: Roles,
-    role: str | None,
+    policy: Policy,
     examples: Sequence[Example],
     evaluator: PersonaEvaluator,
     size: int,
     turns: int,
-    sampling: SamplingSettings,
-    seed: int = 0,
     system: str = "model",
-    best_of: int = 1,
-) -> dict[str, Any]:
+) -> SelfplayRecord:
     """The measures of `score_talks` on dialogues of the system with itself, and what to read them beside.
 
     Args:
-        roles: the model.
-        role: who speaks for both; None: the base alone.
+        policy: who speaks for both.
         examples: held-out sides of dialogues.
         evaluator: with matcher, judge and bootstrap.
         size: dialogues (at most as many as there are different personas).
         turns: own turns of each, four or more.
-        sampling: how turns are sampled.
-        seed: of who meets whom and of sampling.
         system: its name in the progress bar.
-        best_of: of so many turns the one with the highest reward is said (the `reward` role).
 
     Returns:
-        `{items, turns, left_out, metrics, references, dialogues, samples}`: `references` are the same measures of what the
-        same people really said, in as many turns, and of the system's own turns held against someone who is not there;
-        `dialogues`: the scores of each; `left_out`: personas too long for the model.
+        the measures. `references` are the same measures of what the same people really said, in as many turns, and of the
+        system's own turns held against someone who is not there; `left_out`: personas too long for the model.
     """
-    fitting = [e for e in examples if fits(roles, Prompt(e.persona), sampling.max_new_tokens)]
-    people = meetings(fitting, size, seed)
-    talks = play(roles, role, people, turns, sampling, seed, system, best_of)
+    fitting = [e for e in examples if fits(policy.roles, Prompt(e.persona), policy.sampling.max_new_tokens)]
+    people = meetings(fitting, size, policy.seed)
+    talks = play(policy, people, turns, system)
     scores = score_talks(evaluator, talks)
     references = {
         "gold": score_talks(evaluator, [_gold(meeting, turns) for meeting in people]),
         "random_persona": _held_against_strangers(evaluator, people, talks),
     }
-    return {
-        "items": len(talks),
-        "turns": turns,
-        "left_out": len({persona_key(e.persona) for e in examples} - {persona_key(e.persona) for e in fitting}),
-        "metrics": estimates(evaluator, scores),
-        "references": {name: estimates(evaluator, found) for name, found in references.items()},
-        "dialogues": [{"dialogue": talk.dialogue, "scores": {name: mean_of_known(s[k]) for name, s in scores.items()}}
-                      for k, talk in enumerate(talks)],
-        "samples": [_sample(*pair) for pair in zip(people[:SAMPLES], talks, strict=False)],
-    }  # fmt: skip
+    return SelfplayRecord.model_validate(
+        {
+            "items": len(talks),
+            "turns": turns,
+            "left_out": len({persona_key(e.persona) for e in examples} - {persona_key(e.persona) for e in fitting}),
+            "metrics": estimates(evaluator, scores),
+            "references": {name: estimates(evaluator, found) for name, found in references.items()},
+            "dialogues": [
+                {"dialogue": talk.dialogue, "scores": {name: mean_of_known(s[k]) for name, s in scores.items()}}
+                for k, talk in enumerate(talks)
+            ],
+            "samples": [_sample(*pair) for pair in zip(people[:SAMPLES], talks, strict=False)],
+        }
+    )
 
 
 # --- who meets whom -----------------------------------------------------------------------------------------------------
@@ -118,19 +112,10 @@ def meetings(examples: Sequence[Example], count: int, seed: int) -> list[Meeting
 # --- talking ------------------------------------------------------------------------------------------------------------
 
 
-def play(
-    roles: Roles,
-    role: str | None,
-    people: Sequence[Meeting],
-    turns: int,
-    sampling: SamplingSettings,
-    seed: int,
-    system: str = "model",
-    best_of: int = 1,
-) -> list[Talk]:
+def play(policy: Policy, people: Sequence[Meeting], turns: int, system: str = "model") -> list[Talk]:
     """The dialogues, turn by turn, all together; the partner speaks first. What no longer fits into the model's context is
     cut as in every prompt, oldest exchanges first."""
-    engine, asked = RolloutEngine(roles, sampling.batch_size), (1, turns - 2)
+    asked = (1, turns - 2)
     said: list[list[str]] = [[] for _ in people]
     with Progress(2 * turns * len(people), f"self-play {system}", enabled=parallel.is_main()) as progress:
         for turn in range(2 * turns):
@@ -138,7 +123,7 @@ def play(
             given = {k: p.question for k, p in enumerate(people) if not own and turn // 2 in asked and p.question}
             speaking = [k for k in range(len(people)) if k not in given]
             prompts = [_prompt(people[k], said[k], own) for k in speaking]
-            replies = engine.reply(role, prompts, sampling, seed, 1 + turn, speaking, best_of)  # step 0: single replies
+            replies = policy.generate(prompts, step=1 + turn, places=speaking)  # step 0: single replies
             given |= dict(zip(speaking, replies, strict=True))
             for k, history in enumerate(said):
                 history.append(given[k].strip())

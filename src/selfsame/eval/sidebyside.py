@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from selfsame.data.keywords import shared_words, word_spans
-from selfsame.data.violations import copied_words
 from selfsame.eval.seeds import on_shared_prompts
+from selfsame.text.keywords import shared_words, word_spans
+from selfsame.text.violations import copied_words
 from selfsame.types import Persona
 
 MOST = 8

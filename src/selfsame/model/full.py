@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM
 from selfsame.data.processor import DataProcessor
 from selfsame.errors import RunError
 from selfsame.model.attention import use_matmul
-from selfsame.model.role_set import HEAD_FILE, HEADED_ROLES, Roles
+from selfsame.model.roles import HEAD_FILE, HEADED_ROLES, Roles
 from selfsame.model.settings import ModelSettings
 
 

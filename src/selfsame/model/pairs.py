@@ -9,7 +9,7 @@ from torch import Tensor
 
 from selfsame.errors import DataError
 from selfsame.model.prefix_batch import PrefixBatch, final_states, hidden_states, micro_batches, prefix_batch
-from selfsame.model.role_set import Roles
+from selfsame.model.roles import Roles
 from selfsame.run.interruption import may_stop
 from selfsame.run.logger import Progress
 from selfsame.types import Prompt

@@ -2,7 +2,7 @@
 
 Every reply sees the prompt and itself, never its siblings: its positions start again at the prompt's end, and a mask says
 who sees whom. The prompt is computed once however many replies it has. A whole dialogue is a row too: there the replies
-are the bot's own turns, each of which sees everything before it. Exact: `tests/model/test_branches.py` compares both
+are the bot's own turns, each of which sees everything before it. Exact: `tests/model/test_prefix_batch.py` compares both
 with one plain forward per reply, on every supported family.
 
 Axis letters: `_B` rows, `_T` tokens of a row, `_N` replies of the batch, `_R` tokens of a reply, `_V` vocabulary, `_H` hidden.
@@ -11,9 +11,9 @@ Axis letters: `_B` rows, `_T` tokens of a row, `_N` replies of the batch, `_R` t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -24,12 +24,21 @@ from selfsame.model.vocabulary import token_logprobs
 from selfsame.run.interruption import may_stop
 from selfsame.run.logger import Progress
 
-if TYPE_CHECKING:
-    from selfsame.model.trunk import TrunkStates
-
 PASS_PRICE = {"cpu": 128, "cuda": 4096}
 """What a pass through the model costs apart from its tokens, in tokens. On a CPU so few that batches of little padding, which
 stay in its cache, win (measured); on a GPU small batches wait for the launching of kernels (assumed, not measured)."""
+
+
+class LowerStates(Protocol):
+    """Hidden states of the lower blocks of some rows, known before (`model/trunk.py`)."""
+
+    def take(self, indices: Sequence[int]) -> LowerStates:
+        """The states of these rows."""
+        ...
+
+    def applied(self) -> AbstractContextManager[None]:
+        """Passes through the model, of a batch of these rows, begin with these states."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,7 @@ class PrefixBatch:
     source_NR: Tensor
     target_NR: Tensor
     reply_mask_NR: Tensor
-    trunk: TrunkStates | None = None
+    trunk: LowerStates | None = None
 
     @property
     def reply_ids_NR(self) -> Tensor:
@@ -64,7 +73,7 @@ def prefix_batch(
     prompts: Sequence[Sequence[int]],
     replies: Sequence[Sequence[Sequence[int]]],
     pad_id: int = 0,
-    trunk: TrunkStates | None = None,
+    trunk: LowerStates | None = None,
 ) -> PrefixBatch:
     """Rows of a prompt and its replies (token ids); replies are numbered row by row. `trunk`: of these rows."""
     rows, positions, branches = [], [], []
@@ -153,7 +162,7 @@ def prefix_batches(
     token_budget: int,
     pad_id: int,
     device: torch.device,
-    trunk: TrunkStates | None = None,
+    trunk: LowerStates | None = None,
     progress: Progress | None = None,
 ) -> Iterator[tuple[list[int], PrefixBatch]]:
     """The rows in micro-batches: (indices of its rows, batch) each. `trunk`: of all rows. `progress`: is told of rows done."""

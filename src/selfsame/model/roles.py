@@ -1,263 +1,194 @@
-"""Roles as named PEFT adapters on one frozen base: `sft`, `policy`, `reward` and `value`, the last two with a scalar head. The
-KL reference is the frozen `sft` role, never "adapters off" - that is the base itself. `load_roles` makes them, or full copies.
+"""What a set of roles is, whether they are adapters on one base (`roles.py`) or full copies of it (`full.py`): named weights,
+some of them with a head, that are used, trained, saved and loaded one by one.
 """
 
 from __future__ import annotations
 
 import copy
-import re
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from functools import partial
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
-from selfsame.data.processor import MARKERS, DataProcessor
-from selfsame.errors import ConfigError, RunError
-from selfsame.model.base import (
-    choose_device,
-    choose_dtype,
-    context_length,
-    grow_embeddings,
-    load_base_model,
-    load_tokenizer,
-)
-from selfsame.model.full import FullRoles
-from selfsame.model.fused import fuse_lora
-from selfsame.model.prefix_batch import check_exactness
-from selfsame.model.role_set import HEAD_FILE, HEADED_ROLES, Roles
-from selfsame.model.settings import LoraSettings, ModelSettings
-from selfsame.model.trunk import blocks_of, trunk_of
+from selfsame.data.processor import DataProcessor
+from selfsame.errors import RunError
+from selfsame.model.heads import LabelHead, ScalarHead
+from selfsame.model.trunk import Trunk
+
+HEADED_ROLES: dict[str, type[ScalarHead] | type[LabelHead]] = {
+    "reward": ScalarHead,
+    "value": ScalarHead,
+    "judge": LabelHead,
+}
+"""The roles that have a head, and its kind."""
+HEAD_FILE = "head.safetensors"
 
 
-class LoraRoles(Roles):
-    """The adapters of all roles on one base.
+class Roles(ABC):
+    """The roles of a model.
 
     Args:
-        base: frozen causal language model.
+        config: of the base model, as transformers has it.
         processor: renders for it.
-        settings: rank, scale, targets of the adapters.
-        new_tokens: ids of tokens whose embeddings the base never learned; every role trains its own.
-        seed: of the adapters' start.
+        new_tokens: ids of tokens whose embeddings the base never learned.
+        seed: of what a new role starts with, where that is random.
     """
 
-    def __init__(
-        self,
-        base: Any,
-        processor: DataProcessor,
-        settings: LoraSettings,
-        new_tokens: tuple[int, ...] = (),
-        seed: int = 0,
-    ) -> None:
-        super().__init__(base.config, processor, new_tokens, seed)
-        self.settings, self.base = settings, base
-        self.peft: PeftModel | None = None
-        self._active: str | None = None
-        self._targets: Any = "all-linear" if settings.targets is None else list(settings.targets)
-        if settings.layers is not None:
-            self._targets = _upper_layers(base, settings.layers, settings.targets)
-            self.trunk = None if new_tokens else trunk_of(base, settings.layers)
+    settings: Any
+    base: Any
+    """The base model, without any role."""
+    trunk: Trunk | None = None
+    """What all roles have in common below the first adapter, if anything."""
+
+    def __init__(self, config: Any, processor: DataProcessor, new_tokens: tuple[int, ...], seed: int) -> None:
+        self.config, self.processor, self.new_tokens, self.seed = config, processor, new_tokens, seed
+        self.heads = nn.ModuleDict()
+
+    # --- what the two kinds do each in their way --------------------------------------------------------------------
 
     @property
+    @abstractmethod
     def device(self) -> torch.device:
-        return self.base.device
+        """Where it computes."""
 
     @property
+    @abstractmethod
     def dtype(self) -> torch.dtype:
-        return self.base.dtype
+        """What its matrix products are computed in; what is trained is stored in float32."""
 
     @property
+    @abstractmethod
     def weighted(self) -> tuple[str, ...]:
-        return tuple(self.peft.peft_config) if self.peft is not None else ()
+        """The roles that are more than a head."""
 
-    def _add_weights(self, role: str, like: str | None) -> None:
-        self._add_adapter(role)
-        if like is not None:
-            self._load_weights(role, self._weights(like))
-        self._active = None
+    @abstractmethod
+    def use(self, role: str | None) -> AbstractContextManager[Any]:
+        """The causal language model with this role's weights in force (None: the base alone)."""
 
-    def _add_adapter(self, role: str) -> None:
-        config = self._adapter_config()
-        with warnings.catch_warnings(), torch.random.fork_rng():
-            torch.manual_seed(self.seed)
-            warnings.simplefilter("ignore")  # GPT-2's layers are stored transposed; PEFT sees to it, and says so
-            try:
-                if self.peft is None:
-                    self.peft = get_peft_model(self.base, config, adapter_name=role)  # pyright: ignore
-                else:
-                    self.peft.add_adapter(role, config)
-            except ValueError as error:
-                names = sorted({n.rpartition(".")[2] for n, m in self.base.named_modules() if isinstance(m, nn.Linear)})
-                raise ConfigError(
-                    f"model.lora.targets {self.settings.targets} name no layer of this model: choose among {', '.join(names)}"
-                ) from error
-        for name, layer in self.peft.named_modules():
-            if "lora_dropout" in name:
-                layer.eval()
-        fuse_lora(self.peft)
+    @abstractmethod
+    def _add_weights(self, role: str, like: str | None) -> None: ...
+    @abstractmethod
+    def _remove_weights(self, role: str) -> None: ...
+    @abstractmethod
+    def _trainable(self, role: str) -> dict[str, nn.Parameter]: ...
+    @abstractmethod
+    def _weights(self, role: str) -> dict[str, Tensor]: ...
+    @abstractmethod
+    def _load_weights(self, role: str, tensors: Mapping[str, Tensor]) -> None: ...
+    @abstractmethod
+    def _save_weights(self, role: str, folder: Path) -> None: ...
+    @abstractmethod
+    def _load_role(self, role: str, folder: Path) -> None: ...
 
-    def _remove_weights(self, role: str) -> None:
-        assert self.peft is not None
-        if len(self.weighted) == 1:
-            self.base, self.peft = self.peft.unload(), None
-        else:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # that another adapter becomes the active one
-                self.peft.delete_adapter(role)
-        self._active = None
+    # --- what they have in common -----------------------------------------------------------------------------------
 
-    @contextmanager
-    def use(self, role: str | None) -> Iterator[Any]:
-        """The causal language model with this role's adapter in force (None: the base alone)."""
-        if role is None:
-            if self.peft is None:
-                yield self.base
-            else:
-                with self.peft.disable_adapter():
-                    yield self.peft.get_base_model()
-            return
-        self._require_weights(role)
-        assert self.peft is not None
-        if self._active != role:
-            self.peft.set_adapter(role)
-            self._active = role
-        yield self.peft.get_base_model()
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The roles that exist; those that are a head alone come last."""
+        weighted = self.weighted
+        return (*weighted, *(role for role in self.heads if role not in weighted))
 
-    @contextmanager
-    def training(self, role: str) -> Iterator[Any]:
-        """As `use`, with the adapters' dropout switched on. The frozen base never drops anything: its own dropout would
-        make the policy that is trained another one than the policy that sampled."""
-        with self.use(role) as model:
-            layers = [m for n, m in model.named_modules() if "lora_dropout" in n] if self.settings.dropout else []
-            for layer in layers:
-                layer.train()
-            try:
-                yield model
-            finally:
-                for layer in layers:
-                    layer.eval()
-
-    def _trainable(self, role: str) -> dict[str, nn.Parameter]:
-        assert self.peft is not None
-        self.peft.set_adapter(role)
-        self._active = role
-        ours = re.compile(rf"(?:lora_|trainable_tokens).*\.{re.escape(role)}(?:\.|$)")  # not a layer of the same name
-        return {n: p for n, p in self.peft.named_parameters() if ours.search(n)}
-
-    def _save_weights(self, role: str, folder: Path) -> None:
-        """In PEFT's own format (adapter_config.json, adapter_model.safetensors)."""
-        assert self.peft is not None
-        config: Any = copy.deepcopy(self.peft.peft_config[role])
-        config.inference_mode = True
-        config.target_modules = sorted(config.target_modules or ())  # a set: the file would differ in every process
-        config.base_model_name_or_path = self.base.config._name_or_path
-        config.save_pretrained(str(folder))
-        tensors = {n: t for n, t in self.state(role).items() if not n.startswith("head.")}
-        save_file(tensors, folder / "adapter_model.safetensors")
-
-    def _load_role(self, role: str, folder: Path) -> None:
-        alone = role == "value" and (folder / HEAD_FILE).exists() and not (folder / "adapter_config.json").exists()
-        try:
-            tensors = {} if alone else load_file(folder / "adapter_model.safetensors")
-            if role in HEADED_ROLES:
-                tensors |= {f"head.{n}": t for n, t in load_file(folder / HEAD_FILE).items()}
-        except Exception as error:  # safetensors raises its own error class for a damaged file
-            raise RunError(f"the saved role in {folder} is incomplete or damaged: {error}") from error
+    def add(self, role: str, like: str | None = None) -> None:
+        """Makes a role. It starts as a copy of role `like` (its head too), or as the base itself. A role of that name that
+        exists already is replaced."""
         self.remove(role)
-        (self.add_head if alone else self.add)(role)
-        self.load_state(role, tensors)
+        self._add_weights(role, like)
+        if role in HEADED_ROLES:
+            self.add_head(role, like)
 
-    def _adapter_config(self) -> LoraConfig:
-        s = self.settings
-        tokens = list(self.new_tokens) or None
-        return LoraConfig(
-            r=s.rank,
-            lora_alpha=s.alpha,
-            lora_dropout=s.dropout,
-            target_modules=self._targets,
-            task_type="CAUSAL_LM",
-            trainable_token_indices=tokens,
-        )  # pyright: ignore
+    def add_head(self, role: str, like: str | None = None) -> None:
+        """Gives a role its head, or makes a role that is a head alone (it reads another role's hidden states). The head is a
+        copy of that of `like`, if it has one, or gives zero."""
+        known = like is not None and like in self.heads
+        head = copy.deepcopy(self.heads[like]) if known else HEADED_ROLES[role](self.config.hidden_size)  # pyright: ignore
+        self.heads[role] = head.to(self.device)
 
-    def _weights(self, role: str) -> dict[str, Tensor]:
-        self._require_weights(role)
-        return get_peft_model_state_dict(self.peft, adapter_name=role, save_embedding_layers=False)
+    def remove(self, role: str) -> None:
+        """Deletes a role, if it is there."""
+        if role in self.heads:
+            del self.heads[role]
+        if role in self.weighted:
+            self._remove_weights(role)
 
-    def _load_weights(self, role: str, tensors: Mapping[str, Tensor]) -> None:
-        set_peft_model_state_dict(self.peft, dict(tensors), adapter_name=role)
+    def training(self, role: str) -> AbstractContextManager[Any]:
+        """As `use`, for a pass that is trained on."""
+        return self.use(role)
 
+    def parameters(self, role: str) -> dict[str, nn.Parameter]:
+        """The role's parameters by name, its head's too, made trainable."""
+        self._require(role)
+        found = self._trainable(role) if role in self.weighted else {}
+        if role in self.heads:
+            found |= {f"head.{n}": p for n, p in self.heads[role].named_parameters()}
+        for parameter in found.values():
+            parameter.requires_grad_(True)
+        return found
 
-def _upper_layers(base: Any, count: int, targets: tuple[str, ...] | None) -> list[str]:
-    """Full names of the linear layers (`targets`: with these names) in the last `count` blocks."""
-    prefix, blocks = blocks_of(base)
-    if count > len(blocks):
-        raise ConfigError(f"model.lora.layers is {count}, but the model has {len(blocks)} blocks: choose fewer")
-    upper = tuple(f"{prefix}.{k}." for k in range(len(blocks) - count, len(blocks)))
-    linear = [n for n, m in base.named_modules() if n.startswith(upper) and isinstance(m, (nn.Linear, Conv1D))]
-    return [n for n in linear if targets is None or n.rpartition(".")[2] in targets]
+    def state(self, role: str) -> dict[str, Tensor]:
+        """A copy of the role's tensors on the CPU, its head's under `head.`."""
+        return {n: t.detach().to("cpu", copy=True).contiguous() for n, t in self._tensors(role).items()}
 
+    def load_state(self, role: str, tensors: Mapping[str, Tensor]) -> None:
+        """Puts tensors from `state` into an existing role.
 
-def load_roles(settings: ModelSettings, seed: int = 0) -> Roles:
-    """The base model of the settings, its processor, and no roles yet. `seed`: of the adapters' start.
+        Raises:
+            RunError: they are of another model or other adapter settings.
+        """
+        self._check_shapes(role, self._tensors(role), tensors)
+        if role in self.weighted:
+            self._load_weights(role, {n: t for n, t in tensors.items() if not n.startswith("head.")})
+        if role in self.heads:
+            self.heads[role].load_state_dict(
+                {n.removeprefix("head."): t for n, t in tensors.items() if n.startswith("head.")}
+            )
 
-    Raises:
-        ConfigError: the model cannot be used (see `load_base_model`), or computes shared prompts wrongly.
-    """
-    tokenizer = load_tokenizer(settings.base, settings.revision)
-    known = set(tokenizer.get_vocab())
-    processor = DataProcessor(tokenizer, settings.max_length)
-    new_tokens = tuple(
-        tokenizer.convert_tokens_to_ids(m) for m in MARKERS if m in tokenizer.get_vocab() and m not in known
-    )
-    if settings.tuning == "full":
-        dtype = choose_dtype(settings.dtype, choose_device(settings.device))
-        load_base = partial(load_base_model, settings.model_copy(update={"dtype": "float32"}), tokenizer)
-        roles: Roles = FullRoles(load_base, processor, settings, new_tokens, seed, dtype)
-        check_fits(settings, roles.config)
-    else:
-        base = load_base_model(settings, tokenizer)
-        check_fits(settings, base.config)
-        roles = LoraRoles(base, processor, settings.lora, new_tokens, seed)
-    check_exactness(roles.base)
-    return roles
+    def load(self, role: str, folder: str | Path) -> None:
+        """Makes a role from what `save` wrote.
 
+        Raises:
+            RunError: the folder is incomplete or of another model.
+        """
+        self._load_role(role, Path(folder))
 
-def check_fits(settings: ModelSettings, config: Any) -> None:
-    """Raises `ConfigError` where the settings ask for more than a model of this configuration has."""
-    context = context_length(config)
-    if context is not None and settings.max_length > context:
-        raise ConfigError(
-            f"model.max_length is {settings.max_length}, but {settings.base} reads at most {context} tokens:"
-            f" set it to {context} or less"
-        )
-    if settings.tuning == "lora" and settings.lora.rank > config.hidden_size:
-        raise ConfigError(
-            f"model.lora.rank is {settings.lora.rank}, more than the model's hidden size {config.hidden_size}"
-        )
+    def save(self, role: str, folder: str | Path) -> None:
+        """Writes the role in the format of the library that its weights are of, its head beside it."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        if role in self.weighted:
+            self._save_weights(role, folder)
+        if role in self.heads:
+            save_file(self.heads[role].state_dict(), folder / HEAD_FILE)
 
+    def _tensors(self, role: str) -> dict[str, Tensor]:
+        """The role's own tensors, not copies."""
+        self._require(role)
+        tensors = self._weights(role) if role in self.weighted else {}
+        if role in self.heads:
+            tensors |= {f"head.{n}": t for n, t in self.heads[role].state_dict().items()}
+        return tensors
 
-def as_roles(model: Any, tokenizer: Any = None) -> Roles:
-    """`model` itself if it is a `Roles`, else roles on this Hugging Face model with default adapters."""
-    if isinstance(model, Roles):
-        return model
-    if tokenizer is None:
-        raise ConfigError("a Hugging Face model needs its tokenizer beside it")
-    known, settings = set(tokenizer.get_vocab()), ModelSettings()
-    length = min(settings.max_length, context_length(model.config) or settings.max_length)
-    processor = DataProcessor(tokenizer, length)
-    grow_embeddings(model, tokenizer)
-    model.requires_grad_(False).eval()
-    check_exactness(model)
-    return LoraRoles(
-        model,
-        processor,
-        settings.lora,
-        tuple(tokenizer.convert_tokens_to_ids(m) for m in MARKERS if m in tokenizer.get_vocab() and m not in known),
-    )
+    def _check_shapes(self, role: str, own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+        names = sorted(own.keys() | tensors.keys())
+        wrong = [n for n in names if n not in own or n not in tensors or own[n].shape != tensors[n].shape]
+        if wrong:
+            raise RunError(
+                f"the saved role {role!r} is from another model or other adapter settings ({len(wrong)} tensors do not fit,"
+                f" the first is {wrong[0]}): use the base model and model.lora settings it was trained with"
+            )
+
+    def _require(self, role: str) -> None:
+        if role not in self.names:
+            raise RunError(
+                f"there is no role {role!r} on this model (there are: {', '.join(self.names) or 'none'}):"
+                " train that stage first"
+            )
+
+    def _require_weights(self, role: str) -> None:
+        self._require(role)
+        if role not in self.weighted:
+            raise RunError(f"the role {role!r} is a head alone: it reads the hidden states of another role")

@@ -11,9 +11,9 @@ from selfsame.config import Config
 from selfsame.plan.hardware import DECODING_SHARE, EFFICIENCY_SOURCE, TRAINING_SHARE, Hardware
 from selfsame.plan.probe import Decoding
 from selfsame.plan.skeleton import base_parameters, find_processor, role_parameters, skeleton, weight_bytes
-from selfsame.plan.stages import ENGINE_BATCH, NEEDS, UNCALLED, Groups, Probe, compared_share
+from selfsame.plan.stages import ENGINE_BATCH, UNCALLED, Groups, Probe, compared_share
 from selfsame.plan.workload import Workload, workload
-from selfsame.serve.chatbot import roles_behind
+from selfsame.systems import BEST_OF_N, SINGLE, STAGES, SYSTEMS
 from selfsame.training.loop import step_count
 
 RUNTIME = {True: 0.55 * 2**30, False: 1.0 * 2**30}
@@ -149,7 +149,9 @@ class _Planner:
         """Parameters of the roles that were made so far."""
 
     def stage(self, name: str) -> StagePlan:
-        needed = NEEDS[name] if name != "evaluate" else sorted(set().union(*map(roles_behind, self._systems())))
+        needed = STAGES[name].needs
+        if name == "evaluate":
+            needed = sorted(set().union(*(SYSTEMS[system].roles for system in self._systems())))
         self.probe.prepare(*needed)
         self.present |= {role: role_parameters(self.probe.roles, role) for role in needed}
         made = partial(StagePlan, name, self.weights, runtime=RUNTIME[self.hardware.is_cpu])
@@ -200,7 +202,7 @@ class _Planner:
     def _evaluation(self, made: Any) -> StagePlan:
         """Every process does all of it."""
         s, sampling, best_of = self.config.evaluation, self.config.sampling, self.config.evaluation.best_of
-        several = len({"sft_best_of_n", "ppo_best_of_n"} & self._systems())
+        several = len({*BEST_OF_N} & self._systems())
         systems = len(self._systems()) - several
         one, kept = self._speaking(1)
         best, more = self._speaking(best_of) if several else (0.0, 0.0)
@@ -225,10 +227,10 @@ class _Planner:
 
     def _systems(self) -> set[str]:
         """Those that are evaluated: named, or all that the stages train."""
-        stages = {"base", *self.config.run.stages} & {"base", "sft", "ppo", "dpo"}
+        found = {"base", *self.config.run.stages} & {*SINGLE}
         if self.config.evaluation.best_of > 1 and "reward" in self.config.run.stages:
-            stages |= {name for name, stage in (("sft_best_of_n", "sft"), ("ppo_best_of_n", "ppo")) if stage in stages}
-        return set(self.config.run.systems) or stages
+            found |= {name for name in BEST_OF_N if SYSTEMS[name].stage in found}
+        return set(self.config.run.systems) or found
 
     def _speaking(self, n: int) -> tuple[float, float]:
         """(seconds of sampling n replies to everything that an evaluated system answers, the most that it keeps meanwhile)."""

@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from selfsame.model.roles import LoraRoles
+from selfsame.model.lora import LoraRoles
 from selfsame.rollout.decoding import DecodingState
 from selfsame.rollout.sampler import sample_token
 

@@ -17,7 +17,8 @@ from selfsame.errors import ConfigError
 from selfsame.model.attention import MATMUL
 from selfsame.model.base import explained, grow_embeddings, load_tokenizer, locate_model, refuse_unsupported
 from selfsame.model.fused import FusedLinear
-from selfsame.model.roles import LoraRoles, check_fits
+from selfsame.model.load import check_fits
+from selfsame.model.lora import LoraRoles
 from selfsame.model.settings import ModelSettings
 from selfsame.plan.hardware import Hardware
 

@@ -10,17 +10,17 @@ from typing import Any
 import torch
 
 from selfsame.config import Config
-from selfsame.data.keywords import TraitMatcher
 from selfsame.data.pairs import REASONS
 from selfsame.data.processor import EncodedDialogue
+from selfsame.model.lora import LoraRoles
 from selfsame.model.prefix_batch import micro_batches, prefix_batch, reply_logprobs
-from selfsame.model.roles import LoraRoles
 from selfsame.plan.hardware import Hardware
 from selfsame.plan.probe import Decoding, Pass, decoding_pass, optimiser_kernels, reading_pass, training_pass
 from selfsame.plan.skeleton import META, add_role, compute_as_peft
 from selfsame.plan.workload import Workload, spread
 from selfsame.rollout.collect import Rollout
 from selfsame.rollout.engine import Reply
+from selfsame.text.keywords import TraitMatcher
 from selfsame.training.dpo import DPOTrainer, pair_batch
 from selfsame.training.dpo import Part as DPOPart
 from selfsame.training.ppo import Experience, PPOTrainer
@@ -37,8 +37,6 @@ EVALUATION_TOKENS = 4096
 UNCALLED = 1 / len(REASONS)
 """Share of the pairs, those with a recited reply, whose prompt does not call for the persona."""
 _PAIR = PreferencePair(Prompt(()), "", "", "")
-NEEDS = {"sft": (), "reward": ("sft",), "ppo": ("sft", "reward"), "dpo": ("sft",)}
-"""Roles that are there when a stage of training begins."""
 
 
 def compared_share(settings: RewardSettings) -> float:

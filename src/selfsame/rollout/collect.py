@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from selfsame.model import parallel
-from selfsame.model.heads import RewardModel
 from selfsame.model.prefix_batch import (
     PrefixBatch,
     hidden_states,
@@ -19,6 +18,7 @@ from selfsame.model.prefix_batch import (
     reply_logprobs,
     source_states,
 )
+from selfsame.model.reward_model import RewardModel
 from selfsame.model.roles import Roles
 from selfsame.model.trunk import TrunkStates
 from selfsame.rollout.engine import Reply, RolloutEngine

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from selfsame.data.violations import says_again
-from selfsame.model.heads import RewardModel
+from selfsame.model.reward_model import RewardModel
 from selfsame.model.roles import Roles
 from selfsame.rollout.decoding import DecodingState
 from selfsame.rollout.sampler import reply_noise, sample_token
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.run.interruption import may_stop
+from selfsame.text.violations import says_again
 from selfsame.types import Prompt
 
 RETRY = 1_000_000

@@ -25,6 +25,7 @@ from selfsame.run.directory import (
 from selfsame.run.environment import RULES
 from selfsame.run.logger import say
 from selfsame.run.settings import is_free
+from selfsame.systems import STAGES, SYSTEMS
 
 _SFT = ("seed", "data", "model", "training.sft")
 _REWARD = (*_SFT, "pairs", "training.reward", "training.ppo.max_new_tokens")
@@ -33,8 +34,6 @@ DEPENDS_ON = {"sft": _SFT, "reward": _REWARD}
 """The settings that a stage comes out of, as dotted names or beginnings of them."""
 _FITS = ("model.base", "model.revision", "model.tuning", "model.lora")
 """What has to be the same for roles to fit. A run in the package is a starting point for other data and settings too."""
-_NEEDED = {"reward": ("sft",), "ppo": ("sft", "reward"), "dpo": ("sft",)}
-_EVALUATED = {"base": (), "sft": ("sft",), "sft_best_of_n": ("sft", "reward")}
 
 
 def inherit(
@@ -102,7 +101,7 @@ def _same_stages(
         checkpoint, differing = finished(other, stage), _differing(now, then, names)
         if checkpoint is not None and not differing:
             yield stage, checkpoint
-        elif stage not in stages and any(stage in _NEEDED.get(later, ()) for later in stages):
+        elif stage not in stages and any(stage in STAGES[later].needs for later in stages):
             why = f"trained its {stage} with other settings ({'; '.join(differing[:4])})" if differing else (
                 f"has not finished the stage {stage}"
             )  # fmt: skip
@@ -135,7 +134,7 @@ def _copy(
         shutil.copy(other.data_path, made.data_path)  # tells whether the dialogues are the same
     files = [other.path / "reward.json"] if "reward" in taken else []
     if evaluated:
-        files += [other.eval_path(system) for system, stages in _EVALUATED.items() if set(stages) <= set(taken)]
+        files += [other.eval_path(name) for name, system in SYSTEMS.items() if set(system.stages) <= set(taken)]
     for path in filter(Path.exists, files):
         target = made.path / path.relative_to(other.path)
         target.parent.mkdir(exist_ok=True)

@@ -22,10 +22,12 @@ class EstimateRecord(BaseModel):
     missing: int = 0
 
 
-Metrics = dict[
-    str,
-    Annotated[EstimateRecord, BeforeValidator(lambda found: found if isinstance(found, dict) else {"value": found})],
-]
+def _measured(found: Any) -> Any:
+    """Records of early versions hold the value alone."""
+    return found if isinstance(found, (dict, EstimateRecord)) else {"value": found}
+
+
+Metrics = dict[str, Annotated[EstimateRecord, BeforeValidator(_measured)]]
 
 
 class ReplyRecord(BaseModel):
@@ -35,24 +37,47 @@ class ReplyRecord(BaseModel):
     persona: list[str]
     history: list[str]
     gold: str = ""
+    gold_traits: list[int] = []
     reply: str
     scores: dict[str, float | None]
+    at_odds: list[str] = []
+    """What of the persona or of the own turns it contradicts."""
+
+
+class QuestionRecord(BaseModel):
+    """A question that was asked twice, about one trait, before these own turns (from 1)."""
+
+    question: str = ""
+    trait: int = 0
+    own_turns: list[int] = []
 
 
 class TalkRecord(BaseModel):
     """A dialogue of a system with itself."""
 
+    dialogue: str = ""
     persona: list[str]
     partner_persona: list[str]
+    asked: QuestionRecord = QuestionRecord()
     turns: list[str]
+
+
+class TalkScores(BaseModel):
+    """The scores of such a dialogue, by measure."""
+
+    dialogue: str
+    scores: dict[str, float | None]
 
 
 class SelfplayRecord(BaseModel):
     """What was measured on such dialogues."""
 
     items: int | None = None
+    turns: int | None = None
+    left_out: int = 0
     metrics: Metrics
     references: dict[str, Metrics] = {}
+    dialogues: list[TalkScores] = []
     samples: list[TalkRecord] = []
 
 
@@ -64,15 +89,47 @@ class JudgeRecord(BaseModel):
     balanced_accuracy: dict[str, float] = {}
 
 
-class EvaluationRecord(BaseModel):
-    """`eval/<system>.json`."""
+class ReaderRecord(BaseModel):
+    """Which model says what makes sense, its bounds, and how often it is wrong (see `metrics/sense.py`)."""
 
+    model_config = ConfigDict(extra="allow")
+    name: str
+    shares_base: bool = False
+    turns: int = 0
+    people_malformed: float | None = None
+    people_unanswering: float | None = None
+    others_answering: float | None = None
+
+
+class EvaluationRecord(BaseModel):
+    """`eval/<system>.json`: what was measured of one system.
+
+    Attributes:
+        system: its name in tables.
+        checkpoint: of the weights that spoke; None: the base.
+        items: prompts that call for the persona.
+        left_out: prompts whose persona is too long for the model.
+        metrics: by name.
+        references: by row, the same metrics of replies whose quality is known.
+        settings: sampling, evaluation, seed, best of how many.
+        judge: of contradictions.
+        reader: of sense.
+        replies: to prompts that call for the persona.
+        talk: to prompts from anywhere in dialogues.
+        selfplay: dialogues of the system with itself; None: there were none.
+    """
+
+    system: str = ""
+    checkpoint: str | None = None
     items: int | None = None
+    left_out: int = 0
     metrics: Metrics
     references: dict[str, Metrics] = {}
     settings: dict[str, Any] = {}
     judge: JudgeRecord | None = None
+    reader: ReaderRecord | None = None
     replies: list[ReplyRecord] = []
+    talk: list[ReplyRecord] = []
     selfplay: SelfplayRecord | None = None
 
 

@@ -7,20 +7,10 @@ from typing import Literal
 from pydantic import Field
 
 from selfsame.settings import Settings
+from selfsame.systems import TRAINED, Stage, SystemName
 
-Stage = Literal["data", "sft", "reward", "ppo", "dpo", "evaluate"]
-STAGES: dict[Stage, str] = {
-    "data": "load the dialogues and the base model",
-    "sft": "learn from the dialogues how people keep to a persona",
-    "reward": "learn which replies are better",
-    "ppo": "improve the replies against the reward model",
-    "dpo": "learn directly from preference pairs",
-    "evaluate": "measure every system on held-out personas",
-}
-"""What each stage does, in a few words."""
-SystemName = Literal["base", "sft", "ppo", "dpo", "sft_best_of_n", "ppo_best_of_n"]
 TrackerName = Literal["wandb", "tensorboard", "trackio"]
-_BUDGETS = tuple(f"training.{stage}.token_budget" for stage in ("sft", "reward", "ppo", "dpo"))
+_BUDGETS = tuple(f"training.{stage}.token_budget" for stage in TRAINED)
 FREE = ("run", "model.device", "sampling.batch_size", *_BUDGETS)
 """Settings that change no result, as dotted names or beginnings of them: where a run is, and how much memory it takes. They may
 be others where a run is resumed or started from, and are no difference between runs that are compared."""

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selfsame.data.keywords import sentences
 from selfsame.errors import DataError
+from selfsame.text.keywords import sentences
 from selfsame.types import Persona, clean_persona
 
 MAX_BYTES = 1_000_000

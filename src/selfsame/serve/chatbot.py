@@ -13,7 +13,8 @@ from transformers import AutoConfig
 from selfsame.config import Config, check, load_config
 from selfsame.errors import ConfigError, RunError
 from selfsame.model.base import context_length, explained, locate_model
-from selfsame.model.roles import HEAD_FILE, Roles, load_roles
+from selfsame.model.load import load_roles
+from selfsame.model.roles import HEAD_FILE, Roles
 from selfsame.model.settings import BUNDLED, ModelSettings
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.run.checkpoint import finished
@@ -21,31 +22,16 @@ from selfsame.run.directory import BUNDLED_RUNS, RunDirectory, locate_run, read_
 from selfsame.run.settings import RunSettings
 from selfsame.serve.cards import read_persona
 from selfsame.serve.chat import Conversation
+from selfsame.systems import LATEST, SINGLE, SYSTEMS, TRAINED
 from selfsame.types import Persona, Prompt
 
-ROLE_OF = {"base": None, "sft": "sft", "ppo": "policy", "dpo": "policy"}
-"""Which role speaks for each evaluated system."""
-BEST_OF = {"sft_best_of_n": "sft", "ppo_best_of_n": "ppo"}
-"""Systems that give the reward model's best of several replies, and whose replies those are."""
 LONGEST = 128
 """Tokens that a reply of a larger model may have in a chat, or half of what the persona leaves, if that is less."""
 
 
-def stages_behind(system: str) -> set[str]:
-    """The stages that a system needs."""
-    return {BEST_OF[system], "reward"} if system in BEST_OF else {system} - {"base"}
-
-
-def roles_behind(system: str) -> set[str]:
-    """The roles that a system consists of."""
-    role = ROLE_OF[BEST_OF.get(system, system)]
-    return ({role} if role else set()) | ({"reward"} if system in BEST_OF else set())
-
-
 def finished_stages(directory: RunDirectory) -> dict[str, Path]:
     """The last checkpoint of each stage of training that is finished."""
-    stages = [stage for stage, role in ROLE_OF.items() if role is not None]
-    return {stage: found for stage in (*stages, "reward") if (found := finished(directory, stage))}
+    return {stage: found for stage in TRAINED if (found := finished(directory, stage))}
 
 
 def check_systems(settings: RunSettings, directory: RunDirectory) -> None:
@@ -55,7 +41,7 @@ def check_systems(settings: RunSettings, directory: RunDirectory) -> None:
         return
     ready = {*settings.stages[: settings.stages.index("evaluate")], *finished_stages(directory)}
     for system in settings.systems:
-        if missing := sorted(stages_behind(system) - ready):
+        if missing := sorted({*SYSTEMS[system].loaded} - ready):
             raise RunError(
                 f"run.systems: {system} needs the stage {' and '.join(missing)}, which is neither finished in {directory.path}"
                 " nor in run.stages before evaluate"
@@ -111,7 +97,7 @@ class Chatbot:
         if self.directory is None:
             return {}
         ready = {"base", *finished_stages(self.directory)}
-        return {system: partial(self._load, system) for system in ROLE_OF if system in ready}
+        return {system: partial(self._load, system) for system in SINGLE if system in ready}
 
     def load_reward(self) -> None:
         """Load the run's reward model, if it is not loaded yet.
@@ -134,7 +120,7 @@ class Chatbot:
         if system == "base":
             return None
         if system not in self.roles.names:
-            self.roles.load(system, _finished(self.directory, system) / str(ROLE_OF[system]))
+            self.roles.load(system, _finished(self.directory, system) / str(SYSTEMS[system].role))
         return system
 
 
@@ -206,10 +192,10 @@ def load_chatbot(name: str, system: str | None = None, reward: bool = False) -> 
 def _from_run(directory: RunDirectory, system: str | None) -> Chatbot:
     config = load_config(directory.config_path)
     if system is None:
-        system = next((stage for stage in ("ppo", "dpo", "sft") if finished(directory, stage)), "base")
-    if system not in ROLE_OF:
-        raise ConfigError(f"unknown system {system!r}: choose {', '.join(ROLE_OF)}")
-    role = ROLE_OF[system]
+        system = next((name for name in LATEST if finished(directory, name)), "base")
+    if system not in SINGLE:
+        raise ConfigError(f"unknown system {system!r}: choose {', '.join(SINGLE)}")
+    role = SYSTEMS[system].role
     checkpoint = None if role is None else _finished(directory, system)
     roles = load_roles(config.model)
     if role is not None and checkpoint is not None:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from selfsame.data.keywords import sentences
 from selfsame.errors import DataError, SelfsameError
 from selfsame.model.named import cache_folder
 from selfsame.serve.cards import read_persona
 from selfsame.serve.chat import Conversation
+from selfsame.text.keywords import sentences
 
 HISTORY_LENGTH = 1000
 """Lines that the history file keeps."""

@@ -7,14 +7,14 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from selfsame.data.keywords import TraitMatcher
-from selfsame.data.violations import find_violations
 from selfsame.errors import RunError
 from selfsame.model import parallel
 from selfsame.model.roles import Roles
 from selfsame.rollout.engine import Reply, RolloutEngine
 from selfsame.rollout.sampler import reply_noise
 from selfsame.run.logger import Progress
+from selfsame.text.keywords import TraitMatcher
+from selfsame.text.violations import find_violations
 from selfsame.training.settings import RewardSettings
 from selfsame.types import Comparison, PreferencePair, Prompt
 

@@ -17,7 +17,8 @@ from selfsame.rollout.collect import token_logprobs
 from selfsame.run.interruption import may_stop
 from selfsame.run.logger import Progress
 from selfsame.training.comparisons import check_pairs, digest
-from selfsame.training.loop import Record, batch_indices, fit, step_count
+from selfsame.training.keeper import Record
+from selfsame.training.loop import batch_indices, fit, step_count
 from selfsame.training.losses import dpo_loss
 from selfsame.training.reward import EncodedPair, encode_pair, pair_statistics
 from selfsame.training.settings import DPOSettings

@@ -12,11 +12,12 @@ from torch.nn.functional import cross_entropy
 
 from selfsame.errors import DataError
 from selfsame.model import parallel
+from selfsame.model.load import as_roles
 from selfsame.model.pairs import EncodedPair, PairModel
 from selfsame.model.prefix_batch import PrefixBatch, micro_batches
-from selfsame.model.roles import as_roles
 from selfsame.run.logger import Progress
-from selfsame.training.loop import Record, batch_indices, fit, step_count
+from selfsame.training.keeper import Record
+from selfsame.training.loop import batch_indices, fit, step_count
 from selfsame.training.settings import JudgeSettings
 from selfsame.types import LABELS, LabelledPair
 

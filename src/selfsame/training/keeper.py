@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from selfsame.model import parallel
 from selfsame.run.checkpoint import CheckpointManager
 from selfsame.run.logger import RunLogger
+from selfsame.training.optimiser import Optimiser
+from selfsame.training.stage import Stage
 from selfsame.training.stopping import TimeLimit
-
-if TYPE_CHECKING:
-    from selfsame.training.loop import Optimiser, Stage
 
 
 @dataclass

@@ -18,14 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsame.data.keywords import TraitMatcher
 from selfsame.errors import DataError, RunError
 from selfsame.model import parallel
-from selfsame.model.heads import RewardModel
 from selfsame.model.prefix_batch import hidden_states, logprobs_of, source_states
+from selfsame.model.reward_model import RewardModel
 from selfsame.model.roles import Roles
 from selfsame.rollout.collect import Rollout, collect_rollout
 from selfsame.rollout.engine import RolloutEngine
+from selfsame.text.keywords import TraitMatcher
 from selfsame.training.advantages import (
     KLController,
     explained_variance,
@@ -37,7 +37,8 @@ from selfsame.training.advantages import (
     whiten,
 )
 from selfsame.training.experience import Experience, Part, parts_of
-from selfsame.training.loop import MINIBATCH_ORDER, Record, batch_indices, fit
+from selfsame.training.keeper import Record
+from selfsame.training.loop import MINIBATCH_ORDER, batch_indices, fit
 from selfsame.training.losses import approximate_kl, clip_fraction, policy_loss, value_loss
 from selfsame.training.rewards import Rewards, Sense, distrusted
 from selfsame.training.settings import PPOSettings

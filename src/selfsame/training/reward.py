@@ -9,15 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from selfsame.data.keywords import TraitMatcher
 from selfsame.errors import DataError
 from selfsame.model import parallel
-from selfsame.model.heads import RewardModel
+from selfsame.model.load import as_roles
 from selfsame.model.prefix_batch import PrefixBatch, final_states, hidden_states, micro_batches, prefix_batch
-from selfsame.model.roles import as_roles
+from selfsame.model.reward_model import RewardModel
 from selfsame.run.logger import Progress
+from selfsame.text.keywords import TraitMatcher
 from selfsame.training.comparisons import PairSampler, as_comparison, check_pairs, digest
-from selfsame.training.loop import Record, batch_indices, fit, step_count
+from selfsame.training.keeper import Record
+from selfsame.training.loop import batch_indices, fit, step_count
 from selfsame.training.losses import ranking_loss
 from selfsame.training.settings import RewardSettings
 from selfsame.types import Comparison, PreferencePair

@@ -1,6 +1,6 @@
 """What a reply is paid for in PPO: a weighted sum of the reward model's score, rules, and functions of the user.
 
-Rules say what a reply breaks (`data/violations.py`); a reward model overlooks some of that where it pays. A function of one's
+Rules say what a reply breaks (`text/violations.py`); a reward model overlooks some of that where it pays. A function of one's
 own lies in a Python file:
 
     def short(prompts, replies, gold):
@@ -21,9 +21,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from selfsame.data.keywords import TraitMatcher
-from selfsame.data.violations import VIOLATIONS, find_violations
 from selfsame.errors import ConfigError, RunError
+from selfsame.text.keywords import TraitMatcher
+from selfsame.text.violations import VIOLATIONS, find_violations
 from selfsame.training.settings import RewardWeights
 from selfsame.types import Prompt
 

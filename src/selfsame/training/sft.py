@@ -12,13 +12,14 @@ from torch import Tensor
 from selfsame.data.processor import EncodedDialogue
 from selfsame.errors import DataError
 from selfsame.model import parallel
+from selfsame.model.load import as_roles
 from selfsame.model.prefix_batch import PrefixBatch, dialogue_batch, micro_batches, reply_logprobs
-from selfsame.model.roles import as_roles
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.run.interruption import may_stop
 from selfsame.run.logger import Progress
-from selfsame.training.loop import Record, batch_indices, fit, step_count
+from selfsame.training.keeper import Record
+from selfsame.training.loop import batch_indices, fit, step_count
 from selfsame.training.settings import SFTSettings
 from selfsame.training.shown import answers
 from selfsame.types import Example, Prompt

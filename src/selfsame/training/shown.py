@@ -8,7 +8,7 @@ from itertools import chain, zip_longest
 from typing import Any
 
 from selfsame.data.pairs import PreferenceGenerator
-from selfsame.model.heads import RewardModel
+from selfsame.model.reward_model import RewardModel
 from selfsame.model.roles import Roles
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.settings import SamplingSettings

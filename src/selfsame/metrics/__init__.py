@@ -1,0 +1,1 @@
+"""One reply or dialogue in, numbers out."""

@@ -1,0 +1,193 @@
+"""Roles as named PEFT adapters on one frozen base: `sft`, `policy`, `reward` and `value`, the last two with a scalar head. The
+KL reference is the frozen `sft` role, never "adapters off" - that is the base itself. `load_roles` makes them, or full copies.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from selfsame.data.processor import DataProcessor
+from selfsame.errors import ConfigError, RunError
+from selfsame.model.fused import fuse_lora
+from selfsame.model.roles import HEAD_FILE, HEADED_ROLES, Roles
+from selfsame.model.settings import LoraSettings
+from selfsame.model.trunk import blocks_of, trunk_of
+
+
+class LoraRoles(Roles):
+    """The adapters of all roles on one base.
+
+    Args:
+        base: frozen causal language model.
+        processor: renders for it.
+        settings: rank, scale, targets of the adapters.
+        new_tokens: ids of tokens whose embeddings the base never learned; every role trains its own.
+        seed: of the adapters' start.
+    """
+
+    def __init__(
+        self,
+        base: Any,
+        processor: DataProcessor,
+        settings: LoraSettings,
+        new_tokens: tuple[int, ...] = (),
+        seed: int = 0,
+    ) -> None:
+        super().__init__(base.config, processor, new_tokens, seed)
+        self.settings, self.base = settings, base
+        self.peft: PeftModel | None = None
+        self._active: str | None = None
+        self._targets: Any = "all-linear" if settings.targets is None else list(settings.targets)
+        if settings.layers is not None:
+            self._targets = _upper_layers(base, settings.layers, settings.targets)
+            self.trunk = None if new_tokens else trunk_of(base, settings.layers)
+
+    @property
+    def device(self) -> torch.device:
+        return self.base.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.base.dtype
+
+    @property
+    def weighted(self) -> tuple[str, ...]:
+        return tuple(self.peft.peft_config) if self.peft is not None else ()
+
+    def _add_weights(self, role: str, like: str | None) -> None:
+        self._add_adapter(role)
+        if like is not None:
+            self._load_weights(role, self._weights(like))
+        self._active = None
+
+    def _add_adapter(self, role: str) -> None:
+        config = self._adapter_config()
+        with warnings.catch_warnings(), torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            warnings.simplefilter("ignore")  # GPT-2's layers are stored transposed; PEFT sees to it, and says so
+            try:
+                if self.peft is None:
+                    self.peft = get_peft_model(self.base, config, adapter_name=role)  # pyright: ignore
+                else:
+                    self.peft.add_adapter(role, config)
+            except ValueError as error:
+                names = sorted({n.rpartition(".")[2] for n, m in self.base.named_modules() if isinstance(m, nn.Linear)})
+                raise ConfigError(
+                    f"model.lora.targets {self.settings.targets} name no layer of this model: choose among {', '.join(names)}"
+                ) from error
+        for name, layer in self.peft.named_modules():
+            if "lora_dropout" in name:
+                layer.eval()
+        fuse_lora(self.peft)
+
+    def _remove_weights(self, role: str) -> None:
+        assert self.peft is not None
+        if len(self.weighted) == 1:
+            self.base, self.peft = self.peft.unload(), None
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that another adapter becomes the active one
+                self.peft.delete_adapter(role)
+        self._active = None
+
+    @contextmanager
+    def use(self, role: str | None) -> Iterator[Any]:
+        """The causal language model with this role's adapter in force (None: the base alone)."""
+        if role is None:
+            if self.peft is None:
+                yield self.base
+            else:
+                with self.peft.disable_adapter():
+                    yield self.peft.get_base_model()
+            return
+        self._require_weights(role)
+        assert self.peft is not None
+        if self._active != role:
+            self.peft.set_adapter(role)
+            self._active = role
+        yield self.peft.get_base_model()
+
+    @contextmanager
+    def training(self, role: str) -> Iterator[Any]:
+        """As `use`, with the adapters' dropout switched on. The frozen base never drops anything: its own dropout would
+        make the policy that is trained another one than the policy that sampled."""
+        with self.use(role) as model:
+            layers = [m for n, m in model.named_modules() if "lora_dropout" in n] if self.settings.dropout else []
+            for layer in layers:
+                layer.train()
+            try:
+                yield model
+            finally:
+                for layer in layers:
+                    layer.eval()
+
+    def _trainable(self, role: str) -> dict[str, nn.Parameter]:
+        assert self.peft is not None
+        self.peft.set_adapter(role)
+        self._active = role
+        ours = re.compile(rf"(?:lora_|trainable_tokens).*\.{re.escape(role)}(?:\.|$)")  # not a layer of the same name
+        return {n: p for n, p in self.peft.named_parameters() if ours.search(n)}
+
+    def _save_weights(self, role: str, folder: Path) -> None:
+        """In PEFT's own format (adapter_config.json, adapter_model.safetensors)."""
+        assert self.peft is not None
+        config: Any = copy.deepcopy(self.peft.peft_config[role])
+        config.inference_mode = True
+        config.target_modules = sorted(config.target_modules or ())  # a set: the file would differ in every process
+        config.base_model_name_or_path = self.base.config._name_or_path
+        config.save_pretrained(str(folder))
+        tensors = {n: t for n, t in self.state(role).items() if not n.startswith("head.")}
+        save_file(tensors, folder / "adapter_model.safetensors")
+
+    def _load_role(self, role: str, folder: Path) -> None:
+        alone = role == "value" and (folder / HEAD_FILE).exists() and not (folder / "adapter_config.json").exists()
+        try:
+            tensors = {} if alone else load_file(folder / "adapter_model.safetensors")
+            if role in HEADED_ROLES:
+                tensors |= {f"head.{n}": t for n, t in load_file(folder / HEAD_FILE).items()}
+        except Exception as error:  # safetensors raises its own error class for a damaged file
+            raise RunError(f"the saved role in {folder} is incomplete or damaged: {error}") from error
+        self.remove(role)
+        (self.add_head if alone else self.add)(role)
+        self.load_state(role, tensors)
+
+    def _adapter_config(self) -> LoraConfig:
+        s = self.settings
+        tokens = list(self.new_tokens) or None
+        return LoraConfig(
+            r=s.rank,
+            lora_alpha=s.alpha,
+            lora_dropout=s.dropout,
+            target_modules=self._targets,
+            task_type="CAUSAL_LM",
+            trainable_token_indices=tokens,
+        )  # pyright: ignore
+
+    def _weights(self, role: str) -> dict[str, Tensor]:
+        self._require_weights(role)
+        return get_peft_model_state_dict(self.peft, adapter_name=role, save_embedding_layers=False)
+
+    def _load_weights(self, role: str, tensors: Mapping[str, Tensor]) -> None:
+        set_peft_model_state_dict(self.peft, dict(tensors), adapter_name=role)
+
+
+def _upper_layers(base: Any, count: int, targets: tuple[str, ...] | None) -> list[str]:
+    """Full names of the linear layers (`targets`: with these names) in the last `count` blocks."""
+    prefix, blocks = blocks_of(base)
+    if count > len(blocks):
+        raise ConfigError(f"model.lora.layers is {count}, but the model has {len(blocks)} blocks: choose fewer")
+    upper = tuple(f"{prefix}.{k}." for k in range(len(blocks) - count, len(blocks)))
+    linear = [n for n, m in base.named_modules() if n.startswith(upper) and isinstance(m, (nn.Linear, Conv1D))]
+    return [n for n in linear if targets is None or n.rpartition(".")[2] in targets]

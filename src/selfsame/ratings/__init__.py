@@ -1,0 +1,1 @@
+"""Do the numbers agree with people?"""

@@ -1,0 +1,1 @@
+"""Other people's benchmarks, a file each."""
