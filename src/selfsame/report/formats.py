@@ -15,7 +15,7 @@ _FINE_FROM = 1000
 
 
 def shown(cell: Cell, metric: Metric, decimals: int) -> tuple[str, str]:
-    """Write a value and its interval: shares as (`61%`, `[57, 65]`), others with so many decimals."""
+    """Write a value and its interval: shares as (`61%`, `[57, 65]`), others with `decimals`."""
     if cell.value is None:
         return UNKNOWN, ""
     if not metric.share:

@@ -28,7 +28,7 @@ def reader_line(record: Mapping[str, Any]) -> str:
 
 
 def judge_line(record: Mapping[str, Any], percent: bool = False) -> str:
-    """Which judge told the contradictions, and how often it is right; `percent`: as the pages write shares."""
+    """Name the judge of contradictions and how often it is right; `percent`: as the pages write shares."""
     accuracies = record["balanced_accuracy"].items()
     known = ", ".join(f"{name.replace('_', ' ')} {_share(value, 2, percent)}" for name, value in accuracies)
     accuracy = f"balanced accuracy on held-out pairs: {known}" if known else "its accuracy is not known"
@@ -36,7 +36,7 @@ def judge_line(record: Mapping[str, Any], percent: bool = False) -> str:
 
 
 def reward_line(record: Mapping[str, Any], percent: bool = False) -> str:
-    """How many held-out pairs the reward model ranks correctly; `percent`: as the pages write shares."""
+    """Say how many held-out pairs the reward model ranks correctly; `percent`: as the pages write shares."""
     by_reason = {n.partition("/")[2].replace("_", " "): v for n, v in record["metrics"].items() if "/" in n}
     reasons = ", ".join(f"{name} {_share(value, 2, percent)}" for name, value in by_reason.items())
     accuracy = _share(record["metrics"]["accuracy"], 3, percent)
