@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
-from selfsame.report.page import conversations, duration, number, size
+from selfsame.report.formats import duration, number, size
+from selfsame.report.page import conversations
 from selfsame.report.plots import Plot, histogram, png, result_plots, reward_plots, training_plots
 from selfsame.report.tables import (
     UNKNOWN,

@@ -35,7 +35,7 @@ def selfplay(coverage):
 def run(tmp_path: Path) -> RunDirectory:
     run = RunDirectory.create(tmp_path / "run", CONFIG)
     for system, value in (("sft", 0.5), ("ppo", 0.625)):
-        write_json(run.eval_path(system), evaluation(system, 50.0) | {"selfplay": selfplay(value)})
+        write_json(run.eval_path(system), evaluation(system, 0.5) | {"selfplay": selfplay(value)})
     return run
 
 
@@ -50,7 +50,7 @@ def test_selfplay_has_a_table_of_its_own(run):
 
 
 def test_without_selfplay_there_is_none():
-    assert "elf-play" not in text_results({"sft": evaluation("sft", 50.0)})
+    assert "elf-play" not in text_results({"sft": evaluation("sft", 0.5)})
     assert "elf-play" not in text_results({})
 
 
@@ -64,8 +64,8 @@ def test_selfplay_in_the_page(run):
     page = write_report(run.path).read_text()
     reader = Reader(page)
     assert reader.open == [] and page.startswith("<!doctype html>") and "u" not in reader.tags
-    results = section(page, "results")
-    assert "Through a whole conversation" in results and "0.625" in results
+    results = section(page, "selfplay")
+    assert "Through a whole conversation" in results and ">62%" in results and ">38%" in results
     assert results.count("La la.") == 2 and "I &lt;u&gt;knit&lt;/u&gt;." in results
     assert '<div class="turn bot">La la.</div>' in results and '<div class="turn partner">Purl.</div>' in results
     assert "sft, self-play same_fact_again: 4 of 24 could not be scored" in section(page, "missing")

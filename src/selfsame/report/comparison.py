@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from selfsame.report.dialogues import dialogue, turns_of
-from selfsame.report.page import duration, missing_values, number, render, safe_plots, size
+from selfsame.report.formats import duration, number, size
+from selfsame.report.grids import FEWEST, definitions_in, difference_table
+from selfsame.report.page import missing_values, render, results_of, safe_plots
 from selfsame.report.plots import Plot, difference_plot
 from selfsame.report.sources import judge_line, reward_line
 from selfsame.report.tables import (
@@ -18,13 +20,14 @@ from selfsame.report.tables import (
     interval_level,
     markdown_grid,
     markdown_table,
-    result_grids,
     rows_of,
     selfplay_rows,
     selfplay_title,
     text_grid,
     text_results,
 )
+from selfsame.report.top import character_tiles
+from selfsame.report.verdict import HEADLINES, compared_clause
 from selfsame.run.directory import write_text
 
 _WIDTH = 110
@@ -87,33 +90,88 @@ def _brief_lines(comparison: Mapping[str, Any]) -> list[str]:
 
 def write_comparison(path: Path, comparison: Mapping[str, Any]) -> None:
     """Write the page to `path`. Raises RunError where it cannot be written."""
-    evaluations = _evaluations(comparison)
-    rows, talking = rows_of(evaluations), selfplay_rows(evaluations)
+    evaluations, systems = _evaluations(comparison), comparison["systems"]
+    results = results_of(evaluations, {name: len(system["runs"]) for name, system in systems.items()})
+    few = [pair for pair in comparison["paired"] if 0 < pair["prompts"] < FEWEST]
+    paired = set(results["kept"]) - {pair["system"] for pair in few}
+    differences = difference_table(comparison["comparisons"], paired)
+    metric, clauses = verdict_clauses(comparison)
+    metric, tiles = character_tiles(results["rows"], [*evaluations], metric, {})
     content = {
         "name": ", ".join(evaluations),
-        "systems": comparison["systems"],
-        "grids": result_grids(rows),
+        "systems": systems,
+        "verdict": clauses,
+        "metric": metric,
+        "tiles": tiles,
+        "times": _time_tiles(comparison),
+        **results,
         "brackets": brackets(comparison),
-        "selfplay_grids": result_grids(talking) if talking else [],
-        "selfplay_title": selfplay_title(talking),
         "difference_plots": safe_plots(_plots(comparison)),
-        "differences": difference_lines(comparison),
-        "others": other_lines(comparison),
+        "differences": differences,
+        "definitions": definitions_in([*results["tables"], *results["selfplay_tables"], differences], [metric]),
+        "few_pairs": [
+            f"{p['system']} and {p['than']}: {p['prompts']} shared prompts are too few for a table." for p in few
+        ],
+        "preferences": [*_preferences(comparison), *_test_note(comparison)],
+        "others": other_lines(comparison, percent=True),
         "cost_title": _COST,
         "cost": cost_grid(comparison),
         "dialogues": [dialogue(found) for found in comparison["dialogues"]],
         "talks": [_talk(name, sample) for name, samples in comparison["selfplay"].items() for sample in samples],
         "settings": _settings_grid(comparison),
-        "missing": [*missing_values(rows), *missing_values(talking, "self-play ")],
+        "missing": [
+            *missing_values(rows_of(evaluations)),
+            *missing_values(selfplay_rows(evaluations), "self-play "),
+        ],
     }
     write_text(path, render("comparison.html.j2", content))
 
 
+def verdict_clauses(comparison: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """Say of each system whether it beats the first one on the prompts that both answered.
+
+    Returns:
+        the metric of the verdict, which is the first headline that was compared, and one or two sentences.
+    """
+    names = list(comparison["systems"])
+    rows = {row.name: row for row in rows_of(_evaluations(comparison)) if row.kind == "system"}
+    records = {(r["system"], r["metric"]): r for r in comparison["comparisons"]}
+    for metric, word in HEADLINES.items():
+        found = [records[name, metric] for name in names if (name, metric) in records]
+        clauses = [compared_clause(record, rows, word, "all tests here") for record in found]
+        if clauses:
+            return metric, [f"On the prompts that both answered, {'; '.join(clauses)}.", *_time_line(comparison)]
+    return next(iter(HEADLINES)), [f"Nothing could be compared with {names[0]} in pairs.", *_time_line(comparison)]
+
+
+def _times(comparison: Mapping[str, Any]) -> dict[str, float]:
+    """Seconds that training each system took, of those that were trained and whose time is known."""
+    times = {name: system["cost"]["total_seconds"] for name, system in comparison["systems"].items()}
+    return {name: seconds for name, seconds in times.items() if seconds}
+
+
+def _time_line(comparison: Mapping[str, Any]) -> list[str]:
+    times = [f"{duration(seconds)} for {name}" for name, seconds in _times(comparison).items()]
+    return [f"Training took {', '.join(times)}."] if times else []
+
+
+def _time_tiles(comparison: Mapping[str, Any]) -> list[dict[str, str]]:
+    times = _times(comparison).items()
+    return [{"label": f"training time of {name}", "value": duration(seconds)} for name, seconds in times]
+
+
 def difference_lines(comparison: Mapping[str, Any]) -> list[str]:
     """Paired differences with their verdicts, and who wins how many prompts; below, how it was tested."""
+    lines = map(comparison_line, comparison["comparisons"])
+    return [*lines, *_preferences(comparison), *_test_note(comparison)]
+
+
+def _preferences(comparison: Mapping[str, Any]) -> list[str]:
+    return [*map(_preference_line, comparison["preference"]), *map(_preferred_line, comparison["preferred"])]
+
+
+def _test_note(comparison: Mapping[str, Any]) -> list[str]:
     records = comparison["comparisons"]
-    lines = [*map(comparison_line, records), *map(_preference_line, comparison["preference"])]
-    lines += map(_preferred_line, comparison["preferred"])
     tested = sum(cell_of(record["p"]).value is not None for record in records)
     seeds = any("runs" in record for record in records)
     test = "McNemar's exact test; with groups Student's, over seeds and dialogues" if seeds else "McNemar's exact test"
@@ -121,14 +179,14 @@ def difference_lines(comparison: Mapping[str, Any]) -> list[str]:
         f"p: {test}; corrected for all {tested} tests here (Holm). Yes/no scores are higher or lower only where the interval"
         " excludes 0 and p is small too; intervals are not corrected."
     )
-    return [*lines, *([note] if tested else [])]
+    return [note] if tested else []
 
 
-def other_lines(comparison: Mapping[str, Any]) -> list[str]:
-    """What is not the same, reward models, judges."""
+def other_lines(comparison: Mapping[str, Any], percent: bool = False) -> list[str]:
+    """What is not the same, reward models, judges; `percent`: as the pages write shares."""
     judges = [content["judge"] for content in _evaluations(comparison).values() if "judge" in content]
-    rewards = [f"{name}: {reward_line(record)}" for name, record in comparison["reward"].items()]
-    return [*comparison["notes"], *rewards, *dict.fromkeys(map(judge_line, judges))]
+    rewards = [f"{name}: {reward_line(record, percent)}" for name, record in comparison["reward"].items()]
+    return [*comparison["notes"], *rewards, *dict.fromkeys(judge_line(judge, percent) for judge in judges)]
 
 
 def brackets(comparison: Mapping[str, Any]) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from selfsame.report.formats import difference, shown
+from selfsame.report.metrics import Metric, metric_of
 from selfsame.report.tables import Cell, Row, cell_of
 
 _PAIRS = (("ppo", "sft"), ("dpo", "sft"), ("sft", "base"))
@@ -22,7 +25,7 @@ _COST = {"perplexity": "lower", "distinct_2": "higher", "repetition": "lower"}
 
 def headline(
     rows: Sequence[Row], comparisons: Sequence[Mapping[str, Any]], talking: Sequence[Row] = ()
-) -> list[dict[str, str]]:
+) -> list[dict[str, Any]]:
     """Tiles of the first pair of systems that was compared: what was measured in pairs, then what that may have cost.
 
     Args:
@@ -42,7 +45,11 @@ def headline(
         after, before = cells[system], cells[than]
         tiles = [
             _tile(
-                name, before[name], after[name], _change(found[name]), _verdict(name, str(found[name].get("verdict")))
+                metric_of(name),
+                before[name],
+                after[name],
+                _change(found[name]),
+                _verdict(name, str(found[name].get("verdict"))),
             )
             for name in _BETTER
             if name in found and name in after and name in before
@@ -51,19 +58,17 @@ def headline(
             of = talks if name == "repetition" else cells
             old, new = of.get(than, {}).get(name), of.get(system, {}).get(name)
             if old and new and old.value is not None and new.value is not None:
-                shown = "self-play repetition" if name == "repetition" else name.replace("_", "-")
-                tiles.append(_tile(shown, old, new, f"{_interval(old)} → {_interval(new)}", _apart(old, new, better)))
+                metric = metric_of(name, selfplay=of is talks)
+                metric = replace(metric, label=f"self-play {name}") if of is talks else metric
+                change = " → ".join(shown(cell, metric, 2)[1] or "no interval" for cell in (old, new))
+                tiles.append(_tile(metric, old, new, change, _apart(old, new, better)))
         return [tile | {"systems": f"{than} → {system}"} for tile in tiles]
     return []
 
 
-def _tile(metric: str, old: Cell, new: Cell, change: str, verdict: str) -> dict[str, str]:
-    values = {"from": old.show_value(3), "to": new.show_value(3)}
+def _tile(metric: Metric, old: Cell, new: Cell, change: str, verdict: str) -> dict[str, Any]:
+    values = {"from": shown(old, metric, 2)[0], "to": shown(new, metric, 2)[0]}
     return {"metric": metric, **values, "change": change, "verdict": verdict}
-
-
-def _interval(cell: Cell) -> str:
-    return cell.show(3).partition(" ")[2] or "no interval"
 
 
 def _apart(old: Cell, new: Cell, better: str) -> str:
@@ -74,9 +79,8 @@ def _apart(old: Cell, new: Cell, better: str) -> str:
 
 
 def _change(record: Mapping[str, Any]) -> str:
-    cell = cell_of(record)
-    sign = "+" if cell.value is not None and cell.value >= 0 else ""
-    return f"{sign}{cell.show(3)}, {record.get('verdict')}"
+    change, interval = difference(cell_of(record), metric_of(str(record.get("metric"))))
+    return f"{change} {interval}".strip() + f", {record.get('verdict')}"
 
 
 def _verdict(metric: str, verdict: str) -> str:

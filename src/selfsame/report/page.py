@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import Environment, FileSystemLoader, Undefined
 from markupsafe import Markup
 
 from selfsame.errors import RunError
 from selfsame.report.dialogues import dialogue, turns_of
+from selfsame.report.formats import dollars, duration, number, size
+from selfsame.report.grids import FEWEST, definitions_in, difference_table, enough, result_tables
 from selfsame.report.headline import headline
+from selfsame.report.metrics import Metric, curve_of, metric_of
 from selfsame.report.plots import Plot, result_plots, reward_plots, training_plots
-from selfsame.report.tables import (
-    UNKNOWN,
-    Row,
-    interval_level,
-    read_evaluations,
-    result_grids,
-    rows_of,
-    selfplay_rows,
-    selfplay_title,
-    summary_lines,
-)
+from selfsame.report.sources import judge_line, reader_line, reward_line
+from selfsame.report.tables import Row, interval_level, read_evaluations, rows_of, selfplay_title
+from selfsame.report.top import chat_command, top_of_run
 from selfsame.run.directory import RunDirectory, dotted, read_json, read_jsonl, write_text
 from selfsame.run.metrics import savings_between
 
@@ -60,8 +56,14 @@ def write_report(run_dir: str | Path, than: str | Path | None = None) -> Path:
 def render(template: str, content: Mapping[str, Any]) -> str:
     """A page from one of the templates beside this file; every text in `content` is escaped."""
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True)
-    environment.filters |= {"duration": duration, "size": size, "dollars": dollars, "number": number}
+    for write in (duration, size, dollars, number):
+        environment.filters[write.__name__] = partial(_where_known, write)
     return environment.get_template(template).render(**content)
+
+
+def _where_known(write: Callable[[Any], str], value: Any) -> str:
+    """What a record of an earlier version does not hold is unknown."""
+    return write(None if isinstance(value, Undefined) else value)
 
 
 def _content(run: RunDirectory) -> dict[str, Any]:
@@ -70,28 +72,40 @@ def _content(run: RunDirectory) -> dict[str, Any]:
     records, damaged = read_jsonl(run.metrics_path)
     samples, damaged_samples = read_jsonl(run.samples_path)
     evaluations = read_evaluations(run, problems)
-    rows, talking = rows_of(evaluations), selfplay_rows(evaluations)
+    compared = _read(run.path / "comparisons.json", problems, list) or []
     environment = _read(run.environment_path, problems)
-    cost, data = _read(run.cost_path, problems), _read(run.data_path, problems)
+    cost, data, reward = (_read(p, problems) for p in (run.cost_path, run.data_path, run.path / "reward.json"))
     for name, count in ((run.metrics_path.name, damaged), (run.samples_path.name, damaged_samples)):
         problems += [f"{name}: {count} damaged lines were left out"] if count else []
+    rows, talking = rows_of(evaluations), rows_of(_talks(evaluations))
+    curves = _by_stage([*training_plots(records), *reward_plots(records, reward)])
+    results = results_of(evaluations)
+    tables = [
+        *results["tables"],
+        *results["selfplay_tables"],
+        differences := difference_table(compared, results["kept"]),
+    ]
+    changed = headline(results["rows"], compared, results["talking"])
+    shown = [tile["metric"] for tile in changed]
+    shown += [plot["term"] for stage in curves for plot in (*stage["main"], *stage["others"])]
     return {
         "name": run.path.resolve().name,
         "stages": _stages(run, config, records, rows),
-        "rows": rows,
-        "headline": headline(rows, _read(run.path / "comparisons.json", problems, list) or (), talking),
-        "dialogues": [dialogue(found) for found in _read(run.path / "dialogues.json", problems, list) or ()],
-        "grids": result_grids(rows) if rows else [],
+        "evaluated": bool(evaluations),
+        "top": top_of_run(evaluations, compared, results["rows"], cost),
+        "chat": chat_command(run.path),
+        "headline": changed,
+        "differences": differences,
+        "definitions": definitions_in(tables, shown),
+        **results,
+        "result_plots": safe_plots(result_plots(results["rows"])),
         "level": interval_level(evaluations),
-        "selfplay_grids": result_grids(talking) if talking else [],
-        "selfplay_title": selfplay_title(talking),
+        "fewest": FEWEST,
         "selfplay_samples": selfplay_samples(evaluations),
-        "summary_lines": summary_lines(run.path),
-        "result_plots": safe_plots(result_plots(rows)),
-        "curves": _by_stage(
-            [*training_plots(records), *reward_plots(records, _read(run.path / "reward.json", problems))]
-        ),
+        "sources": _source_lines(evaluations, reward),
+        "curves": curves,
         "conversations": conversations(samples),
+        "dialogues": [dialogue(found) for found in _read(run.path / "dialogues.json", problems, list) or ()],
         "cost": cost,
         "data": data,
         "settings": _evaluation_settings(evaluations),
@@ -99,6 +113,37 @@ def _content(run: RunDirectory) -> dict[str, Any]:
         "config": dotted(config),
         "environment": dotted(environment or {}),
     }
+
+
+def results_of(evaluations: Mapping[str, Mapping[str, Any]], runs: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """Set out what was measured, of the systems whose evaluation rests on enough dialogues.
+
+    `runs`: how many runs an evaluation pools, where it pools some.
+    """
+    kept, few = enough(evaluations, runs)
+    kept_talks, few_talks = enough(_talks(evaluations), runs)
+    rows, talking = rows_of(kept), rows_of(kept_talks)
+    return {
+        "kept": [*kept],
+        "rows": rows,
+        "talking": talking,
+        "tables": result_tables(rows),
+        "few": few,
+        "selfplay_tables": result_tables(talking, selfplay=True),
+        "selfplay_title": selfplay_title(talking),
+        "selfplay_few": few_talks,
+    }
+
+
+def _talks(evaluations: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {name: content["selfplay"] for name, content in evaluations.items() if content.get("selfplay")}
+
+
+def _source_lines(evaluations: Mapping[str, Mapping[str, Any]], reward: Mapping[str, Any] | None) -> list[str]:
+    """What the numbers rest on: the reward model, the judge, the reader."""
+    judges = [judge_line(content["judge"], percent=True) for content in evaluations.values() if content.get("judge")]
+    readers = [reader_line(content["reader"]) for content in evaluations.values() if content.get("reader")]
+    return [*([reward_line(reward, percent=True)] if reward else []), *dict.fromkeys([*judges, *readers])]
 
 
 def missing_values(rows: Sequence[Row], of: str = "") -> list[str]:
@@ -161,42 +206,6 @@ def selfplay_samples(evaluations: Mapping[str, Mapping[str, Any]]) -> list[dict[
         for name, content in evaluations.items()
         for sample in ((content.get("selfplay") or {}).get("samples") or ())[:1]
     ]
-
-
-def duration(seconds: float | None) -> str:
-    """`1 h 02 min`, `3 min 20 s`, `4.2 s`."""
-    if seconds is None:
-        return UNKNOWN
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def size(count: float | None) -> str:
-    """Bytes as `12.3 MB`, in powers of 1000."""
-    if count is None:
-        return UNKNOWN
-    power = min(4, int(math.log10(count) // 3)) if count >= 1 else 0
-    return f"{count / 1000**power:.{1 if power else 0}f} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
-
-
-def dollars(amount: float | None) -> str:
-    """`$0.35`; below a cent as many decimals as two digits need, `$0.0012`."""
-    if amount is None:
-        return UNKNOWN
-    return f"${amount:,.2f}" if amount >= 0.01 or amount == 0 else f"${amount:.{1 - math.floor(math.log10(amount))}f}"
-
-
-def number(value: Any) -> str:
-    """A value of a configuration or a record, short."""
-    if value is None or value == [] or value == {}:
-        return UNKNOWN
-    if isinstance(value, list):
-        return ", ".join(number(item) for item in value)
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {number(item)}" for key, item in value.items())
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _evaluation_settings(evaluations: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -281,5 +290,11 @@ def _by_stage(plots: Sequence[Plot]) -> list[dict[str, Any]]:
 
 
 def safe_plots(plots: Sequence[Plot]) -> list[dict[str, Any]]:
+    """Plots as the pages take them, each with what its title means."""
     # matplotlib escapes the text it draws, so its SVG may stand in the page as it is; nothing else is marked safe.
-    return [{"title": plot.title, "svg": Markup(plot.svg), "main": plot.main} for plot in plots]
+    return [{"term": _term(plot), "svg": Markup(plot.svg), "main": plot.main} for plot in plots]
+
+
+def _term(plot: Plot) -> Metric:
+    known = metric_of(plot.metric) if plot.metric else curve_of(plot.title)
+    return replace(known, label=plot.title)

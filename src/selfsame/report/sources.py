@@ -27,17 +27,21 @@ def reader_line(record: Mapping[str, Any]) -> str:
     )
 
 
-def judge_line(record: Mapping[str, Any]) -> str:
-    """Which judge told the contradictions, and how often it is right."""
-    known = ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in record["balanced_accuracy"].items())
+def judge_line(record: Mapping[str, Any], percent: bool = False) -> str:
+    """Name the judge of contradictions and how often it is right; `percent`: as the pages write shares."""
+    accuracies = record["balanced_accuracy"].items()
+    known = ", ".join(f"{name.replace('_', ' ')} {_share(value, 2, percent)}" for name, value in accuracies)
     accuracy = f"balanced accuracy on held-out pairs: {known}" if known else "its accuracy is not known"
     return f"Contradictions are told by {record['name']} ({accuracy})."
 
 
-def reward_line(record: Mapping[str, Any]) -> str:
+def reward_line(record: Mapping[str, Any], percent: bool = False) -> str:
+    """Say how many held-out pairs the reward model ranks correctly; `percent`: as the pages write shares."""
     by_reason = {n.partition("/")[2].replace("_", " "): v for n, v in record["metrics"].items() if "/" in n}
-    reasons = ", ".join(
-        f"{name} {UNKNOWN if value is None else format(value, '.2f')}" for name, value in by_reason.items()
-    )
-    accuracy = f"ranks {record['metrics']['accuracy']:.3f} of {record['pairs']} held-out pairs rightly"
-    return f"Reward model: {accuracy} ({reasons})."
+    reasons = ", ".join(f"{name} {_share(value, 2, percent)}" for name, value in by_reason.items())
+    accuracy = _share(record["metrics"]["accuracy"], 3, percent)
+    return f"Reward model: ranks {accuracy} of {record['pairs']} held-out pairs rightly ({reasons})."
+
+
+def _share(value: float | None, decimals: int, percent: bool) -> str:
+    return UNKNOWN if value is None else f"{value:.0%}" if percent else f"{value:.{decimals}f}"

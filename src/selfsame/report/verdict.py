@@ -13,13 +13,13 @@ from selfsame.run.directory import RunDirectory, read_json
 
 _STEPS = (("sft", "base"), ("ppo", "sft"), ("dpo", "sft"))
 """Each trained system, and the one that it started from."""
-_HEADLINES = {
+HEADLINES = {
     "in_character": "in character",
     "sensible_consistency": "consistent and sensible",
     "consistency": "consistent",
 }
 """The first of these that was measured is what the verdict is about."""
-_SHOWN = ("base", "sft", "ppo", "dpo")
+SHOWN = ("base", "sft", "ppo", "dpo")
 _NAMES = {"base": "the base model", "sft": "SFT", "ppo": "PPO", "dpo": "DPO"}
 PROMPTS = 3
 
@@ -28,17 +28,21 @@ def verdict(run_dir: str | Path) -> str:
     """Two sentences from the records of a run: which system is more often in character than the one it started from, and what
     that cost in perplexity. Where only one system was evaluated, they say that nothing was compared."""
     run = RunDirectory.open(run_dir)
-    systems = {row.name: row for row in rows_of(read_evaluations(run)) if row.kind == "system"}
-    if not systems:
-        return "Nothing was evaluated, so there is no verdict."
     path = run.path / "comparisons.json"
-    records = read_json(path) if path.exists() else []
-    for metric, word in _HEADLINES.items():
+    return " ".join(verdict_of(read_evaluations(run), read_json(path) if path.exists() else []))
+
+
+def verdict_of(evaluations: Mapping[str, Mapping[str, Any]], records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say the verdict in one or two sentences, from evaluations and paired comparisons that were read already."""
+    systems = {row.name: row for row in rows_of(evaluations) if row.kind == "system"}
+    if not systems:
+        return ["Nothing was evaluated, so there is no verdict."]
+    for metric, word in HEADLINES.items():
         found = {(r["system"], r["than"]): r for r in records if r["metric"] == metric}
         steps = [(a, b) for a, b in _STEPS if (a, b) in found and a in systems and b in systems]
         if steps:
-            compared = [_compared(found[step], systems, metric, word, first=step == steps[0]) for step in steps]
-            return f"{_sentence('; '.join(compared))} {_sentence(_cost(systems, steps))}"
+            compared = [compared_clause(found[step], systems, word) for step in steps]
+            return [_sentence("; ".join(compared)), _sentence(_cost(systems, steps))]
     return _alone(systems)
 
 
@@ -57,7 +61,7 @@ def unselected(evaluations: Mapping[str, Mapping[str, Any]], count: int = PROMPT
     Returns:
         `{persona, history, gold, replies: {system: reply}}` for each prompt that all systems answered.
     """
-    systems = [name for name in _SHOWN if name in evaluations]
+    systems = [name for name in SHOWN if name in evaluations]
     parts = [evaluations[name].get("talk") or evaluations[name].get("replies") or [] for name in systems]
     by_prompt = [{(r["dialogue"], *r["persona"], *r["history"]): r for r in rows} for rows in parts]
     shared = [key for key in (by_prompt[0] if by_prompt else ()) if all(key in rows for rows in by_prompt)]
@@ -87,16 +91,18 @@ def _wrapped(name: str, text: str, width: int) -> str:
                          subsequent_indent=" " * 11)  # fmt: skip
 
 
-def _compared(record: Mapping[str, Any], systems: Mapping[str, Row], metric: str, word: str, first: bool) -> str:
-    """`SFT is more often in character than the base model (38% of replies against 14%, +24 points [8, 40])`."""
+def compared_clause(
+    record: Mapping[str, Any], systems: Mapping[str, Row], word: str, tests: str = "all tests of the run"
+) -> str:
+    """Say `SFT is more often in character than the base model (38% of replies against 14%, +24 points [8, 40])`."""
     system, than = record["system"], record["than"]
-    cell, names = cell_of(record), (_NAMES[system], _NAMES[than])
+    cell, metric, names = cell_of(record), record["metric"], [_NAMES.get(name, name) for name in (system, than)]
     values = [systems[name].cells.get(metric, Cell(None)).value for name in (system, than)]
     shares = "" if None in values else "{:.0%} of replies against {:.0%}, ".format(*values)
     difference = f"({shares}{_points(cell)})"
     verdict = record["verdict"]
     if verdict == "tie":
-        difference = f"({shares}{_points(cell)}{_doubt(cell, record.get('p_corrected'))})"
+        difference = f"({shares}{_points(cell)}{_doubt(cell, record.get('p_corrected'), tests)})"
         return f"{names[0]} and {names[1]} tie in how often they are {word} {difference}"
     if verdict not in ("higher", "lower"):
         return f"whether {names[0]} is more often {word} than {names[1]} could not be measured"
@@ -111,10 +117,10 @@ def _points(cell: Cell) -> str:
     return text if cell.low is None or cell.high is None else f"{text} [{100 * cell.low:.0f}, {100 * cell.high:.0f}]"
 
 
-def _doubt(cell: Cell, p: float | None) -> str:
+def _doubt(cell: Cell, p: float | None, tests: str) -> str:
     """Why a difference whose interval leaves out 0 is a tie nevertheless."""
     outside = (cell.low or 0) > 0 or (cell.high or 0) < 0
-    return f", but p {p:.2f} after correction for all tests of the run" if outside and p is not None else ""
+    return f", but p {p:.2f} after correction for {tests}" if outside and p is not None else ""
 
 
 def _cost(systems: Mapping[str, Row], steps: Sequence[tuple[str, str]]) -> str:
@@ -134,19 +140,19 @@ def _cost(systems: Mapping[str, Row], steps: Sequence[tuple[str, str]]) -> str:
     return f"perplexity on human replies, where lower is better, went {'; '.join(parts)}"
 
 
-def _alone(systems: Mapping[str, Row]) -> str:
+def _alone(systems: Mapping[str, Row]) -> list[str]:
     """What is said where no system was compared with another."""
     names = " and ".join(_NAMES.get(name, name) for name in systems)
     were = "was" if len(systems) == 1 else "were"
     why = "so there is nothing to compare it with" if len(systems) == 1 else "but no two of them were compared"
     found = []
     for name, row in systems.items():
-        metric = next((m for m in _HEADLINES if row.cells.get(m, Cell(None)).value is not None), None)
+        metric = next((m for m in HEADLINES if row.cells.get(m, Cell(None)).value is not None), None)
         if metric:
             cell = row.cells[metric]
             known = "" if cell.low is None or cell.high is None else f" [{cell.low:.0%}, {cell.high:.0%}]"
-            found.append(f"{_NAMES.get(name, name)} is {_HEADLINES[metric]} in {cell.value:.0%}{known} of its replies")
-    return " ".join(_sentence(text) for text in (f"only {names} {were} evaluated, {why}", "; ".join(found)) if text)
+            found.append(f"{_NAMES.get(name, name)} is {HEADLINES[metric]} in {cell.value:.0%}{known} of its replies")
+    return [_sentence(text) for text in (f"only {names} {were} evaluated, {why}", "; ".join(found)) if text]
 
 
 def _sentence(text: str) -> str:
