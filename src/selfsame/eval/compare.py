@@ -90,7 +90,8 @@ def with_verdicts(found: Sequence[ComparisonRecord], bootstrap: Bootstrap) -> li
         for record, p in zip(found, corrected, strict=True)
     ]
     level = 1 - bootstrap.confidence
-    return [record.model_copy(update={"verdict": verdict_of(record, level)}) for record in tested]
+    verdicts = [verdict(record.low, record.high, record.p_corrected, level) for record in tested]
+    return [record.model_copy(update={"verdict": found}) for record, found in zip(tested, verdicts, strict=True)]
 
 
 def compare_scores(
@@ -112,9 +113,13 @@ def scores_of(rows: Sequence[Scored], metric: str) -> list[float]:
     return [math.nan if score is None else score for score in found]
 
 
-def verdict_of(record: ComparisonRecord, level: float) -> str:
+def verdict_of(record: Mapping[str, Any], level: float) -> str:
+    """The `verdict` of a difference that is plain data (`low`, `high`, `p_corrected`), as benchmarks write theirs."""
+    return verdict(record["low"], record["high"], record["p_corrected"], level)
+
+
+def verdict(low: float | None, high: float | None, p: float | None, level: float) -> str:
     """Say what the interval and the corrected p-value say together. `level`: from which p on a difference is a tie."""
-    low, high, p = record.low, record.high, record.p_corrected
     if low is None or high is None or math.isnan(low) or math.isnan(high):
         return "unknown"
     if p is not None and not p < level:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
+
+from selfsame.run.records import DialogueRecord, ShownReply, TalkRecord
 
 _TURNS = 4
 """The last turns of a prompt; those before are folded."""
@@ -26,17 +28,25 @@ def turns_of(history: Sequence[str]) -> list[dict[str, str]]:
     ]
 
 
-def dialogue(found: Mapping[str, Any]) -> dict[str, Any]:
+def dialogue(found: DialogueRecord) -> dict[str, Any]:
     """A prompt with the replies of several systems, as `eval/sidebyside.py` chose it."""
-    turns = turns_of(found["history"])
-    replies = [
-        {
-            "system": name,
-            "parts": reply["parts"],
-            "badges": [(text, kind) for score, value, text, kind in _SAID if reply["scores"].get(score) == value],
-            "at_odds": reply["at_odds"],
-        }
-        for name, reply in found["replies"].items()
-    ]
-    shown = {"earlier": turns[:-_TURNS], "turns": turns[-_TURNS:], "replies": replies}
-    return shown | {name: found[name] for name in ("persona", "gold", "differ")}
+    turns = turns_of(found.history)
+    return {
+        "persona": found.persona,
+        "gold": found.gold,
+        "differ": found.differ,
+        "earlier": turns[:-_TURNS],
+        "turns": turns[-_TURNS:],
+        "replies": [_reply(name, reply) for name, reply in found.replies.items()],
+    }
+
+
+def own_talk(system: str, talk: TalkRecord) -> dict[str, Any]:
+    """A dialogue of a system with itself."""
+    people = {"persona": talk.persona, "partner": talk.partner_persona}
+    return people | {"system": system, "turns": turns_of([*talk.turns, ""])}
+
+
+def _reply(name: str, reply: ShownReply) -> dict[str, Any]:
+    badges = [(text, kind) for score, value, text, kind in _SAID if reply.scores.get(score) == value]
+    return {"system": name, "parts": reply.parts, "badges": badges, "at_odds": reply.at_odds}

@@ -6,9 +6,9 @@ import math
 from dataclasses import replace
 from typing import Any
 
+from selfsame.report.cells import Cell
 from selfsame.report.metrics import Metric
 from selfsame.report.sources import UNKNOWN
-from selfsame.report.tables import Cell
 
 _FINE_FROM = 1000
 """Items from which a tenth of a percent is worth reading."""

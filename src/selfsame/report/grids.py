@@ -3,43 +3,77 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TypeVar
 
+from selfsame.report.cells import Cell, Results, Row, cell_of
 from selfsame.report.formats import difference, shown
 from selfsame.report.metrics import OTHERS, SECTIONS, Metric, metric_of, reference_of
 from selfsame.report.sources import finite
-from selfsame.report.tables import Cell, Row, cell_of, decimals_of, metric_names
+from selfsame.report.tables import decimals_of, metric_names
+from selfsame.run.records import ComparisonRecord, EvaluationRecord
 
 FEWEST = 10
 """Dialogues; a table from fewer would look surer than it is."""
 _ORDER = [*SECTIONS, OTHERS]
 _PEOPLE = ("gold", "other reply")
 """References that people wrote; they were scored as the systems were."""
-Table = dict[str, Any]
-"""`{columns: [Metric], groups: [{title, lines: [{metric, cells: [(value, interval, note)]}]}]}`."""
+Written = tuple[str, str, str]
+"""Value, interval and note, as a page shows them."""
+Kept = TypeVar("Kept", bound=Results)
 
 
-def dialogues_behind(evaluation: Mapping[str, Any], runs: int = 1) -> int | None:
+@dataclass(frozen=True)
+class Line:
+    """A metric, and what each column shows of it."""
+
+    metric: Metric
+    cells: Sequence[Written]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Lines under one heading."""
+
+    title: str
+    lines: Sequence[Line]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A system, a reference or a pair of systems a column; a metric a line."""
+
+    columns: Sequence[Metric]
+    groups: Sequence[Group]
+
+
+@dataclass(frozen=True)
+class Section:
+    """Definitions under the heading that they have in docs/metrics.md. `where`: its address."""
+
+    title: str
+    where: str
+    metrics: Sequence[Metric]
+
+
+def dialogues_behind(evaluation: Results, runs: int = 1) -> int | None:
     """Count the dialogues that an evaluation rests on, or its items where its replies were not kept.
 
     `runs`: how many runs of one recipe it pools, each with the same items.
     """
-    replies = [*(evaluation.get("replies") or ()), *(evaluation.get("talk") or ())]
+    replies = [*evaluation.replies, *evaluation.talk] if isinstance(evaluation, EvaluationRecord) else []
     if replies:
-        return len({reply["dialogue"] for reply in replies})
-    items = evaluation.get("items")
-    return None if items is None else items // max(1, runs)
+        return len({reply.dialogue for reply in replies})
+    return None if evaluation.items is None else evaluation.items // max(1, runs)
 
 
-def enough(
-    evaluations: Mapping[str, Mapping[str, Any]], runs: Mapping[str, int] | None = None
-) -> tuple[dict[str, Mapping[str, Any]], list[str]]:
+def enough(evaluations: Mapping[str, Kept], runs: Mapping[str, int] | None = None) -> tuple[dict[str, Kept], list[str]]:
     """Split evaluations into those that fill a table and a line for each that rests on too few dialogues."""
     kept, lines = {}, []
-    for name, content in evaluations.items():
-        count = dialogues_behind(content, (runs or {}).get(name, 1))
+    for name, record in evaluations.items():
+        count = dialogues_behind(record, (runs or {}).get(name, 1))
         if count is None or count >= FEWEST:
-            kept[name] = content
+            kept[name] = record
         else:
             lines.append(f"{name}: {count} dialogues are too few for a table, which needs {FEWEST}.")
     return kept, lines
@@ -53,50 +87,44 @@ def result_tables(rows: Sequence[Row], selfplay: bool = False) -> tuple[Table | 
     return (_table(main, rows, selfplay) if systems else None), (_table(others, rows, selfplay) if others else None)
 
 
-def difference_table(records: Iterable[Mapping[str, Any]], systems: Collection[str]) -> Table | None:
+def difference_table(records: Iterable[ComparisonRecord], systems: Collection[str]) -> Table | None:
     """Set out paired differences of these systems: a metric a line, a pair of systems a column."""
-    pairs: dict[str, dict[str, tuple[str, str, str]]] = {}
+    pairs: dict[str, dict[str, Written]] = {}
     names: dict[str, None] = {}
     for record in records:
-        if record["system"] not in systems or record["than"] not in systems:
+        if record.system not in systems or record.than not in systems:
             continue
-        name, on = str(record["metric"]), str(record.get("on", "")).partition(", any two seeds")[0]
-        pair = f"{record['system']} less {record['than']}"
+        name, on = record.metric, record.on.partition(", any two seeds")[0]
+        pair = f"{record.system} less {record.than}"
         pair += f" ({on})" if on not in ("", "same prompts") else ""
-        pairs.setdefault(pair, {})[name] = (*difference(cell_of(record), metric_of(name)), _note(record, name))
+        pairs.setdefault(pair, {})[name] = (*difference(cell_of(record), metric_of(name)), _note(record))
         names[name] = None
     if not names:
         return None
     metrics = {name: metric_of(name) for name in names}
     lines = {name: [found.get(name, ("", "", "")) for found in pairs.values()] for name in names}
-    return {"columns": [Metric(pair) for pair in pairs], "groups": _grouped(metrics, lines)}
+    return Table([Metric(pair) for pair in pairs], _grouped(metrics, lines))
 
 
-def definitions_in(tables: Iterable[Table | None], more: Iterable[Metric] = ()) -> list[dict[str, Any]]:
-    """Gather each metric that is defined and shown, once, under the headings of docs/metrics.md.
-
-    Returns:
-        `{title, where, metrics}` each.
-    """
+def definitions_in(tables: Iterable[Table | None], more: Iterable[Metric] = ()) -> list[Section]:
+    """Gather each metric that is defined and shown, once, under the headings of docs/metrics.md."""
     found = {}
     for table in tables:
         if table is not None:
-            shown_here = [*table["columns"], *(line["metric"] for group in table["groups"] for line in group["lines"])]
+            shown_here = [*table.columns, *(line.metric for group in table.groups for line in group.lines)]
             found |= {metric.id: metric for metric in shown_here if metric.definition}
     found |= {metric.id: metric for metric in more if metric.definition}
     sections = {section: [m for m in found.values() if m.section == section] for section in SECTIONS}
-    return [
-        {"title": SECTIONS[section], "where": metrics[0].where, "metrics": metrics}
-        for section, metrics in sections.items() if metrics
-    ]  # fmt: skip
+    return [Section(SECTIONS[name], metrics[0].where, metrics) for name, metrics in sections.items() if metrics]
 
 
-def _note(record: Mapping[str, Any], name: str) -> str:
+def _note(record: ComparisonRecord) -> str:
     """`higher, p 0.021`; between groups also the lowest and the highest difference of two of their seeds."""
-    p = finite(record.get("p_corrected"))
+    p = finite(record.p_corrected)
     tested = "" if p is None else ", p < 0.001" if p < 0.001 else f", p {p:.3f}"
-    ends = [difference(Cell(record[end]), metric_of(name))[0] for end in ("lowest", "highest") if end in record]
-    return f"{record['verdict']}{tested}" + (f"; two seeds: {ends[0]} to {ends[1]}" if ends else "")
+    span = [end for end in (record.lowest, record.highest) if end is not None]
+    ends = [difference(Cell(end), metric_of(record.metric))[0] for end in span]
+    return f"{record.verdict}{tested}" + (f"; two seeds: {ends[0]} to {ends[1]}" if ends else "")
 
 
 def _table(columns: Sequence[Row], rows: Sequence[Row], selfplay: bool) -> Table:
@@ -110,12 +138,12 @@ def _table(columns: Sequence[Row], rows: Sequence[Row], selfplay: bool) -> Table
         for name in names
     }  # fmt: skip
     heads = [Metric(row.name) if row.kind == "system" else reference_of(row.name) for row in columns]
-    return {"columns": heads, "groups": _grouped(metrics, lines)}
+    return Table(heads, _grouped(metrics, lines))
 
 
-def _grouped(metrics: Mapping[str, Metric], lines: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _grouped(metrics: Mapping[str, Metric], lines: Mapping[str, Sequence[Written]]) -> list[Group]:
     """Lines under the headings of docs/metrics.md; what is not defined there comes last."""
-    groups: dict[str, list[dict[str, Any]]] = {section: [] for section in _ORDER}
+    groups: dict[str, list[Line]] = {section: [] for section in _ORDER}
     for name, metric in metrics.items():
-        groups[metric.section].append({"metric": metric, "cells": lines[name]})
-    return [{"title": SECTIONS.get(s, s), "lines": found} for s, found in groups.items() if found]
+        groups[metric.section].append(Line(metric, lines[name]))
+    return [Group(SECTIONS.get(s, s), found) for s, found in groups.items() if found]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from selfsame.report.cells import Cell, Row, cell_of
 from selfsame.report.formats import difference, shown
 from selfsame.report.metrics import Metric, metric_of
-from selfsame.report.tables import Cell, Row, cell_of
+from selfsame.run.records import ComparisonRecord
+from selfsame.systems import LATEST, SYSTEMS
 
-_PAIRS = (("ppo", "sft"), ("dpo", "sft"), ("sft", "base"))
+_PAIRS = [(name, SYSTEMS[name].compared_with[0]) for name in LATEST if SYSTEMS[name].compared_with]
+"""Each trained system, the latest first, and the one that it started from."""
 _BETTER = {
     "in_character": "higher",
     "sensible_consistency": "higher",
@@ -24,7 +27,7 @@ _COST = {"perplexity": "lower", "distinct_2": "higher", "repetition": "lower"}
 
 
 def headline(
-    rows: Sequence[Row], comparisons: Sequence[Mapping[str, Any]], talking: Sequence[Row] = ()
+    rows: Sequence[Row], comparisons: Sequence[ComparisonRecord], talking: Sequence[Row] = ()
 ) -> list[dict[str, Any]]:
     """Tiles of the first pair of systems that was compared: what was measured in pairs, then what that may have cost.
 
@@ -39,7 +42,7 @@ def headline(
     """
     cells, talks = ({row.name: row.cells for row in some if row.kind == "system"} for some in (rows, talking))
     for system, than in _PAIRS:
-        found = {r.get("metric"): r for r in comparisons if (r.get("system"), r.get("than")) == (system, than)}
+        found = {r.metric: r for r in comparisons if (r.system, r.than) == (system, than)}
         if not (system in cells and than in cells and found):
             continue
         after, before = cells[system], cells[than]
@@ -49,7 +52,7 @@ def headline(
                 before[name],
                 after[name],
                 _change(found[name]),
-                _verdict(name, str(found[name].get("verdict"))),
+                _verdict(name, found[name].verdict),
             )
             for name in _BETTER
             if name in found and name in after and name in before
@@ -78,9 +81,9 @@ def _apart(old: Cell, new: Cell, better: str) -> str:
     return "tie" if not (higher or lower) else "better" if higher == (better == "higher") else "worse"
 
 
-def _change(record: Mapping[str, Any]) -> str:
-    change, interval = difference(cell_of(record), metric_of(str(record.get("metric"))))
-    return f"{change} {interval}".strip() + f", {record.get('verdict')}"
+def _change(record: ComparisonRecord) -> str:
+    change, interval = difference(cell_of(record), metric_of(record.metric))
+    return f"{change} {interval}".strip() + f", {record.verdict}"
 
 
 def _verdict(metric: str, verdict: str) -> str:

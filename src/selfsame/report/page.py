@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, Undefined
+from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
+from pydantic import RootModel
 
 from selfsame.errors import RunError
-from selfsame.report.dialogues import dialogue, turns_of
+from selfsame.report.cells import Row
+from selfsame.report.dialogues import dialogue, own_talk, turns_of
 from selfsame.report.formats import dollars, duration, number, size
-from selfsame.report.grids import FEWEST, definitions_in, difference_table, enough, result_tables
+from selfsame.report.grids import FEWEST, Table, definitions_in, difference_table, enough, result_tables
 from selfsame.report.headline import headline
 from selfsame.report.metrics import Metric, curve_of, metric_of
 from selfsame.report.plots import Plot, result_plots, reward_plots, training_plots
 from selfsame.report.sources import judge_line, reader_line, reward_line
-from selfsame.report.tables import Row, interval_level, read_evaluations, rows_of, selfplay_title
+from selfsame.report.tables import interval_level, read_evaluations, rows_of, selfplay_title, talks_of
 from selfsame.report.top import chat_command, top_of_run
-from selfsame.run.directory import RunDirectory, dotted, read_json, read_jsonl, write_text
+from selfsame.run.directory import RunDirectory, dotted, read_jsonl, write_text
 from selfsame.run.metrics import savings_between
+from selfsame.run.records import (
+    Comparisons,
+    CostRecord,
+    DataRecord,
+    Dialogues,
+    EvaluationRecord,
+    Model,
+    RewardRecord,
+    read_record,
+)
+from selfsame.systems import STAGES, TRAINED
 
-_STAGES = ("sft", "reward", "ppo", "dpo")
-_SPEAKING = ("sft", "ppo", "dpo")
+_SPEAKING = tuple(name for name in TRAINED if STAGES[name].speaks)
 """The stages that train who speaks."""
 _MOST_REPLIES = 5
 """To a prompt, of a stage."""
@@ -42,28 +53,25 @@ def write_report(run_dir: str | Path, than: str | Path | None = None) -> Path:
     run = RunDirectory.open(run_dir)
     content = _content(run)
     if than is not None:
-        mine, theirs = (read_json(each.cost_path) for each in (run, RunDirectory.open(than)))
-        if mine["seconds"].keys() != theirs["seconds"].keys():
+        mine, theirs = (read_record(each.cost_path, CostRecord) for each in (run, RunDirectory.open(than)))
+        if mine.seconds.keys() != theirs.seconds.keys():
             raise RunError(f"{than} did other stages than {run_dir}: what they cost does not compare")
-        saved = savings_between(mine, theirs)
-        content["cost"] = mine | {
-            "savings": {f"{name} against {Path(than).name}": value for name, value in saved.items()}
-        }
+        saved = savings_between(mine.model_dump(), theirs.model_dump())
+        content["cost"] = mine
+        content["savings"] = {f"{name} against {Path(than).name}": value for name, value in saved.items()}
     write_text(run.report_path, render("page.html.j2", content))
     return run.report_path
 
 
 def render(template: str, content: Mapping[str, Any]) -> str:
-    """A page from one of the templates beside this file; every text in `content` is escaped."""
+    """A page from one of the templates of this folder; every text in `content` is escaped."""
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True)
-    for write in (duration, size, dollars, number):
-        environment.filters[write.__name__] = partial(_where_known, write)
+    environment.filters |= {write.__name__: write for write in (duration, size, dollars, number)}
     return environment.get_template(template).render(**content)
 
 
-def _where_known(write: Callable[[Any], str], value: Any) -> str:
-    """What a record of an earlier version does not hold is unknown."""
-    return write(None if isinstance(value, Undefined) else value)
+class _Listed(RootModel[dict[str, Any]]):
+    """A file whose values are listed, whatever they are."""
 
 
 def _content(run: RunDirectory) -> dict[str, Any]:
@@ -72,77 +80,102 @@ def _content(run: RunDirectory) -> dict[str, Any]:
     records, damaged = read_jsonl(run.metrics_path)
     samples, damaged_samples = read_jsonl(run.samples_path)
     evaluations = read_evaluations(run, problems)
-    compared = _read(run.path / "comparisons.json", problems, list) or []
-    environment = _read(run.environment_path, problems)
-    cost, data, reward = (_read(p, problems) for p in (run.cost_path, run.data_path, run.path / "reward.json"))
+    compared = _read(run.path / "comparisons.json", Comparisons, problems)
+    differing = compared.root if compared else []
+    environment = _read(run.environment_path, _Listed, problems)
+    cost, data = _read(run.cost_path, CostRecord, problems), _read(run.data_path, DataRecord, problems)
+    reward = _read(run.path / "reward.json", RewardRecord, problems)
+    side_by_side = _read(run.path / "dialogues.json", Dialogues, problems)
     for name, count in ((run.metrics_path.name, damaged), (run.samples_path.name, damaged_samples)):
         problems += [f"{name}: {count} damaged lines were left out"] if count else []
-    rows, talking = rows_of(evaluations), rows_of(_talks(evaluations))
+    rows, talking = rows_of(evaluations), rows_of(talks_of(evaluations))
     curves = _by_stage([*training_plots(records), *reward_plots(records, reward)])
     results = results_of(evaluations)
     tables = [
-        *results["tables"],
-        *results["selfplay_tables"],
-        differences := difference_table(compared, results["kept"]),
+        *results.tables,
+        *results.selfplay_tables,
+        differences := difference_table(differing, results.kept),
     ]
-    changed = headline(results["rows"], compared, results["talking"])
+    changed = headline(results.rows, differing, results.talking)
     shown = [tile["metric"] for tile in changed]
-    shown += [plot["term"] for stage in curves for plot in (*stage["main"], *stage["others"])]
+    shown += [plot.term for stage in curves for plot in (*stage.main, *stage.others)]
     return {
         "name": run.path.resolve().name,
         "stages": _stages(run, config, records, rows),
         "evaluated": bool(evaluations),
-        "top": top_of_run(evaluations, compared, results["rows"], cost),
+        "top": top_of_run(evaluations, differing, results.rows, cost),
         "chat": chat_command(run.path),
         "headline": changed,
         "differences": differences,
         "definitions": definitions_in(tables, shown),
-        **results,
-        "result_plots": safe_plots(result_plots(results["rows"])),
+        **vars(results),
+        "result_plots": safe_plots(result_plots(results.rows)),
         "level": interval_level(evaluations),
         "fewest": FEWEST,
         "selfplay_samples": selfplay_samples(evaluations),
         "sources": _source_lines(evaluations, reward),
         "curves": curves,
         "conversations": conversations(samples),
-        "dialogues": [dialogue(found) for found in _read(run.path / "dialogues.json", problems, list) or ()],
+        "dialogues": [dialogue(found) for found in side_by_side.root] if side_by_side else [],
         "cost": cost,
         "data": data,
+        "counts": data.model_dump(exclude={"summary"}, exclude_unset=True) if data else {},
         "settings": _evaluation_settings(evaluations),
         "missing": [*problems, *missing_values(rows), *missing_values(talking, "self-play "), *skipped_steps(records)],
         "config": dotted(config),
-        "environment": dotted(environment or {}),
+        "environment": dotted(environment.root if environment else {}),
     }
 
 
-def results_of(evaluations: Mapping[str, Mapping[str, Any]], runs: Mapping[str, int] | None = None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class ShownResults:
+    """What was measured, as the templates take it.
+
+    Attributes:
+        kept: systems whose evaluation rests on enough dialogues.
+        rows: of these.
+        talking: of what they said to themselves.
+        tables: the systems with what people said; the other references.
+        few: a line for each system that is left out.
+        selfplay_tables: the same two of `talking`.
+        selfplay_title: what stands above these.
+        selfplay_few: a line for each system that is left out there.
+    """
+
+    kept: list[str]
+    rows: list[Row]
+    talking: list[Row]
+    tables: tuple[Table | None, Table | None]
+    few: list[str]
+    selfplay_tables: tuple[Table | None, Table | None]
+    selfplay_title: str
+    selfplay_few: list[str]
+
+
+def results_of(evaluations: Mapping[str, EvaluationRecord], runs: Mapping[str, int] | None = None) -> ShownResults:
     """Set out what was measured, of the systems whose evaluation rests on enough dialogues.
 
     `runs`: how many runs an evaluation pools, where it pools some.
     """
     kept, few = enough(evaluations, runs)
-    kept_talks, few_talks = enough(_talks(evaluations), runs)
+    kept_talks, few_talks = enough(talks_of(evaluations), runs)
     rows, talking = rows_of(kept), rows_of(kept_talks)
-    return {
-        "kept": [*kept],
-        "rows": rows,
-        "talking": talking,
-        "tables": result_tables(rows),
-        "few": few,
-        "selfplay_tables": result_tables(talking, selfplay=True),
-        "selfplay_title": selfplay_title(talking),
-        "selfplay_few": few_talks,
-    }
+    return ShownResults(
+        kept=[*kept],
+        rows=rows,
+        talking=talking,
+        tables=result_tables(rows),
+        few=few,
+        selfplay_tables=result_tables(talking, selfplay=True),
+        selfplay_title=selfplay_title(talking),
+        selfplay_few=few_talks,
+    )
 
 
-def _talks(evaluations: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    return {name: content["selfplay"] for name, content in evaluations.items() if content.get("selfplay")}
-
-
-def _source_lines(evaluations: Mapping[str, Mapping[str, Any]], reward: Mapping[str, Any] | None) -> list[str]:
+def _source_lines(evaluations: Mapping[str, EvaluationRecord], reward: RewardRecord | None) -> list[str]:
     """What the numbers rest on: the reward model, the judge, the reader."""
-    judges = [judge_line(content["judge"], percent=True) for content in evaluations.values() if content.get("judge")]
-    readers = [reader_line(content["reader"]) for content in evaluations.values() if content.get("reader")]
+    judges = [judge_line(record.judge, percent=True) for record in evaluations.values() if record.judge]
+    readers = [reader_line(record.reader) for record in evaluations.values() if record.reader]
     return [*([reward_line(reward, percent=True)] if reward else []), *dict.fromkeys([*judges, *readers])]
 
 
@@ -194,23 +227,14 @@ def conversations(samples: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def selfplay_samples(evaluations: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def selfplay_samples(evaluations: Mapping[str, EvaluationRecord]) -> list[dict[str, Any]]:
     """One whole dialogue of each system with itself, of the same two people."""
-    return [
-        {
-            "system": name,
-            "persona": map(str, sample.get("persona") or ()),
-            "partner": map(str, sample.get("partner_persona") or ()),
-            "turns": turns_of([*map(str, sample.get("turns") or ()), ""]),
-        }
-        for name, content in evaluations.items()
-        for sample in ((content.get("selfplay") or {}).get("samples") or ())[:1]
-    ]
+    return [own_talk(name, sample) for name, talk in talks_of(evaluations).items() for sample in talk.samples[:1]]
 
 
-def _evaluation_settings(evaluations: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def _evaluation_settings(evaluations: Mapping[str, EvaluationRecord]) -> dict[str, dict[str, Any]]:
     """Heading -> settings; one heading for systems that were evaluated alike."""
-    found = {name: dotted(content.get("settings") or {}) for name, content in evaluations.items()}
+    found = {name: dotted(record.settings) for name, record in evaluations.items()}
     alike: list[tuple[list[str], dict[str, Any]]] = []
     for name, settings in found.items():
         same = next((names for names, known in alike if known == settings), None)
@@ -221,16 +245,15 @@ def _evaluation_settings(evaluations: Mapping[str, Mapping[str, Any]]) -> dict[s
     return {", ".join(names): settings for names, settings in alike}
 
 
-def _read(path: Path, problems: list[str], kind: type = dict) -> Any:
+def _read(path: Path, model: type[Model], problems: list[str]) -> Model | None:
     """What the file holds; None where there is none, or something else, which joins the `problems`."""
     if not path.exists():
         return None
     try:
-        content = read_json(path)
+        return read_record(path, model)
     except RunError as error:
         problems.append(str(error))
         return None
-    return content if isinstance(content, kind) else None
 
 
 def _stages(
@@ -243,7 +266,7 @@ def _stages(
         if isinstance(step := record.get("step"), int):
             stage = str(record.get("stage"))
             last[stage] = max(step, last.get(stage, step))
-    names = [stage for stage in _STAGES if stage in asked or stage in last] + sorted(set(last) - set(_STAGES))
+    names = [stage for stage in TRAINED if stage in asked or stage in last] + sorted(set(last) - set(TRAINED))
     states = [{"name": name, "there": name in last, "note": _how_far(run, name, last.get(name))} for name in names]
     systems = [row.name for row in rows if row.kind == "system"]
     return [*states, {"name": "evaluate", "there": bool(systems), "note": ", ".join(systems) or "not there yet"}]
@@ -276,23 +299,40 @@ def _reward(reward: Any) -> str:
 
 
 def _stage_order(stage: str) -> int:
-    return _STAGES.index(stage) if stage in _STAGES else len(_STAGES)
+    return TRAINED.index(stage) if stage in TRAINED else len(TRAINED)
 
 
-def _by_stage(plots: Sequence[Plot]) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class ShownPlot:
+    """A plot as the pages take it, with what its title means."""
+
+    term: Metric
+    svg: Markup
+    main: bool
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Those of a stage: what everyone looks at first, and the others."""
+
+    stage: str
+    main: list[ShownPlot]
+    others: list[ShownPlot]
+
+
+def _by_stage(plots: Sequence[Plot]) -> list[Curves]:
     stages = dict.fromkeys(plot.stage for plot in plots)
     of = {stage: safe_plots([plot for plot in plots if plot.stage == stage]) for stage in stages}
     return [
-        {"stage": stage, "main": [plot for plot in of[stage] if plot["main"]],
-         "others": [plot for plot in of[stage] if not plot["main"]]}
+        Curves(stage, [plot for plot in of[stage] if plot.main], [plot for plot in of[stage] if not plot.main])
         for stage in sorted(stages, key=_stage_order)
-    ]  # fmt: skip
+    ]
 
 
-def safe_plots(plots: Sequence[Plot]) -> list[dict[str, Any]]:
-    """Plots as the pages take them, each with what its title means."""
+def safe_plots(plots: Sequence[Plot]) -> list[ShownPlot]:
+    """Plots as the pages take them."""
     # matplotlib escapes the text it draws, so its SVG may stand in the page as it is; nothing else is marked safe.
-    return [{"term": _term(plot), "svg": Markup(plot.svg), "main": plot.main} for plot in plots]
+    return [ShownPlot(_term(plot), Markup(plot.svg), plot.main) for plot in plots]
 
 
 def _term(plot: Plot) -> Metric:

@@ -16,9 +16,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from selfsame.report.cells import Cell, Row
 from selfsame.report.drawing import INK, LINE, Series, dress, legend, legend_lines, smooth, thinned
 from selfsame.report.metrics import metric_of
-from selfsame.report.tables import Cell, Row
+from selfsame.run.records import RewardRecord
 
 _WIDTH, _HEIGHT, _TITLE = 3.7, 2.35, 0.3  # inches
 _DPI = 110
@@ -148,10 +149,10 @@ def result_plots(rows: Sequence[Row]) -> list[Plot]:
     ]  # fmt: skip
 
 
-def reward_plots(records: Sequence[Mapping[str, Any]], reward: Mapping[str, Any] | None) -> list[Plot]:
+def reward_plots(records: Sequence[Mapping[str, Any]], reward: RewardRecord | None) -> list[Plot]:
     """What the reward model ranks rightly, by the reason why a reply is worse; and what its score of PPO's replies cost in KL,
     step by step from light to dark (Gao et al. 2023, arXiv:2210.10760)."""
-    shares = {name: value for name, value in ((reward or {}).get("metrics") or {}).items() if value is not None}
+    shares = {name: value for name, value in (reward.metrics if reward else {}).items() if value is not None}
     plots = [_shares("reward", "Held-out pairs ranked correctly", shares)] if shares else []
     ppo = read_series(records).get("ppo", {})
     if {"kl", "reward"} <= set(ppo):

@@ -7,20 +7,28 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from selfsame.report.cells import Cell, Row
 from selfsame.report.formats import dollars, duration, shown
 from selfsame.report.metrics import metric_of
-from selfsame.report.tables import Cell, Row
-from selfsame.report.verdict import HEADLINES, SHOWN, unselected, verdict_of
+from selfsame.report.verdict import HEADLINES, SamePrompt, unselected, verdict_of
+from selfsame.run.records import ComparisonRecord, CostRecord, EvaluationRecord
+from selfsame.systems import SINGLE, SYSTEMS, SystemFacts
 
-_LABELS = {"base": "base model", "sft": "SFT", "ppo": "trained (PPO)", "dpo": "trained (DPO)"}
+
+def _label(system: SystemFacts) -> str:
+    """Its title as a heading: what PPO or DPO made is the trained model, of which SFT is the beginning."""
+    return f"trained ({system.title})" if system.role == "policy" else system.title.removeprefix("the ")
+
+
+_LABELS = {name: _label(SYSTEMS[name]) for name in SINGLE}
 _PEOPLE = "people"
 
 
 def top_of_run(
-    evaluations: Mapping[str, Mapping[str, Any]],
-    records: Sequence[Mapping[str, Any]],
+    evaluations: Mapping[str, EvaluationRecord],
+    records: Sequence[ComparisonRecord],
     rows: Sequence[Row],
-    cost: Mapping[str, Any] | None,
+    cost: CostRecord | None,
 ) -> dict[str, Any]:
     """Gather what the report of a run begins with.
 
@@ -33,12 +41,12 @@ def top_of_run(
     Returns:
         `{verdict, metric, tiles, cost, prompts}`.
     """
-    metric, tiles = character_tiles(rows, SHOWN, next(iter(HEADLINES)), _LABELS)
+    metric, tiles = character_tiles(rows, SINGLE, next(iter(HEADLINES)), _LABELS)
     return {
         "verdict": verdict_of(evaluations, records),
         "metric": metric,
         "tiles": tiles,
-        "cost": _cost_tiles(cost or {}),
+        "cost": _cost_tiles(cost),
         "prompts": [_prompt(found) for found in unselected(evaluations)],
     }
 
@@ -72,20 +80,16 @@ def _tile(label: str, value: str, interval: str, cell: Cell) -> dict[str, Any]:
     return {"label": label, "value": value, "interval": interval, "people": label == _PEOPLE, **known}
 
 
-def _cost_tiles(cost: Mapping[str, Any]) -> list[dict[str, str]]:
+def _cost_tiles(cost: CostRecord | None) -> list[dict[str, str]]:
     """Time, and dollars where they are known: an unknown price is no price of 0."""
     tiles = []
-    if cost.get("total_seconds") is not None:
-        tiles.append({"label": "time of all stages", "value": duration(cost["total_seconds"])})
-    if cost.get("total_cost") is not None:
-        tiles.append({"label": "cost", "value": dollars(cost["total_cost"])})
+    if cost and cost.total_seconds is not None:
+        tiles.append({"label": "time of all stages", "value": duration(cost.total_seconds)})
+    if cost and cost.total_cost is not None:
+        tiles.append({"label": "cost", "value": dollars(cost.total_cost)})
     return tiles
 
 
-def _prompt(found: Mapping[str, Any]) -> dict[str, Any]:
-    history = found["history"]
-    return {
-        "persona": found["persona"],
-        "asked": history[-1] if history else "",
-        "replies": [(_LABELS.get(name, name), text) for name, text in found["replies"].items()],
-    }
+def _prompt(found: SamePrompt) -> dict[str, Any]:
+    replies = [(_LABELS.get(name, name), text) for name, text in found.replies.items()]
+    return {"persona": found.persona, "asked": found.asked, "replies": replies}

@@ -23,7 +23,7 @@ class SystemCost(BaseModel):
     """Seconds of the stages that a system needs, peak memory of its whole run; None is unknown."""
 
     seconds: dict[str, float | None]
-    total_seconds: float | None
+    total_seconds: int | float | None  # 0 for what was not trained, as a sum of nothing is written
     peak_memory_bytes: float | None
     peak_gpu_memory_bytes: float | None
 

@@ -199,12 +199,20 @@ class InheritedRecord(BaseModel):
 
 
 class DataRecord(BaseModel):
-    """`data.json`: what the dialogues are, and how many rows were left out, by reason."""
+    """`data.json`: what the dialogues are, and how many rows were left out, by reason.
+
+    Attributes:
+        summary: for people.
+        rejected: rows that could not be read.
+        removed: dialogues that the clean-up left out, by reason.
+        digest: of the dialogues, which a resumed run must find unchanged.
+    """
 
     model_config = ConfigDict(extra="allow")
     summary: str = ""
     rejected: int = 0
     removed: dict[str, int] = {}
+    digest: str | None = None
 
 
 Pair = TypeVar("Pair", bound="PairRecord")
