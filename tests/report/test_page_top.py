@@ -18,6 +18,7 @@ from selfsame.report.comparison import write_comparison
 from selfsame.report.page import write_report
 from selfsame.report.verdict import verdict
 from selfsame.run.directory import append_jsonl, read_json, write_json
+from selfsame.run.records import EvaluationRecord
 
 
 def system(hits, says="Reply", **more):
@@ -31,7 +32,8 @@ def system(hits, says="Reply", **more):
 
 def make_run(folder, **systems):
     path = evaluated_run(folder, systems)
-    write_json(path / "comparisons.json", compare_systems(systems, Bootstrap(200)))
+    records = {name: EvaluationRecord.model_validate(content) for name, content in systems.items()}
+    write_json(path / "comparisons.json", compare_systems(records, Bootstrap(200)))
     append_jsonl(path / "metrics.jsonl", {"stage": "sft", "step": 1, "loss": 2.0})
     return path
 

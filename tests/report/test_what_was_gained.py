@@ -11,11 +11,12 @@ from selfsame.report.page import write_report
 from selfsame.report.plots import Plot, png, reward_plots, training_plots
 from selfsame.report.tables import Cell, Row
 from selfsame.run.directory import read_json, write_json
+from selfsame.run.records import ComparisonRecord, RewardRecord
 
 
 def record(metric, verdict, value=0.1, system="ppo", than="sft"):
-    return {"system": system, "than": than, "metric": metric, "value": value, "low": value - 0.05, "high": value + 0.05,
-            "verdict": verdict}  # fmt: skip
+    ends = {"low": value - 0.05, "high": value + 0.05}
+    return ComparisonRecord(system=system, than=than, metric=metric, value=value, verdict=verdict, **ends)
 
 
 def row(name, **cells):
@@ -111,7 +112,11 @@ def test_what_was_saved_against_another_run(tmp_path):
 
 
 def test_plots_of_the_reward_need_their_numbers():
-    assert reward_plots([], None) == reward_plots([{"stage": "ppo", "step": 1, "kl": 1.0}], {"metrics": {}}) == []
+    assert (
+        reward_plots([], None)
+        == reward_plots([{"stage": "ppo", "step": 1, "kl": 1.0}], RewardRecord(pairs=0, metrics={}))
+        == []
+    )
 
 
 def test_plots_together_are_one_picture():
