@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup, escape
 
 from selfsame.report.formats import duration, number, size
-from selfsame.report.page import conversations
 from selfsame.report.plots import Plot, histogram, png, result_plots, reward_plots, training_plots
+from selfsame.report.samples import conversations
 from selfsame.report.tables import (
     UNKNOWN,
     read_evaluations,
@@ -180,11 +180,9 @@ def samples(run: str | Path | RunDirectory, count: int = 4) -> Table:
     """Replies of the role in training to the same held-out prompts, at several steps."""
     grids = []
     for talk in conversations(read_jsonl(_open(run).samples_path)[0])[:count]:
-        asked = talk["turns"][-1]["text"] if talk["turns"] else "(opens the dialogue)"
-        head = ["when", f"{' '.join(talk['persona'])} — {asked}", "reward"]
-        grids.append(
-            [head, *([row["when"], row["text"], row["reward"].removeprefix("reward ")] for row in talk["replies"])]
-        )
+        asked = talk.turns[-1].text if talk.turns else "(opens the dialogue)"
+        head = ["when", f"{' '.join(talk.persona)} — {asked}", "reward"]
+        grids.append([head, *([row.when, row.text, row.reward.removeprefix("reward ")] for row in talk.replies)])
     return Table(grids)
 
 

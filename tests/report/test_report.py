@@ -15,8 +15,9 @@ import pytest
 from markupsafe import escape
 
 from selfsame.errors import ConfigError, RunError
-from selfsame.report.page import conversations, skipped_steps, write_report
+from selfsame.report.page import skipped_steps, write_report
 from selfsame.report.plots import read_series, training_plots
+from selfsame.report.samples import conversations
 from selfsame.report.tables import Cell, markdown_results, markdown_table, results_table, text_table, update_readme
 from selfsame.run.directory import RunDirectory, append_jsonl, write_json
 
@@ -327,9 +328,9 @@ def test_replies_are_spread_over_the_training() -> None:
     rows = [{"stage": stage, "step": step, "reply": f"{stage} {step}", **same}
             for stage in ("ppo", "sft") for step in range(50)]  # fmt: skip
     (talk,) = conversations(rows)
-    texts = [reply["text"] for reply in talk["replies"]]
+    texts = [reply.text for reply in talk.replies]
     assert len(texts) == 10 and [texts[i] for i in (0, 4, 5, 9)] == ["sft 0", "sft 49", "ppo 0", "ppo 49"]
-    assert [turn["who"] for turn in talk["turns"]] == ["partner", "bot", "partner"]
+    assert [turn.who for turn in talk.turns] == ["partner", "bot", "partner"]
 
 
 def test_reports_need_no_torch(full: RunDirectory) -> None:

@@ -14,12 +14,13 @@ from pydantic import RootModel
 
 from selfsame.errors import RunError
 from selfsame.report.cells import Row
-from selfsame.report.dialogues import dialogue, own_talk, turns_of
+from selfsame.report.dialogues import OwnTalk, dialogue, own_talk
 from selfsame.report.formats import dollars, duration, number, size
 from selfsame.report.grids import FEWEST, Table, definitions_in, difference_table, enough, result_tables
 from selfsame.report.headline import headline
 from selfsame.report.metrics import Metric, curve_of, metric_of
 from selfsame.report.plots import Plot, result_plots, reward_plots, training_plots
+from selfsame.report.samples import conversations
 from selfsame.report.sources import judge_line, reader_line, reward_line
 from selfsame.report.tables import interval_level, read_evaluations, rows_of, selfplay_title, talks_of
 from selfsame.report.top import chat_command, top_of_run
@@ -35,12 +36,7 @@ from selfsame.run.records import (
     RewardRecord,
     read_record,
 )
-from selfsame.systems import STAGES, TRAINED
-
-_SPEAKING = tuple(name for name in TRAINED if STAGES[name].speaks)
-"""The stages that train who speaks."""
-_MOST_REPLIES = 5
-"""To a prompt, of a stage."""
+from selfsame.systems import TRAINED
 
 
 def write_report(run_dir: str | Path, than: str | Path | None = None) -> Path:
@@ -210,24 +206,7 @@ def skipped_steps(records: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines + [f"{stage}, {name}: not finite in {count} records" for (stage, name), count in bad.items()]
 
 
-def conversations(samples: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The held-out prompts that were answered as training went on, each with the replies of those who speak, stage by stage:
-    first, last and some between. Other samples (pairs with their rewards, those of earlier versions) are none of these."""
-    prompts: dict[str, list[Mapping[str, Any]]] = {}
-    for row in samples:
-        if row.get("prompt") and row.get("stage") in _SPEAKING:
-            prompts.setdefault(str(row["prompt"]), []).append(row)
-    return [
-        {
-            "persona": tuple(map(str, rows[0].get("persona") or ())),
-            "turns": turns_of([*map(str, rows[0].get("history") or ())]),
-            "replies": [shown for stage in _SPEAKING for shown in _spread([r for r in rows if r["stage"] == stage])],
-        }
-        for rows in prompts.values()
-    ]
-
-
-def selfplay_samples(evaluations: Mapping[str, EvaluationRecord]) -> list[dict[str, Any]]:
+def selfplay_samples(evaluations: Mapping[str, EvaluationRecord]) -> list[OwnTalk]:
     """One whole dialogue of each system with itself, of the same two people."""
     return [own_talk(name, sample) for name, talk in talks_of(evaluations).items() for sample in talk.samples[:1]]
 
@@ -277,25 +256,6 @@ def _how_far(run: RunDirectory, stage: str, last_step: int | None) -> str:
         return "not there yet"
     saved = any(run.checkpoints(stage).glob("step-*"))
     return f"up to step {last_step}" + ("" if saved else ", no checkpoint")
-
-
-def _spread(replies: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Of the replies of a stage the first, the last and some between."""
-    ordered, most = sorted(replies, key=lambda row: row.get("step") or 0), _MOST_REPLIES
-    if len(ordered) > most:
-        ordered = [ordered[round(index * (len(ordered) - 1) / (most - 1))] for index in range(most)]
-    return [
-        {
-            "when": f"{row.get('stage')} · step {row.get('step')}",
-            "text": str(row.get("reply", "")),
-            "reward": _reward(row.get("reward")),
-        }
-        for row in ordered
-    ]
-
-
-def _reward(reward: Any) -> str:
-    return f"reward {reward:.2f}" if isinstance(reward, (int, float)) else ""
 
 
 def _stage_order(stage: str) -> int:
