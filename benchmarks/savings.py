@@ -24,6 +24,7 @@ from selfsame.errors import ConfigError, SelfsameError
 from selfsame.report.tables import UNKNOWN, markdown_table, rows_of, update_readme
 from selfsame.run.directory import RunDirectory, read_json, write_json
 from selfsame.run.metrics import T4_MEMORY_GB, estimate_gpus, memory_key, percent_saved, savings_between
+from selfsame.run.records import EvaluationRecord
 
 STAGES = ("sft", "reward", "ppo")
 QUALITY = ("grounding", "bits_per_byte", "engagement")
@@ -234,7 +235,7 @@ def table(record: Mapping[str, Any]) -> str:
     lines += [_resource_line(run, memory) for run in runs]
     lines += [_saved_line(one, len(saved) > 1) for one in saved]
     took = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    quality = rows_of({run["name"]: {"metrics": run["metrics"]} for run in runs})
+    quality = rows_of({run["name"]: EvaluationRecord(metrics=run["metrics"]) for run in runs})
     return "\n\n".join([took, markdown_table(quality), *_notes(record)])
 
 

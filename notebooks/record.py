@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import selfsame
-from selfsame.report.tables import Row, read_evaluations, rows_of, selfplay_rows, summary_lines
+from selfsame.report.cells import Row
+from selfsame.report.tables import read_evaluations, rows_of, selfplay_rows, summary_lines
 from selfsame.run.directory import dotted, read_json, read_jsonl
+from selfsame.run.records import Dialogues, EvaluationRecord, read_record
 from selfsame.serve.chatbot import load_chatbot
 
 Record = dict[str, Any]
@@ -104,14 +106,14 @@ def _numbers(rows: Sequence[Row]) -> dict[str, dict[str, list[float | None]]]:
     }
 
 
-def _dialogues(run: selfsame.RunDirectory, evaluations: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+def _dialogues(run: selfsame.RunDirectory, evaluations: Mapping[str, EvaluationRecord]) -> dict[str, dict[str, str]]:
     """Prompt -> system -> its reply by its evaluation, for the prompts that come first in the report."""
     found: dict[str, dict[str, str]] = {}
-    for chosen in read_json(run.path / "dialogues.json")[:4]:
-        prompt = (chosen["persona"], chosen["history"])
-        said = {"what the person said": chosen["gold"]}
+    for chosen in read_record(run.path / "dialogues.json", Dialogues).root[:4]:
+        prompt = (chosen.persona, chosen.history)
+        said = {"what the person said": chosen.gold}
         for system, evaluation in evaluations.items():
-            said[system] = next(r["reply"] for r in evaluation["replies"] if (r["persona"], r["history"]) == prompt)
+            said[system] = next(r.reply for r in evaluation.replies if (r.persona, r.history) == prompt)
         found[f"{' '.join(prompt[0])} — {prompt[1][-1] or '(opens the dialogue)'}"] = said
     return found
 

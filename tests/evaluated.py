@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsame.run.directory import RunDirectory, write_json
+from selfsame.run.records import EvaluationRecord, ReplyRecord
 
 JUDGE = {"name": "rules", "threshold": 0.5, "balanced_accuracy": {"persona": 0.75}}
 SECONDS = {"data": 1.0, "sft": 60.0, "reward": 100.0, "ppo": 200.0, "dpo": 30.0, "evaluate": 999.0}
@@ -45,6 +46,16 @@ def evaluation(hits: Sequence[float | None], **more: Any) -> dict[str, Any]:
         "judge": JUDGE,
         "replies": [reply(number, hit) for number, hit in enumerate(hits)],
     } | more
+
+
+def recorded(hits: Sequence[float | None], **more: Any) -> EvaluationRecord:
+    """The same as a run reads it."""
+    return EvaluationRecord.model_validate(evaluation(hits, **more))
+
+
+def recorded_reply(number: int, consistency: float | None, text: str = "I have two dogs.", **more: Any) -> ReplyRecord:
+    """A reply as a run reads it."""
+    return ReplyRecord.model_validate(reply(number, consistency, text, **more))
 
 
 def evaluated_run(folder: Path, systems: Mapping[str, Mapping[str, Any]], **config: Any) -> Path:

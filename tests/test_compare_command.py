@@ -57,19 +57,20 @@ def test_a_table_pairs_and_cost(selfsame, runs):
 
 
 def test_p_values_are_corrected_for_all_pairs_together(runs):
-    found = compare([f"{runs}/one:sft", f"{runs}/one", f"{runs}/two"])["comparisons"]
-    assert [(r["system"], r["metric"]) for r in found] == [
+    found = compare([f"{runs}/one:sft", f"{runs}/one", f"{runs}/two"]).comparisons
+    assert [(r.system, r.metric) for r in found] == [
         (name, metric) for name in ("one:ppo", "two:dpo") for metric in ("consistency", "contradiction")
     ]
-    assert [r["p_corrected"] for r in found] == pytest.approx(holm([r["p"] for r in found]))
-    assert found[0]["p_corrected"] == pytest.approx(4 * found[0]["p"]) and found[0]["p"] < 1e-5
+    p = [r.p for r in found if r.p is not None]
+    assert [r.p_corrected for r in found] == pytest.approx(holm(p))
+    assert found[0].p_corrected == pytest.approx(4 * p[0]) and p[0] < 1e-5
 
 
 def test_an_unknown_time_is_not_zero(runs):
     (runs / "two/cost.json").write_text('{"seconds": {"dpo": 30.0}}')
-    costs = {name: s["cost"] for name, s in compare([f"{runs}/one:base", f"{runs}/two"])["systems"].items()}
-    assert costs["two:dpo"]["total_seconds"] is None and costs["two:dpo"]["seconds"] == {"sft": None, "dpo": 30.0}
-    assert costs["one:base"]["total_seconds"] == 0 and costs["one:base"]["seconds"] == {}
+    costs = {name: s.cost for name, s in compare([f"{runs}/one:base", f"{runs}/two"]).systems.items()}
+    assert costs["two:dpo"].total_seconds is None and costs["two:dpo"].seconds == {"sft": None, "dpo": 30.0}
+    assert costs["one:base"].total_seconds == 0 and costs["one:base"].seconds == {}
 
 
 def test_other_number_formats_are_told(runs):
@@ -80,18 +81,18 @@ def test_other_number_formats_are_told(runs):
     ]
     write_json(runs / "one/environment.json", {"dtype": "bfloat16"})
     write_json(runs / "two/environment.json", {"cpu": None})
-    assert [n for n in compare([f"{runs}/one", f"{runs}/two"])["notes"] if "format" in n or "machine" in n] == said[0]
+    assert [n for n in compare([f"{runs}/one", f"{runs}/two"]).notes if "format" in n or "machine" in n] == said[0]
     write_json(runs / "two/environment.json", {"dtype": "bfloat16"})
     write_json(runs / "two/inherited.json", {"environment": {"dtype": "float32"}})
-    assert [n for n in compare([f"{runs}/one", f"{runs}/two"])["notes"] if "format" in n or "machine" in n] == said[1]
+    assert [n for n in compare([f"{runs}/one", f"{runs}/two"]).notes if "format" in n or "machine" in n] == said[1]
 
 
 def test_only_shared_prompts_are_paired(selfsame, runs):
     fewer = evaluation(LOW)
     evaluated_run(runs / "part", {"sft": fewer | {"replies": fewer["replies"][20:]}})
     found = compare([f"{runs}/one:ppo", f"{runs}/part"])
-    assert found["paired"][0]["prompts"] == 20 and found["paired"][0]["most"] == 40
-    assert found["comparisons"][0]["value"] == -0.5 and found["comparisons"][0]["count"] == 20
+    assert found.paired[0].prompts == 20 and found.paired[0].most == 40
+    assert found.comparisons[0].value == -0.5 and found.comparisons[0].count == 20
     done = selfsame("compare", f"{runs}/one:ppo", f"{runs}/part")
     assert "part:sft - one:ppo, consistency, 20 shared prompts of 40: -0.500" in done.out
 
@@ -117,13 +118,13 @@ def test_seeds_of_a_recipe_are_one_row(selfsame, runs):
     assert "(gold) 0.900 [0.800, 1.000]" in text and "no persona (mine" not in text  # the same for all
     assert "mine (2 seeds) - one:base, consistency, same prompts, any two seeds +0.250 to +0.350: +0.300 [" in text
     assert "with groups Student's" in text and "differ in more" not in text and "same seed" not in text
-    cost = compare([f"{runs}/one:base"], [group])["systems"]["mine (2 seeds)"]["cost"]
-    assert cost["total_seconds"] == 360.0
+    cost = compare([f"{runs}/one:base"], [group]).systems["mine (2 seeds)"].cost
+    assert cost.total_seconds == 360.0
 
 
 def test_runs_of_a_group_that_are_no_seeds_are_told(runs):
     evaluated_run(runs / "other", {"ppo": evaluation(HIGH)}, training={"ppo": {"kl_coef": 0.5}})
-    notes = compare([f"{runs}/two"], [f"x={runs}/one,{runs}/other"])["notes"]
+    notes = compare([f"{runs}/two"], [f"x={runs}/one,{runs}/other"]).notes
     assert "The runs of x (2 seeds) differ in more than their seed: training.ppo.kl_coef." in notes
     assert any(note.startswith("The runs of x (2 seeds) have the same seed") for note in notes)
 
@@ -131,9 +132,9 @@ def test_runs_of_a_group_that_are_no_seeds_are_told(runs):
 def test_references_that_differ_only_in_their_interval_are_one_row(runs):
     gold = {"gold": {"consistency": {"value": 0.9, "low": 0.75, "high": 0.95, "count": 8, "missing": 0}}}
     evaluated_run(runs / "again", {"ppo": evaluation(HIGH, references=gold)})
-    systems = compare([f"{runs}/one", f"{runs}/again"])["systems"]
-    golds = [system["evaluation"]["references"]["gold"]["consistency"] for system in systems.values()]
-    assert golds[0] == golds[1] and golds[0]["low"] == 0.8
+    systems = compare([f"{runs}/one", f"{runs}/again"]).systems
+    golds = [system.evaluation.references["gold"]["consistency"] for system in systems.values()]
+    assert golds[0] == golds[1] and golds[0].low == 0.8
 
 
 def test_what_was_measured_differently_is_told_and_not_compared(selfsame, runs):
@@ -214,7 +215,7 @@ def test_what_may_differ_on_resuming_is_no_difference(tmp_path):
     evaluated_run(tmp_path / "one", {"sft": evaluation(LOW)})
     evaluated_run(tmp_path / "two", {"sft": evaluation(HIGH)}, **changed)
     comparison = compare([f"{tmp_path}/one", f"{tmp_path}/two"])
-    assert comparison["settings"] == {} and not any("differ" in note for note in comparison["notes"])
+    assert comparison.settings == {} and not any("differ" in note for note in comparison.notes)
     keys = dotted(changed)
     assert [key for key in keys if not is_free(key)] == ["training.ppo.kl_coef"]
     RunDirectory.create(tmp_path / "one", {"seed": 0} | changed, FREE)

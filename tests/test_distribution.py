@@ -24,7 +24,7 @@ def test_no_page_or_message_says_to_install_the_strangers():
     parts = ("src", "docs", "notebooks", "benchmarks", "base_model", "evaluator_models", "tests")
     paths = [path for part in parts for path in (ROOT / part).rglob("*") if "/.venv" not in str(path)]
     ours = {ROOT / "README.md", ROOT / "CONTRIBUTING.md", *paths} - {Path(__file__)}
-    pages = [path for path in ours if path.suffix in (".py", ".md", ".ipynb", ".yaml", ".j2", ".sh")]
+    pages = [path for path in ours if path.suffix in (".py", ".md", ".ipynb", ".yaml", ".j2", ".css", ".sh")]
     assert len(pages) > 200
     assert [str(path) for path in pages if STRANGERS.search(path.read_text(encoding="utf-8"))] == []
     for said in ("pip install 'selfsame[hub]'", "(needs `selfsame[quant]`)", "pip install -q selfsame"):

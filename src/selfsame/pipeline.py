@@ -29,6 +29,7 @@ from selfsame.run.inherit import inherit
 from selfsame.run.logger import RunLogger, say
 from selfsame.run.metrics import MetricsTracker
 from selfsame.run.outlook import outlook_of_run
+from selfsame.run.records import DataRecord, EvaluationRecord, read_record
 from selfsame.run.refused import leaving_nothing_if_refused
 from selfsame.run.settings import FREE
 from selfsame.serve.chatbot import check_systems, finished_stages
@@ -207,16 +208,16 @@ class _Pipeline:
                 self._evaluate_one(name, done.get(SYSTEMS[name].stage or ""))
         if parallel.is_main():
             paths = {system: self.directory.eval_path(system) for system in SYSTEMS}
-            records = {system: read_json(path) for system, path in paths.items() if path.exists()}
+            records = {system: read_record(path, EvaluationRecord) for system, path in paths.items() if path.exists()}
             bootstrap = Bootstrap(config.evaluation.resamples, config.evaluation.confidence, config.seed)
             write_json(self.directory.path / "comparisons.json", compare_systems(records, bootstrap))
-            replies = {system: record["replies"] for system, record in records.items()}
+            replies = {system: record.replies for system, record in records.items()}
             write_json(self.directory.path / "dialogues.json", side_by_side(replies) if replies else [])
 
     def _evaluated(self, system: str, checkpoint: Path | None) -> bool:
         """Whether there is a record of these weights. `checkpoint`: of its stage; None: the base."""
         path, mark = self.directory.eval_path(system), checkpoint.name if checkpoint else None
-        return path.exists() and (known := read_json(path)).get("checkpoint") == mark and bool(known.get("items"))
+        return path.exists() and (known := read_record(path, EvaluationRecord)).checkpoint == mark and bool(known.items)
 
     def _evaluate_one(self, system: str, checkpoint: Path | None) -> None:
         """Writes the record of a system."""
@@ -232,23 +233,23 @@ class _Pipeline:
         record = evaluate_system(policy, self.people, self.held_out, config.evaluation, system)
         if parallel.is_main():
             record.checkpoint = checkpoint.name if checkpoint else None
-            write_json(self.directory.eval_path(system), record.model_dump())
+            write_json(self.directory.eval_path(system), record)
 
     # --- what they need ---------------------------------------------------------------------------------------------
 
     def _load_data(self) -> Dataset:
         data, path = DatasetLoader(self.config.data).load(), self.directory.data_path
         digest = hashlib.sha256(repr((data.train, data.validation)).encode("utf-8", "backslashreplace")).hexdigest()
-        if path.exists() and read_json(path).get("digest") != digest:
+        if path.exists() and read_record(path, DataRecord).digest != digest:
             raise RunError(
                 f"{self.directory.path} holds a run on other dialogues than {self.config.data.path} has now:"
                 " put the old ones back to resume it, or choose another --run.directory"
             )
         if parallel.is_main():
             write_rejects(data.rejected, self.directory.rejects_path)
-            record = {"summary": data.summary(), "rejected": len(data.rejected), "removed": data.removed}
-            write_json(path, record | {"digest": digest})
-            say(data.summary())
+            summary, rejected = data.summary(), len(data.rejected)
+            write_json(path, DataRecord(summary=summary, rejected=rejected, removed=data.removed, digest=digest))
+            say(summary)
         parallel.barrier()
         return data
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
-from selfsame.report.page import conversations, duration, number, size
+from selfsame.report.formats import duration, number, size
 from selfsame.report.plots import Plot, histogram, png, result_plots, reward_plots, training_plots
+from selfsame.report.samples import conversations
 from selfsame.report.tables import (
     UNKNOWN,
     read_evaluations,
@@ -23,9 +24,10 @@ from selfsame.report.tables import (
     summary_lines,
     text_grid,
 )
-from selfsame.run.directory import RunDirectory, dotted, read_json, read_jsonl
+from selfsame.run.directory import RunDirectory, dotted, read_jsonl
 from selfsame.run.environment import describe_environment
 from selfsame.run.metrics import savings_between
+from selfsame.run.records import CostRecord, Dialogues, RewardRecord, ShownReply, read_record
 
 if TYPE_CHECKING:
     from selfsame.config import Config
@@ -155,7 +157,8 @@ def reward(run: str | Path | RunDirectory) -> Picture:
     """What the reward model ranks rightly, by reason; and PPO's reward against its KL, where there is one."""
     directory = _open(run)
     path = directory.path / "reward.json"
-    return Picture(reward_plots(read_jsonl(directory.metrics_path)[0], read_json(path) if path.exists() else None))
+    measured = read_record(path, RewardRecord) if path.exists() else None
+    return Picture(reward_plots(read_jsonl(directory.metrics_path)[0], measured))
 
 
 def results(run: str | Path | RunDirectory, selfplay: bool = False) -> Table:
@@ -177,11 +180,9 @@ def samples(run: str | Path | RunDirectory, count: int = 4) -> Table:
     """Replies of the role in training to the same held-out prompts, at several steps."""
     grids = []
     for talk in conversations(read_jsonl(_open(run).samples_path)[0])[:count]:
-        asked = talk["turns"][-1]["text"] if talk["turns"] else "(opens the dialogue)"
-        head = ["when", f"{' '.join(talk['persona'])} — {asked}", "reward"]
-        grids.append(
-            [head, *([row["when"], row["text"], row["reward"].removeprefix("reward ")] for row in talk["replies"])]
-        )
+        asked = talk.turns[-1].text if talk.turns else "(opens the dialogue)"
+        head = ["when", f"{' '.join(talk.persona)} — {asked}", "reward"]
+        grids.append([head, *([row.when, row.text, row.reward.removeprefix("reward ")] for row in talk.replies)])
     return Table(grids)
 
 
@@ -190,13 +191,12 @@ def dialogues(run: str | Path | RunDirectory, count: int = 4) -> Table:
     from it, struck through what the judge holds against the reply."""
     path = _open(run).path / "dialogues.json"
     grids = []
-    for found in (read_json(path) if path.exists() else [])[:count]:
-        head = ["", f"{' '.join(found['persona'])} — {found['history'][-1] or '(opens the dialogue)'}", "consistent"]
+    for found in (read_record(path, Dialogues).root if path.exists() else [])[:count]:
+        head = ["", f"{' '.join(found.persona)} — {found.history[-1] or '(opens the dialogue)'}", "consistent"]
         lines = [
-            [name, _marked(reply), number(reply["scores"].get("consistency"))]
-            for name, reply in found["replies"].items()
+            [name, _marked(reply), number(reply.scores.get("consistency"))] for name, reply in found.replies.items()
         ]
-        grids.append([head, ["what the person said", found["gold"], ""], *lines])
+        grids.append([head, ["what the person said", found.gold, ""], *lines])
     return Table(grids)
 
 
@@ -206,19 +206,21 @@ def cost(run: str | Path | RunDirectory, than: str | Path | RunDirectory | None 
     runs = [_open(each) for each in (run, than) if each is not None]
     names = [each.path.name for each in runs]
     names = names if len(set(names)) == len(names) else [str(each.path) for each in runs]
-    bills = [read_json(each.cost_path) for each in runs]
-    stages = list(dict.fromkeys(stage for bill in bills for stage in bill["seconds"] if "/" not in stage))
-    rows = [[stage, *(duration(bill["seconds"].get(stage)) for bill in bills)] for stage in stages]
-    rows.append(["all of them", *(duration(bill["total_seconds"]) for bill in bills)])
-    for name, key in (("peak memory", "peak_memory_bytes"), ("peak memory of a GPU", "peak_gpu_memory_bytes"),
-                      ("disk", "storage_bytes")):  # fmt: skip
-        rows.append([name, *(size(bill.get(key)) for bill in bills)])
-    rows.append(["cost in dollars", *(number(bill.get("total_cost")) for bill in bills)])
-    if len(bills) < 2 or bills[0]["seconds"].keys() != bills[1]["seconds"].keys():
-        return Table([[["", *names], *rows]], bills[0].get("notes", ()))
+    bills = [read_record(each.cost_path, CostRecord) for each in runs]
+    stages = list(dict.fromkeys(stage for bill in bills for stage in bill.seconds if "/" not in stage))
+    rows = [[stage, *(duration(bill.seconds.get(stage)) for bill in bills)] for stage in stages]
+    rows.append(["all of them", *(duration(bill.total_seconds) for bill in bills)])
+    rows += [
+        ["peak memory", *(size(bill.peak_memory_bytes) for bill in bills)],
+        ["peak memory of a GPU", *(size(bill.peak_gpu_memory_bytes) for bill in bills)],
+        ["disk", *(size(bill.storage_bytes) for bill in bills)],
+        ["cost in dollars", *(number(bill.total_cost) for bill in bills)],
+    ]
+    if len(bills) < 2 or bills[0].seconds.keys() != bills[1].seconds.keys():
+        return Table([[["", *names], *rows]], bills[0].notes)
     saved = [
         f"{name.removesuffix('_saved_percent').replace('_', ' ')} saved: {UNKNOWN if value is None else f'{value:.0f} %'}"
-        for name, value in savings_between(*bills).items()
+        for name, value in savings_between(bills[0].model_dump(), bills[1].model_dump()).items()
     ]
     return Table([[["", *names], *rows]], saved)
 
@@ -249,11 +251,9 @@ def _open(run: str | Path | RunDirectory) -> RunDirectory:
     return run if isinstance(run, RunDirectory) else RunDirectory.open(run)
 
 
-def _marked(reply: Mapping[str, Any]) -> Markup:
-    parts = [
-        Markup("<{0}>{1}</{0}>").format(_TAG[kind], text) if kind else escape(text) for text, kind in reply["parts"]
-    ]
-    odds = [Markup("<br>at odds with <s>{}</s>").format(premise) for premise in reply["at_odds"]]
+def _marked(reply: ShownReply) -> Markup:
+    parts = [Markup("<{0}>{1}</{0}>").format(_TAG[kind], text) if kind else escape(text) for text, kind in reply.parts]
+    odds = [Markup("<br>at odds with <s>{}</s>").format(premise) for premise in reply.at_odds]
     return Markup("").join([*parts, *odds])
 
 

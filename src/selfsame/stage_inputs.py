@@ -21,8 +21,9 @@ from selfsame.metrics.reader import Reader
 from selfsame.metrics.sense import SenseEvaluator
 from selfsame.model import parallel
 from selfsame.model.roles import Roles
-from selfsame.run.directory import RunDirectory, read_json
+from selfsame.run.directory import RunDirectory
 from selfsame.run.logger import say
+from selfsame.run.records import RewardRecord, read_record
 from selfsame.text.keywords import TraitMatcher
 from selfsame.training.rewards import Sense
 from selfsame.types import Answer, Example, Prompt
@@ -112,12 +113,13 @@ def distrusted_kinds(directory: RunDirectory) -> tuple[str, ...]:
         RunError: it ranks all pairs together below chance, beyond doubt: PPO would climb a broken reward.
     """
     path = directory.path / "reward.json"
-    record = read_json(path) if path.exists() else {"metrics": {}, "pairs": 0}
-    metrics = record["metrics"]
+    record = read_record(path, RewardRecord) if path.exists() else RewardRecord(pairs=0, metrics={})
+    metrics = record.metrics
     below = [name for name, value in metrics.items() if value is not None and value < CHANCE]
-    if "accuracy" in below and _surely_below(metrics["accuracy"], record["pairs"]):
+    accuracy = metrics.get("accuracy")
+    if accuracy is not None and accuracy < CHANCE and _surely_below(accuracy, record.pairs):
         raise RunError(
-            f"the reward model ranks {metrics['accuracy']:.2f} of the held-out pairs correctly, less than chance: PPO would"
+            f"the reward model ranks {accuracy:.2f} of the held-out pairs correctly, less than chance: PPO would"
             " climb a broken reward. Train it longer (--training.reward.epochs) or on more pairs (--pairs.count)"
         )
     kinds = tuple(name.partition("/")[2] for name in below if "/" in name)

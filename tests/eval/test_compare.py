@@ -8,34 +8,41 @@ import pytest
 
 from selfsame.eval.compare import compare_systems
 from selfsame.metrics.statistics import Bootstrap, holm, mcnemar
+from selfsame.run.records import EvaluationRecord, ReplyRecord
 from selfsame.tasks.compare_convai2 import compare_benchmarks, comparison_text
 from selfsame.tasks.convai2 import pack
 
 
+def of(rows):
+    """An evaluation whose replies have these dialogues and scores."""
+    more = {"persona": [], "history": [], "reply": ""}
+    return EvaluationRecord(metrics={}, replies=[ReplyRecord(dialogue=d, scores=scores, **more) for d, scores in rows])
+
+
 def record(scores):
-    return {"replies": [{"dialogue": f"d{k // 2}", "scores": {"consistency": s}} for k, s in enumerate(scores)]}
+    return of((f"d{k // 2}", {"consistency": s}) for k, s in enumerate(scores))
 
 
 def test_verdicts():
     low, high = [0.0] * 30 + [1.0] * 10, [0.0] * 10 + [1.0] * 30
     shifted = [1.0, 0.0] * 20
     found = compare_systems({"base": record(low), "sft": record(high), "ppo": record(low)}, Bootstrap())
-    assert [(f["system"], f["than"], f["verdict"]) for f in found] == [
+    assert [(f.system, f.than, f.verdict) for f in found] == [
         ("sft", "base", "higher"),
         ("ppo", "sft", "lower"),
     ]
-    assert found[0]["value"] == pytest.approx(0.5) and found[0]["count"] == 40
+    assert found[0].value == pytest.approx(0.5) and found[0].count == 40
     (tie,) = compare_systems({"base": record(shifted), "sft": record(shifted[::-1])}, Bootstrap())
-    assert tie["verdict"] == "tie" and tie["value"] == 0
+    assert tie.verdict == "tie" and tie.value == 0
 
 
 def test_copying_is_not_compared():
     sides = [record([0.0, 1.0] * 4), record([1.0, 1.0] * 4)]
     for side in sides:
-        for row in side["replies"]:
-            row["scores"]["copying"] = row["scores"]["consistency"]
+        for row in side.replies:
+            row.scores["copying"] = row.scores["consistency"]
     found = compare_systems(dict(zip(("base", "sft"), sides, strict=True)), Bootstrap())
-    assert [row["metric"] for row in found] == ["consistency"] and found[0]["p"] == found[0]["p_corrected"]
+    assert [row.metric for row in found] == ["consistency"] and found[0].p == found[0].p_corrected
 
 
 def test_pairing_sees_what_two_intervals_do_not():
@@ -45,15 +52,15 @@ def test_pairing_sees_what_two_intervals_do_not():
     after = [1.0 if k % 8 == 0 else s for k, s in enumerate(before)]
     (found,) = compare_systems({"base": record(before), "sft": record(after)}, Bootstrap())
     one, other = (Bootstrap().share(s, [f"d{k // 2}" for k in range(80)]) for s in (before, after))
-    assert found["verdict"] == "higher" and found["value"] == pytest.approx(0.125) and 0 < found["low"] < found["high"]
+    assert found.verdict == "higher" and found.value == pytest.approx(0.125) and 0 < found.low < found.high
     assert one.value < other.value
 
 
 def test_missing_scores_are_counted_and_nothing_is_unknown():
     (found,) = compare_systems({"base": record([None, 0.0, 1.0]), "sft": record([1.0, 1.0, 1.0])}, Bootstrap())
-    assert (found["count"], found["missing"]) == (2, 1)
+    assert (found.count, found.missing) == (2, 1)
     (one,) = compare_systems({"base": record([0.0]), "sft": record([1.0])}, Bootstrap())
-    assert one["verdict"] == "unknown" and math.isnan(one["low"])
+    assert one.verdict == "unknown" and math.isnan(one.low)
     assert compare_systems({"base": record([0.0])}, Bootstrap()) == []
 
 
@@ -113,8 +120,7 @@ def test_five_of_forty_are_a_tie_for_mcnemar():
 def alone(**scores):
     """Every reply a dialogue of its own."""
     count = len(next(iter(scores.values())))
-    rows = [{"dialogue": k, "scores": {name: values[k] for name, values in scores.items()}} for k in range(count)]
-    return {"replies": rows}
+    return of((str(k), {name: values[k] for name, values in scores.items()}) for k in range(count))
 
 
 def hits(count, of=40):
@@ -124,35 +130,33 @@ def hits(count, of=40):
 def test_a_yes_or_no_score_needs_mcnemars_test_too():
     """Five prompts won and none lost: the interval of the difference is above zero, and it happens in one of 16 ties."""
     (found,) = compare_systems({"base": alone(hit=hits(0)), "sft": alone(hit=hits(5))}, Bootstrap())
-    assert found["low"] > 0 and found["verdict"] == "tie"
-    assert (found["p"], found["only_system"], found["only_than"]) == (2 * 0.5**5, 5, 0) and found[
-        "p_corrected"
-    ] == found["p"]
+    assert found.low > 0 and found.verdict == "tie"
+    assert (found.p, found.only_system, found.only_than) == (2 * 0.5**5, 5, 0) and found.p_corrected == found.p
     (found,) = compare_systems({"base": alone(hit=hits(8)), "sft": alone(hit=hits(0))}, Bootstrap())
-    assert found["verdict"] == "lower" and found["only_than"] == 8
+    assert found.verdict == "lower" and found.only_than == 8
 
 
 def test_an_interval_that_holds_zero_is_a_tie_whatever_mcnemar_says():
     """All that one system wins is in one dialogue of 20: prompts of a dialogue are not independent."""
-    rows = [{"dialogue": min(k // 10, 19), "scores": {"hit": float(k < 10)}} for k in range(200)]
-    none = [{"dialogue": row["dialogue"], "scores": {"hit": 0.0}} for row in rows]
-    (found,) = compare_systems({"base": {"replies": none}, "sft": {"replies": rows}}, Bootstrap())
-    assert found["p_corrected"] < 0.01 and found["low"] <= 0 and found["verdict"] == "tie"
+    dialogues = [str(min(k // 10, 19)) for k in range(200)]
+    rows = of((name, {"hit": float(k < 10)}) for k, name in enumerate(dialogues))
+    (found,) = compare_systems({"base": of((name, {"hit": 0.0}) for name in dialogues), "sft": rows}, Bootstrap())
+    assert found.p_corrected < 0.01 and found.low <= 0 and found.verdict == "tie"
 
 
 def test_p_values_are_corrected_for_all_comparisons_of_a_run():
     six, none = hits(6), hits(0)
     (found,) = compare_systems({"base": alone(one=none), "sft": alone(one=six)}, Bootstrap())
-    assert found["p_corrected"] == found["p"] == 2 * 0.5**6 and found["verdict"] == "higher"
+    assert found.p_corrected == found.p == 2 * 0.5**6 and found.verdict == "higher"
     records = {"base": alone(one=none, two=none), "sft": alone(one=six, two=none), "ppo": alone(one=six, two=none)}
     several = compare_systems(records, Bootstrap())
-    assert [f["p_corrected"] for f in several] == [4 * 2 * 0.5**6, 1, 1, 1] and several[0]["low"] > 0
-    assert [f["verdict"] for f in several] == ["tie"] * 4
+    assert [f.p_corrected for f in several] == [4 * 2 * 0.5**6, 1, 1, 1] and several[0].low > 0
+    assert [f.verdict for f in several] == ["tie"] * 4
 
 
 def test_scores_that_are_no_yes_or_no_have_the_interval_alone():
     (found, other) = compare_systems(
         {"base": alone(much=[0.1] * 40, hit=hits(0)), "sft": alone(much=[0.5] * 40, hit=[math.nan] * 40)}, Bootstrap()
     )
-    assert found["verdict"] == "higher" and found["p"] is found["p_corrected"] is found["only_system"] is None
-    assert other["verdict"] == "unknown" and math.isnan(other["p"])
+    assert found.verdict == "higher" and found.p is found.p_corrected is found.only_system is None
+    assert other.verdict == "unknown" and math.isnan(other.p)

@@ -9,6 +9,7 @@ import torch
 from selfsame.errors import ConfigError, RunError
 from selfsame.eval.preference import ModelPreference, RewardPreference, _share, load_preference_judge, prefer
 from selfsame.metrics.statistics import Bootstrap
+from selfsame.run.records import ReplyRecord
 from selfsame.types import Prompt
 
 BOOTSTRAP = Bootstrap(resamples=200)
@@ -30,38 +31,40 @@ class Longer:
 
 
 def replies(*texts):
-    rows = [{"dialogue": f"d{k}", "history": [f"Hi {k}"], "reply": text} for k, text in enumerate(texts)]
-    return [row | {"persona": list(PERSONA), "scores": {}} for row in rows]
+    return [
+        ReplyRecord(dialogue=f"d{k}", persona=list(PERSONA), history=[f"Hi {k}"], reply=text, scores={})
+        for k, text in enumerate(texts)
+    ]
 
 
 def test_wins_ties_and_losses():
     judge = Longer()
     found = prefer(judge, [replies("aaa", "b", "same", "cc")], [replies("a", "bbb", "same", "dd")], BOOTSTRAP)
-    assert (found["wins"], found["ties"], found["losses"], found["prompts"]) == (1, 2, 1, 4)
-    assert found["value"] == 0.5 and found["low"] < 0.5 < found["high"] and found["p"] is None
-    assert found["swayed"] == 0 and len(judge.asked) == 6  # what is the same is not asked about
+    assert (found.wins, found.ties, found.losses, found.prompts) == (1, 2, 1, 4)
+    assert found.value == 0.5 and found.low < 0.5 < found.high and found.p is None
+    assert found.swayed == 0 and len(judge.asked) == 6  # what is the same is not asked about
     prompt = Prompt(PERSONA, ("Hi 0",))
     assert judge.asked[0] == (prompt, "aaa", "a") and judge.asked[3] == (prompt, "a", "aaa")
 
 
 def test_a_favourite_place_makes_ties_not_wins():
     found = prefer(Longer(bias=1.5), [replies("aa", "bbbb", "c")], [replies("a", "b", "cccc")], BOOTSTRAP)
-    assert (found["wins"], found["ties"], found["losses"]) == (1, 1, 1)  # by one letter the place decides
-    assert found["swayed"] == pytest.approx(1 / 3)
-    assert prefer(Longer(9), [replies("aa")], [replies("a")], BOOTSTRAP)["value"] == 0.5
+    assert (found.wins, found.ties, found.losses) == (1, 1, 1)  # by one letter the place decides
+    assert found.swayed == pytest.approx(1 / 3)
+    assert prefer(Longer(9), [replies("aa")], [replies("a")], BOOTSTRAP).value == 0.5
 
 
 def test_runs_meet_in_turn():
     ours = [replies("aaa", "aaa"), replies("b", "bbb"), replies("ccc", "ccc")]
     theirs = [replies("xx", "xx"), replies("yy", "yy")]
     found = prefer(Longer(), ours, theirs, BOOTSTRAP)
-    assert (found["wins"], found["losses"]) == (10, 2) and found["value"] == pytest.approx(5 / 6)
-    assert 0 < found["p"] < 1 and 0 <= found["low"] < 5 / 6 < found["high"] <= 1
-    assert prefer(Longer(), [replies()], [replies()], BOOTSTRAP)["swayed"] is None
+    assert (found.wins, found.losses) == (10, 2) and found.value == pytest.approx(5 / 6)
+    assert 0 < found.p < 1 and 0 <= found.low < 5 / 6 < found.high <= 1
+    assert prefer(Longer(), [replies()], [replies()], BOOTSTRAP).swayed is None
     always = prefer(Longer(), [replies(*"abcd")] * 2, [replies(*[""] * 4)] * 2, BOOTSTRAP)
-    assert always["value"] == always["high"] == 1 and 0.3 < always["low"] < 0.9 and always["p"] is None
+    assert always.value == always.high == 1 and 0.3 < always.low < 0.9 and always.p is None
     single = prefer(Longer(), [replies("aa")] * 2, [replies("a"), replies("aaa")], BOOTSTRAP)  # one dialogue
-    assert single["value"] == 0.5 and single["p"] is None
+    assert single.value == 0.5 and single.p is None
 
 
 @pytest.mark.parametrize("runs", [(3, 1), (3, 2), (3, 3)])

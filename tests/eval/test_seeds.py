@@ -9,84 +9,84 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from evaluated import evaluation, reply
+from evaluated import evaluation, recorded, recorded_reply
 from selfsame.eval.compare import compare_systems
 from selfsame.eval.seeds import compare_recipes, not_comparable, on_shared_prompts, two_way
 from selfsame.metrics.statistics import Bootstrap
+from selfsame.run.records import EvaluationRecord
 
 ONE, OTHER = [1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0]
 NAMES = [f"d{k}" for k in range(12)]
 
 
 def test_prompts_are_matched_by_what_they_are_not_by_where_they_stand():
-    one = [reply(k, 1.0, text=f"one {k}") for k in range(6)]
-    other = [reply(k, 0.0, text=f"other {k}") for k in (5, 3, 9, 1)]
-    stranger = reply(3, 0.0) | {"persona": ["I sing."]}
+    one = [recorded_reply(k, 1.0, text=f"one {k}") for k in range(6)]
+    other = [recorded_reply(k, 0.0, text=f"other {k}") for k in (5, 3, 9, 1)]
+    stranger = recorded_reply(3, 0.0, persona=["I sing."])
     ours, theirs = on_shared_prompts([one, [*other, stranger]])
-    assert [row["reply"] for row in ours] == ["one 1", "one 3", "one 5"]
-    assert [row["reply"] for row in theirs] == ["other 1", "other 3", "other 5"]
+    assert [row.reply for row in ours] == ["one 1", "one 3", "one 5"]
+    assert [row.reply for row in theirs] == ["other 1", "other 3", "other 5"]
     assert on_shared_prompts([one, [stranger]]) == [[], []]
 
 
 def test_a_prompt_that_occurs_twice_is_paired_twice():
-    ours, theirs = on_shared_prompts([[reply(1, 1.0), reply(1, 0.0)], [reply(1, 0.0), reply(1, 1.0), reply(1, 1.0)]])
-    assert [r["scores"]["consistency"] for r in ours] == [1.0, 0.0]
-    assert [r["scores"]["consistency"] for r in theirs] == [0.0, 1.0]
+    once = [recorded_reply(1, 1.0), recorded_reply(1, 0.0)]
+    ours, theirs = on_shared_prompts([once, [once[1], once[0], once[0]]])
+    assert [r.scores["consistency"] for r in ours] == [1.0, 0.0]
+    assert [r.scores["consistency"] for r in theirs] == [0.0, 1.0]
 
 
 def test_two_single_runs_are_compared_as_the_stages_of_a_run_are():
-    one, other = evaluation(ONE), evaluation(OTHER)
-    shuffled = other | {"replies": other["replies"][::-1]}
+    one, other = recorded(ONE), recorded(OTHER)
+    shuffled = other.model_copy(update={"replies": other.replies[::-1]})
     known = compare_systems({"sft": other, "ppo": one}, Bootstrap())[0]
-    found = compare_recipes([one], [shuffled], Bootstrap())["differences"][0]
-    assert {name: known[name] for name in found if name in known} == {
-        name: value for name, value in found.items() if name in known
-    }
-    assert (found["wins"], found["ties"], found["losses"]) == (4, 3, 1)
-    assert found["wins"] == known["only_system"] and found["losses"] == known["only_than"]
+    found = compare_recipes([one], [shuffled], Bootstrap()).found[0]
+    both = found.model_dump().keys() & known.model_dump().keys()
+    assert len(both) > 8 and found.model_dump(include=both) == known.model_dump(include=both)
+    assert (found.wins, found.ties, found.losses) == (4, 3, 1)
+    assert found.wins == known.only_system and found.losses == known.only_than
 
 
 def test_what_could_not_be_scored_is_neither_won_nor_lost():
-    found = compare_recipes([evaluation([1.0, None, 1.0])], [evaluation([0.0, 0.0, None])], Bootstrap())
-    record = found["differences"][0]
-    assert (record["wins"], record["ties"], record["losses"], record["missing"]) == (1, 0, 0, 2)
+    found = compare_recipes([recorded([1.0, None, 1.0])], [recorded([0.0, 0.0, None])], Bootstrap())
+    record = found.found[0]
+    assert (record.wins, record.ties, record.losses, record.missing) == (1, 0, 0, 2)
 
 
 def test_what_was_not_measured_alike_is_left_out():
-    plain = evaluation(ONE)
-    assert not_comparable([plain, evaluation(OTHER)]) == {}
-    judged = evaluation(OTHER, judge={"name": "another"})
+    plain = recorded(ONE)
+    assert not_comparable([plain, recorded(OTHER)]) == {}
+    judged = recorded(OTHER, judge={"name": "another"})
     assert set(not_comparable([plain, judged])) == {"consistency", "contradiction"}
     rows = [r | {"scores": {"consistency": r["scores"]["consistency"]}} for r in evaluation(OTHER)["replies"]]
-    assert not_comparable([plain, plain | {"replies": rows}]) == {"contradiction": "not measured in all of them"}
+    assert not_comparable([plain, recorded(ONE, replies=rows)]) == {"contradiction": "not measured in all of them"}
     gold = {"gold": {"consistency": {"value": 0.8}, "contradiction": {"value": 0.005}}}  # .9 and 0 in the other one
-    other_rules = evaluation(OTHER, references=gold)
+    other_rules = recorded(OTHER, references=gold)
     assert list(not_comparable([plain, other_rules])) == ["consistency"]
-    fewer = other_rules | {"replies": other_rules["replies"][1:]}  # other prompts, other gold replies
+    fewer = other_rules.model_copy(update={"replies": other_rules.replies[1:]})  # other prompts, other gold replies
     assert not_comparable([plain, fewer]) == {}
     found = compare_recipes([plain], [other_rules], Bootstrap())
-    assert [record["metric"] for record in found["differences"]] == ["contradiction"]
+    assert [record.metric for record in found.found] == ["contradiction"]
 
 
 def test_copying_is_not_compared():
     sides = [evaluation(ONE), evaluation(OTHER)]
-    plain = compare_recipes(*([side] for side in sides), Bootstrap())
+    ours, theirs = (EvaluationRecord.model_validate(side) for side in sides)
+    plain = compare_recipes([ours], [theirs], Bootstrap())
     rows = [r | {"scores": r["scores"] | {"copying": 1.0}} for r in sides[0]["replies"]]
-    found = compare_recipes(
-        [sides[0] | {"replies": rows}], [sides[1]], Bootstrap()
-    )  # nor named as missing from the other
-    assert found == plain and "copying" not in found["left_out"]
+    found = compare_recipes([recorded(ONE, replies=rows)], [theirs], Bootstrap())  # nor named as missing from the other
+    assert found == plain and "copying" not in found.left_out
 
 
 def test_seeds_are_averaged_prompt_by_prompt():
-    ours = [evaluation(ONE), evaluation(OTHER)]
-    record = compare_recipes(ours, [evaluation([0.0] * 8)], Bootstrap())["differences"][0]
-    assert record["value"] == pytest.approx((6 / 8 + 3 / 8) / 2) and record["runs"] == [2, 1]
-    assert (record["lowest"], record["highest"]) == (3 / 8, 6 / 8)
-    back = compare_recipes([evaluation([0.0] * 8), evaluation([1.0] * 8)], ours, Bootstrap())["differences"][0]
-    assert (back["lowest"], back["highest"]) == (-6 / 8, 1 - 3 / 8)
-    assert (record["wins"], record["ties"], record["losses"]) == (7, 1, 0)
-    assert record["low"] < record["value"] < record["high"] and 0 < record["p"] < 1
+    ours = [recorded(ONE), recorded(OTHER)]
+    record = compare_recipes(ours, [recorded([0.0] * 8)], Bootstrap()).found[0]
+    assert record.value == pytest.approx((6 / 8 + 3 / 8) / 2) and record.runs == [2, 1]
+    assert (record.lowest, record.highest) == (3 / 8, 6 / 8)
+    back = compare_recipes([recorded([0.0] * 8), recorded([1.0] * 8)], ours, Bootstrap()).found[0]
+    assert (back.lowest, back.highest) == (-6 / 8, 1 - 3 / 8)
+    assert (record.wins, record.ties, record.losses) == (7, 1, 0)
+    assert record.low < record.value < record.high and 0 < record.p < 1
 
 
 def test_without_spread_of_seeds_it_is_the_t_test_of_the_dialogues():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from evaluated import evaluation, reply
+from evaluated import recorded, recorded_reply
 from selfsame.eval.sidebyside import marked, side_by_side
 
 PERSONA = ("I have two big brown dogs at home.", "I teach chemistry.")
@@ -13,12 +13,12 @@ PERSONA = ("I have two big brown dogs at home.", "I teach chemistry.")
 def test_prompts_where_the_systems_differ_are_shown_first():
     one, other = [0.0] * 40, [0.0] * 40
     one[7] = other[22] = one[23] = 1.0
-    found = side_by_side({"a": evaluation(one)["replies"], "b": evaluation(other)["replies"]}, most=5)
-    assert [row["differ"] for row in found] == [True, True, False, False, False]
-    assert [row["dialogue"] for row in found][:2] == ["d3", "d11"]  # once for two prompts of d11
-    assert len({row["dialogue"] for row in found}) == 5
-    assert [int(row["dialogue"][1:]) for row in found][2:] == [0, 7, 14]  # spread over the others
-    assert found[0]["replies"]["a"]["parts"] == [
+    found = side_by_side({"a": recorded(one).replies, "b": recorded(other).replies}, most=5)
+    assert [row.differ for row in found] == [True, True, False, False, False]
+    assert [row.dialogue for row in found][:2] == ["d3", "d11"]  # once for two prompts of d11
+    assert len({row.dialogue for row in found}) == 5
+    assert [int(row.dialogue[1:]) for row in found][2:] == [0, 7, 14]  # spread over the others
+    assert found[0].replies["a"].parts == [
         ["I have ", ""],
         ["two", "drawn"],
         [" ", ""],
@@ -28,9 +28,9 @@ def test_prompts_where_the_systems_differ_are_shown_first():
 
 
 def test_what_a_reply_is_at_odds_with_goes_along():
-    rows = [reply(0, 0.0, "I have a cat.", at_odds=["I have two dogs."])]
+    rows = [recorded_reply(0, 0.0, "I have a cat.", at_odds=["I have two dogs."])]
     (found,) = side_by_side({"a": rows})
-    assert found["replies"]["a"]["at_odds"] == ["I have two dogs."]
+    assert found.replies["a"].at_odds == ["I have two dogs."]
 
 
 @pytest.mark.parametrize(

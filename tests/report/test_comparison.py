@@ -37,7 +37,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_every_part_is_there(page):
     assert Reader(page).open == [] and page.startswith("<!doctype html>") and "Selfsame comparison" in page
     assert "<title>a:sft, b:ppo" in page
-    assert '0.500 <span class="interval">[0.400, 0.600]</span>' in section(page, "results")
+    assert '50% <span class="interval">[40, 60]</span>' in section(page, "results")
     assert "b:ppo less a:sft" in section(page, "differences") and "<svg" in section(page, "differences")
     assert "wins 0, ties 10, losses 10" in section(page, "differences")
     assert "6 min 00 s" in section(page, "cost") and "2.1 GB" in section(page, "cost")
@@ -74,5 +74,5 @@ def test_text_of_people_is_escaped_and_nothing_is_fetched(page):
 
 
 def test_the_look_is_that_of_the_report(page):
-    for rule in ("prefers-color-scheme: dark", "@media (max-width: 560px)", ".beside", "currentColor"):
+    for rule in ("prefers-color-scheme: dark", "@media (max-width: 560px)", ".columns", "currentColor"):
         assert rule in page

@@ -15,21 +15,22 @@ import pytest
 from markupsafe import escape
 
 from selfsame.errors import ConfigError, RunError
-from selfsame.report.page import conversations, skipped_steps, write_report
+from selfsame.report.page import skipped_steps, write_report
 from selfsame.report.plots import read_series, training_plots
+from selfsame.report.samples import conversations
 from selfsame.report.tables import Cell, markdown_results, markdown_table, results_table, text_table, update_readme
 from selfsame.run.directory import RunDirectory, append_jsonl, write_json
 
 CONFIG = {"run": {"stages": ["sft", "reward", "ppo", "evaluate"]}, "training": {"ppo": {"kl_coef": 0.05}}, "seed": 0}
 REFERENCES = {
-    "gold": {"consistency": {"value": 71.0, "low": 68.0, "high": 74.0, "count": 200, "missing": 0}},
-    "random_persona": {"consistency": {"value": 22.0, "low": 19.5, "high": 24.5, "count": 200, "missing": 0}},
+    "gold": {"consistency": {"value": 0.71, "low": 0.68, "high": 0.74, "count": 200, "missing": 0}},
+    "random_persona": {"consistency": {"value": 0.22, "low": 0.195, "high": 0.245, "count": 200, "missing": 0}},
 }
 HOSTILE = "<script>alert('x')</script> & \"quotes\" https://example.org \u2028 \ud800"
 
 
 def evaluation(system: str, consistency: float, missing: int = 0) -> dict:
-    interval = {"low": consistency - 4.2, "high": consistency + 4.2, "count": 200 - missing, "missing": missing}
+    interval = {"low": consistency - 0.042, "high": consistency + 0.042, "count": 200 - missing, "missing": missing}
     distinct = {"value": 0.8312, "low": 0.81, "high": 0.85, "count": 200, "missing": 0}
     return {
         "system": system,
@@ -79,7 +80,7 @@ def make_full(folder: Path) -> RunDirectory:
             append_jsonl(run.samples_path, {"stage": stage, "step": step, "prompt": "one", **row})
     row = {"persona": [HOSTILE], "history": ["Hello!", "Hi.", HOSTILE], "reply": HOSTILE, "reward": None}
     append_jsonl(run.samples_path, {"stage": "ppo", "step": 59, "prompt": "two", **row})
-    for system, value, missing in (("ppo", 61.2, 0), ("base", 31.0, 3), ("sft", 52.5, 0)):
+    for system, value, missing in (("ppo", 0.612, 0), ("base", 0.31, 3), ("sft", 0.525, 0)):
         write_json(run.eval_path(system), evaluation(system, value, missing))
     bill = {"seconds": {"sft": 300.0, "ppo": 4000.5}, "total_seconds": 4300.5, "gpus": 0, "gpu_hourly_rate": 0.35}
     bill |= {"gpu_cost": None, "storage_bytes": 12_300_000, "storage_cost_per_gb": 0.1, "storage_cost": 0.00123}
@@ -98,7 +99,7 @@ def make_full(folder: Path) -> RunDirectory:
 class Reader(HTMLParser):
     """Text, tags and outgoing addresses of a page; complains about tags that are not closed."""
 
-    VOID = frozenset({"meta", "br", "link", "img", "input", "path", "use", "rect", "line"})
+    VOID = frozenset({"meta", "br", "link", "img", "input", "path", "use", "rect", "line", "wbr"})
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -151,7 +152,7 @@ def test_table_orders_systems_then_references_and_shows_intervals(full: RunDirec
     assert [row.kind for row in rows] == ["system"] * 3 + ["reference"] * 2
     assert rows[0].cells["consistency"].missing == 3
     text = text_table(rows)
-    assert "61.2 [57.0, 65.4]" in text and "0.831 [0.810, 0.850]" in text
+    assert "0.612 [0.570, 0.654]" in text and "0.831 [0.810, 0.850]" in text
     first, second = text.split("\n\n")
     assert first.startswith("system  ") and "(gold)" in first and "0.831" not in first
     assert second.startswith("metric") and "base" in second.splitlines()[0] and "gold" not in second
@@ -165,11 +166,11 @@ def test_text_table_is_cut_into_blocks_that_fit(full: RunDirectory) -> None:
 
 def test_references_that_differ_between_systems_are_kept_apart(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path / "run", CONFIG)
-    for system, value in (("sft", 10.0), ("ppo", 20.0)):
-        references = {"gold": {"consistency": 71.0}, "no_persona": {"consistency": value}}
+    for system, value in (("sft", 0.1), ("ppo", 0.2)):
+        references = {"gold": {"consistency": 0.71}, "no_persona": {"consistency": value}}
         write_json(run.eval_path(system), evaluation(system, value) | {"references": references})
     names = {row.name: row.cells["consistency"].value for row in results_table(run.path) if row.kind == "reference"}
-    assert names == {"gold": 71.0, "no persona (sft)": 10.0, "no persona (ppo)": 20.0}
+    assert names == {"gold": 0.71, "no persona (sft)": 0.1, "no persona (ppo)": 0.2}
 
 
 def test_nan_is_unknown_not_zero(tmp_path: Path) -> None:
@@ -215,12 +216,12 @@ def test_full_report_has_every_part(page: str) -> None:
     assert reader.open == []
     text = " ".join(" ".join(reader.text).split())
     assert "not there yet" not in text.lower()
-    for part in ("61.2", "[57.0, 65.4]", "Reply of ppo at 59.", "reward 1.18", "1 h 11 min", "12.3 MB",
+    for part in ("61%", "[57, 65]", "83%", "[81, 85]", "Reply of ppo at 59.", "reward 1.18", "1 h 11 min", "12.3 MB",
                  "On a CPU.", "120 dialogues", "training.ppo.kl_coef", "torch", "up to step 119"):  # fmt: skip
         assert part in text, part
     for title in ("Loss", "Ranking accuracy", "Reward model's score", "KL to the SFT model", "KL coefficient", "Entropy",
                   "Clip fraction", "Explained variance", "Reply length"):  # fmt: skip
-        assert f"<figcaption>{escape(title)}</figcaption><svg" in page, title
+        assert re.search(rf">{re.escape(escape(title))}(</a>)?</figcaption><svg", page), title
     missing = section(page, "missing")
     for line in (
         "base, consistency: 3 of 200 could not be scored",
@@ -287,7 +288,7 @@ def test_damaged_files_are_listed_and_do_not_stop_the_report(tmp_path: Path) -> 
     missing = section(page, "missing")
     for line in ("sft.json is damaged", "cost.json is damaged", "metrics.jsonl: 1 damaged lines"):
         assert line in missing, line
-    assert "61.2" in section(page, "results")
+    assert ">61%" in section(page, "results")
 
 
 @pytest.mark.parametrize("call", [write_report, results_table, markdown_results])
@@ -327,9 +328,9 @@ def test_replies_are_spread_over_the_training() -> None:
     rows = [{"stage": stage, "step": step, "reply": f"{stage} {step}", **same}
             for stage in ("ppo", "sft") for step in range(50)]  # fmt: skip
     (talk,) = conversations(rows)
-    texts = [reply["text"] for reply in talk["replies"]]
+    texts = [reply.text for reply in talk.replies]
     assert len(texts) == 10 and [texts[i] for i in (0, 4, 5, 9)] == ["sft 0", "sft 49", "ppo 0", "ppo 49"]
-    assert [turn["who"] for turn in talk["turns"]] == ["partner", "bot", "partner"]
+    assert [turn.who for turn in talk.turns] == ["partner", "bot", "partner"]
 
 
 def test_reports_need_no_torch(full: RunDirectory) -> None:

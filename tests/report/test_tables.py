@@ -10,6 +10,7 @@ from test_report import CONFIG, Reader, evaluation, section
 from selfsame.report.page import write_report
 from selfsame.report.tables import comparison_lines, markdown_results, run_results, text_results
 from selfsame.run.directory import RunDirectory, write_json
+from selfsame.run.records import ComparisonRecord, EvaluationRecord
 
 
 def cell(value, count=24, missing=0):
@@ -35,7 +36,7 @@ def selfplay(coverage):
 def run(tmp_path: Path) -> RunDirectory:
     run = RunDirectory.create(tmp_path / "run", CONFIG)
     for system, value in (("sft", 0.5), ("ppo", 0.625)):
-        write_json(run.eval_path(system), evaluation(system, 50.0) | {"selfplay": selfplay(value)})
+        write_json(run.eval_path(system), evaluation(system, 0.5) | {"selfplay": selfplay(value)})
     return run
 
 
@@ -50,7 +51,7 @@ def test_selfplay_has_a_table_of_its_own(run):
 
 
 def test_without_selfplay_there_is_none():
-    assert "elf-play" not in text_results({"sft": evaluation("sft", 50.0)})
+    assert "elf-play" not in text_results({"sft": EvaluationRecord.model_validate(evaluation("sft", 0.5))})
     assert "elf-play" not in text_results({})
 
 
@@ -64,26 +65,20 @@ def test_selfplay_in_the_page(run):
     page = write_report(run.path).read_text()
     reader = Reader(page)
     assert reader.open == [] and page.startswith("<!doctype html>") and "u" not in reader.tags
-    results = section(page, "results")
-    assert "Through a whole conversation" in results and "0.625" in results
+    results = section(page, "selfplay")
+    assert "Through a whole conversation" in results and ">62%" in results and ">38%" in results
     assert results.count("La la.") == 2 and "I &lt;u&gt;knit&lt;/u&gt;." in results
     assert '<div class="turn bot">La la.</div>' in results and '<div class="turn partner">Purl.</div>' in results
     assert "sft, self-play same_fact_again: 4 of 24 could not be scored" in section(page, "missing")
 
 
 def test_comparisons_say_how_they_were_tested():
-    known = {
-        "system": "ppo",
-        "than": "sft",
-        "metric": "consistency",
-        "value": 0.05,
-        "low": 0.01,
-        "high": 0.09,
-        "count": 9,
-    }
-    tested = known | {"p": 0.01, "p_corrected": 0.03, "verdict": "higher"}
-    free = known | {"metric": "word_f1", "p": None, "p_corrected": None, "verdict": "higher"}
-    sure = tested | {"p_corrected": 2e-5}
+    known = ComparisonRecord(
+        system="ppo", than="sft", metric="consistency", value=0.05, low=0.01, high=0.09, count=9, verdict="higher"
+    )
+    tested = known.model_copy(update={"p": 0.01, "p_corrected": 0.03})
+    free = known.model_copy(update={"metric": "word_f1"})
+    sure = tested.model_copy(update={"p_corrected": 2e-5})
     *lines, note = comparison_lines([tested, free, sure])
     assert lines == [
         "ppo - sft, consistency, same prompts: +0.050 [0.010, 0.090], p 0.030, higher.",
@@ -91,5 +86,5 @@ def test_comparisons_say_how_they_were_tested():
         "ppo - sft, consistency, same prompts: +0.050 [0.010, 0.090], p < 0.001, higher.",
     ]
     assert "McNemar" in note and "all 2 tests" in note and "Holm" in note
-    old = comparison_lines([known | {"verdict": "tie"}])  # of an older version
+    old = comparison_lines([known.model_copy(update={"verdict": "tie"})])  # of an older version
     assert old == ["ppo - sft, consistency, same prompts: +0.050 [0.010, 0.090], tie."]

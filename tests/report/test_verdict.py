@@ -8,7 +8,7 @@ from evaluated import evaluated_run, evaluation, reply
 from selfsame.eval.compare import compare_systems
 from selfsame.metrics.statistics import Bootstrap
 from selfsame.report.tables import read_evaluations
-from selfsame.report.verdict import replies_text, run_verdict, unselected, verdict
+from selfsame.report.verdict import SamePrompt, replies_text, run_verdict, unselected, verdict
 from selfsame.run.directory import RunDirectory, read_json, write_json
 
 
@@ -32,7 +32,8 @@ def run(tmp_path):
         "ppo": measured([1.0, 1.0, 0.0, 1.0] * 10, 30.5, 1.0),
     }
     folder = evaluated_run(tmp_path / "run", systems)
-    write_json(folder / "comparisons.json", compare_systems(systems, Bootstrap(200)))
+    records = read_evaluations(RunDirectory(folder))
+    write_json(folder / "comparisons.json", compare_systems(records, Bootstrap(200)))
     return folder
 
 
@@ -102,13 +103,13 @@ def test_one_system_alone_is_compared_with_nothing(tmp_path):
 def test_replies_are_spread_evenly_and_not_selected(run):
     evaluations = read_evaluations(RunDirectory(run))
     prompts = unselected(evaluations, 4)
-    assert [found["replies"]["ppo"] for found in prompts] == ["Reply 0.", "Reply 10.", "Reply 20.", "Reply 30."]
-    assert [*prompts[0]["replies"]] == ["base", "sft", "ppo"] and prompts[1]["history"] == ["Any pets, 10?"]
-    for row in evaluations["sft"]["talk"]:  # what was scored makes no difference
-        row["scores"] = {"in_character": None}
+    assert [found.replies["ppo"] for found in prompts] == ["Reply 0.", "Reply 10.", "Reply 20.", "Reply 30."]
+    assert [*prompts[0].replies] == ["base", "sft", "ppo"] and prompts[1].history == ["Any pets, 10?"]
+    for row in evaluations["sft"].talk:  # what was scored makes no difference
+        row.scores = {"in_character": None}
     assert unselected(evaluations, 4) == prompts
-    evaluations["sft"]["talk"] = evaluations["sft"]["talk"][:2]  # prompts that all of them answered
-    assert [found["history"] for found in unselected(evaluations)] == [["Any pets, 0?"], ["Any pets, 1?"]]
+    evaluations["sft"].talk = evaluations["sft"].talk[:2]  # prompts that all of them answered
+    assert [found.history for found in unselected(evaluations)] == [["Any pets, 0?"], ["Any pets, 1?"]]
     assert unselected({}) == []
 
 
@@ -117,9 +118,9 @@ def test_the_end_of_a_run_fits_a_terminal(run):
     assert max(map(len, text.splitlines())) <= 100
     assert text.count("  persona  I have two dogs.") == 3 and text.count("  base     Reply ") == 3
     assert "spread evenly over the test and not selected" in text
-    long = [{"persona": ["I sing."], "history": [""], "gold": "", "replies": {"base": "word " * 60, "sft": " "}}]
+    long = [SamePrompt(["I sing."], [""], "", {"base": "word " * 60, "sft": " "})]
     block = replies_text(long, 60)
     assert max(map(len, block.splitlines())) <= 60 and "partner  (the bot opens the dialogue)" in block
     assert block.endswith("  sft      (nothing)")
-    hostile = [long[0] | {"replies": {"base": "Hi.\x1b[2J\r\n\x07Bye."}}]
+    hostile = [SamePrompt(["I sing."], [""], "", {"base": "Hi.\x1b[2J\r\n\x07Bye."})]
     assert replies_text(hostile).endswith("  base     Hi. [2J Bye.")

@@ -11,11 +11,12 @@ from selfsame.report.page import write_report
 from selfsame.report.plots import Plot, png, reward_plots, training_plots
 from selfsame.report.tables import Cell, Row
 from selfsame.run.directory import read_json, write_json
+from selfsame.run.records import ComparisonRecord, RewardRecord
 
 
 def record(metric, verdict, value=0.1, system="ppo", than="sft"):
-    return {"system": system, "than": than, "metric": metric, "value": value, "low": value - 0.05, "high": value + 0.05,
-            "verdict": verdict}  # fmt: skip
+    ends = {"low": value - 0.05, "high": value + 0.05}
+    return ComparisonRecord(system=system, than=than, metric=metric, value=value, verdict=verdict, **ends)
 
 
 def row(name, **cells):
@@ -33,10 +34,10 @@ def test_the_last_stage_is_shown_against_the_one_it_began_with():
     found = headline(
         ROWS, [record("consistency", "higher"), record("contradiction", "higher", -0.02), record("keywords", "tie")]
     )
-    assert [(t["metric"], t["from"], t["to"], t["verdict"]) for t in found] == [
-        ("consistency", "0.400", "0.500", "better"), ("contradiction", "0.030", "0.010", "worse"),
+    assert [(t["metric"].name, t["from"], t["to"], t["verdict"]) for t in found] == [
+        ("consistency", "40%", "50%", "better"), ("contradiction", "3%", "1%", "worse"),
     ]  # fmt: skip
-    assert found[0]["change"] == "+0.100 [0.050, 0.150], higher" and found[0]["systems"] == "sft → ppo"
+    assert found[0]["change"] == "+10 points [5, 15], higher" and found[0]["systems"] == "sft → ppo"
     assert headline(ROWS[:2], [record("consistency", "tie", system="sft", than="base")])[0]["verdict"] == "tie"
     assert headline(ROWS, []) == headline([], [record("consistency", "higher")]) == []
 
@@ -51,16 +52,16 @@ def test_what_it_cost_stands_beside_it():
 
     pair, talk = [record("consistency", "tie")], [said("sft", 0.2), said("ppo", 0.7)]
     found = headline([of("sft", 4.0, 0.5), of("ppo", 5.0, 0.45)], pair, talk)[1:]
-    assert [(t["metric"], t["verdict"]) for t in found] == [
-        ("perplexity", "worse"), ("distinct-2", "tie"), ("self-play repetition", "worse"),
+    assert [(t["metric"].label or t["metric"].name, t["verdict"]) for t in found] == [
+        ("perplexity", "worse"), ("distinct 2", "tie"), ("self-play repetition", "worse"),
     ]  # fmt: skip
-    assert found[0]["change"] == "[3.900, 4.100] → [4.900, 5.100]"
+    assert found[0]["change"] == "[3.90, 4.10] → [4.90, 5.10]"
     better = headline([of("sft", 4.0, 0.1), of("ppo", 3.0, 0.9)], pair, [talk[1], said("sft", 0.95)])[1:]
     assert [t["verdict"] for t in better] == ["better", "better", "better"]
-    assert [t["metric"] for t in headline([of("sft", 4.0, 0.5), of("ppo", 5.0, 0.45)], pair)] == [
+    assert [t["metric"].name for t in headline([of("sft", 4.0, 0.5), of("ppo", 5.0, 0.45)], pair)] == [
         "consistency",
         "perplexity",
-        "distinct-2",
+        "distinct 2",
     ]
 
 
@@ -80,12 +81,12 @@ def page(tmp_path):
 def test_the_page_shows_them(page):
     assert Reader(page).open == []
     tiles = section(page, "headline")
-    assert 'class="tile better"' in tiles and "52.500 → 61.200" in tiles and "sft → ppo" in tiles
+    assert 'class="tile better"' in tiles and "52% → 61%" in tiles and "sft → ppo" in tiles
     talk = section(page, "dialogues")
     assert '<mark class="copied">two dogs</mark>' in talk and '<mark class="odds">I have no dogs.</mark>' in talk
     assert "not consistent" in talk and "Woof." in talk and "script" not in Reader(page).tags
     training = section(page, "training")
-    assert "Held-out pairs ranked rightly" in training and "Score against KL" in training
+    assert "Held-out pairs ranked correctly" in training and "Score against KL" in training
     main, _, more = training[training.index("<h3>ppo</h3>") :].partition("<details>")
     assert "KL coefficient" in more and "KL coefficient" not in main  # it never moves
 
@@ -111,7 +112,11 @@ def test_what_was_saved_against_another_run(tmp_path):
 
 
 def test_plots_of_the_reward_need_their_numbers():
-    assert reward_plots([], None) == reward_plots([{"stage": "ppo", "step": 1, "kl": 1.0}], {"metrics": {}}) == []
+    assert (
+        reward_plots([], None)
+        == reward_plots([{"stage": "ppo", "step": 1, "kl": 1.0}], RewardRecord(pairs=0, metrics={}))
+        == []
+    )
 
 
 def test_plots_together_are_one_picture():

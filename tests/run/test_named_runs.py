@@ -100,7 +100,7 @@ def test_records_of_earlier_versions_hold_less(runs):
     for name in ("cost.json", "reward.json"):
         (runs / "a" / name).unlink()
     (system,) = read_recipes([f"{runs}/a", f"{runs}/b"], [])["a:ppo"]
-    assert system.evaluation["metrics"]["consistency"]["value"] == 0.5
-    assert system.evaluation["metrics"]["engagement"]["value"] is None
-    assert system.evaluation["replies"] == [] and system.evaluation["judge"] is None
-    assert system.cost["seconds"] == {} and system.reward is None
+    assert system.evaluation.metrics["consistency"].value == 0.5
+    assert system.evaluation.metrics["engagement"].value is None
+    assert system.evaluation.replies == [] and system.evaluation.judge is None
+    assert system.cost.seconds == {} and system.reward is None

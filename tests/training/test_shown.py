@@ -12,7 +12,8 @@ from test_loop import make, record, states
 
 from selfsame import DatasetLoader, PreferenceGenerator, show
 from selfsame.config import get_default_config
-from selfsame.report.page import conversations, write_report
+from selfsame.report.page import write_report
+from selfsame.report.samples import conversations
 from selfsame.run.directory import append_jsonl, read_jsonl
 from selfsame.training.shown import prompt_id, shown_prompts
 from selfsame.types import Prompt
@@ -81,9 +82,7 @@ def test_the_report_shows_what_was_recorded_and_nothing_else(run):
     recorded, told = read_jsonl(run / "samples.jsonl")[0], {"sft", "ppo", "dpo"}
     assert any(row["stage"] == "reward" and row["reply"] for row in recorded)
     talks = conversations(recorded)
-    assert [(talk["persona"], talk["turns"][-1]["text"]) for talk in talks] == [
-        (p.persona, p.history[-1]) for p in SHOWN
-    ]
+    assert [(talk.persona, talk.turns[-1].text) for talk in talks] == [(p.persona, p.history[-1]) for p in SHOWN]
     page = write_report(run).read_text()
     section = page[page.index('<section id="samples">') :]
     section = section[: section.index("</section>")]

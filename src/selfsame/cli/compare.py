@@ -31,7 +31,7 @@ def run(arguments: Sequence[str]) -> None:
     from selfsame.report.tables import update_readme
 
     comparison = compare(options.runs, options.group, options.prefer, options.metrics)
-    write_result(options.json, comparison)
+    write_result(options.json, comparison.model_dump())
     if options.html:
         write_comparison(Path(options.html), comparison)
     if options.readme:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from selfsame.cli.output import write_result
 from selfsame.cli.parsing import add_json, add_system, make_parser, natural
 from selfsame.errors import DataError
 from selfsame.run.writable import check_writable
+
+if TYPE_CHECKING:
+    from selfsame.run.records import EvaluationRecord
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -30,11 +33,11 @@ def run(arguments: Sequence[str]) -> None:
     from selfsame.report.tables import text_results
 
     result = evaluate_model(options.model, options.data, options.system, options.seed)
-    write_result(options.json, result)
-    print(text_results({result["system"]: result}))
+    write_result(options.json, result.model_dump())
+    print(text_results({result.system: result}))
 
 
-def evaluate_model(name: str, data_path: str | None, system: str | None, seed: int | None) -> dict[str, Any]:
+def evaluate_model(name: str, data_path: str | None, system: str | None, seed: int | None) -> EvaluationRecord:
     """Evaluate a system on the held-out personas of `data_path`, or of its run's data.
 
     Raises:
@@ -55,4 +58,4 @@ def evaluate_model(name: str, data_path: str | None, system: str | None, seed: i
         raise DataError(f"{settings.path} leaves no held-out persona to evaluate on: add dialogues of more people")
     generator, seed = PreferenceGenerator(people, config.pairs, HELD_OUT), config.seed if seed is None else seed
     policy = Policy(bot.roles, bot.role, config.sampling, seed)
-    return evaluate_system(policy, people, generator, config.evaluation, bot.name).model_dump()
+    return evaluate_system(policy, people, generator, config.evaluation, bot.name)

@@ -118,19 +118,22 @@ def _score(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from selfsame.ratings.rows import read_given
     from selfsame.report.sources import judge_line
     from selfsame.report.tables import comparison_lines, rows_of, text_table
+    from selfsame.run.records import ComparisonRecord, EvaluationRecord, JudgeRecord
     from selfsame.text.functions import load_function
 
     rows, rejected = read_given(options.file)
     functions = [*map(load_function, options.function)]
     result = score_given(rows, load_judge(options.judge), Bootstrap(), functions)
+    evaluations = {name: EvaluationRecord.model_validate(found) for name, found in result["systems"].items()}
+    compared = [ComparisonRecord.model_validate(found) for found in result["comparisons"]]
     counts = [
         f"{s['system']}: {s['items']} replies, {s['wordless']} without a word, {s['dialogues']} dialogues or prompts"
         for s in result["systems"].values()
     ]
     alone = [f"{pair['system']} and {pair['than']} answer no prompt in common." for pair in result["paired"]
              if not pair["prompts"]]  # fmt: skip
-    lines = [*counts, *alone, *comparison_lines(result["comparisons"]), judge_line(result["judge"])]
-    text = "\n\n".join([text_table(rows_of(result["systems"])), "\n".join(lines)])
+    lines = [*counts, *alone, *comparison_lines(compared), judge_line(JudgeRecord(**result["judge"]))]
+    text = "\n\n".join([text_table(rows_of(evaluations)), "\n".join(lines)])
     return result | {"rejected": report_rejected(rejected)}, text
 
 

@@ -39,7 +39,7 @@ def print_results(path: Path, full: bool = True) -> None:
 
     print(f"{run_results(path) if full else run_verdict(path)}\n")
     best = path / "eval" / "ppo_best_of_n.json"
-    count = read_record(best, EvaluationRecord)["settings"].get("best_of", 1) if best.exists() else 1
+    count = read_record(best, EvaluationRecord).best_of if best.exists() else 1
     several = f" --best-of {count}" if count > 1 else ""
     print(f"report: {path / 'report.html'}")
     print(f"chat:   selfsame chat --model {path}{several} --persona 'I have two dogs.' 'I drive a night bus.'")

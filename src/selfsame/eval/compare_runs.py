@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from selfsame.errors import ConfigError
+from selfsame.run.compared import Compared, Preferred, SharedPrompts, SystemCost, SystemRecord, Wins
 from selfsame.run.directory import RunDirectory, dotted, read_json
 from selfsame.run.named_runs import Recipes, System, read_recipes
+from selfsame.run.records import ComparisonRecord, EstimateRecord, EvaluationRecord, Metrics, SelfplayRecord
 from selfsame.run.settings import is_free
 from selfsame.systems import SYSTEMS
 
@@ -19,7 +21,7 @@ _OTHERWISE = ("seed", "best_of", "evaluation.best_of", "training.ppo.eval_size")
 
 def compare(
     runs: Sequence[str], groups: Sequence[str] = (), judges: Sequence[str] = (), metrics: Sequence[str] = ()
-) -> dict[str, Any]:
+) -> Compared:
     """Collect what is recorded of these systems, with paired differences from the first one.
 
     Args:
@@ -29,9 +31,7 @@ def compare(
         metrics: names that have to be among what was measured.
 
     Returns:
-        `{systems: {name: {runs, evaluation, cost}}, paired, comparisons, preference, preferred, reward, settings, notes,
-        dialogues, selfplay}`; evaluations of a group hold means with the lowest and highest run and `seeds`, how many those
-        are.
+        evaluations of a group hold means with the lowest and highest run and `seeds`, how many those are.
 
     Raises:
         SelfsameError: what cannot be read, fewer than two systems, one named twice, a metric that no system has.
@@ -40,27 +40,35 @@ def compare(
 
     recipes = read_recipes(runs, groups)
     systems = {system.name: system for members in recipes.values() for system in members}
-    _check_metrics(metrics, [system.evaluation["metrics"] for system in systems.values()])
-    _share_references([system.evaluation for system in systems.values()])
-    comparison = {
-        "systems": {
-            name: {
-                "runs": [f"{system.path}:{system.system}" for system in members],
-                "evaluation": _pooled([system.evaluation for system in members]),
-                "cost": _mean_cost(members),
-            }
-            for name, members in recipes.items()
-        },
-        **_differences(recipes),
-        "preferred": [record for judge in judges for record in _preferred(judge, recipes)],
-        "reward": {name: s.reward for name, s in systems.items() if s.reward and "reward" in _stages(s)},
-        "settings": _differing({name: system.config for name, system in systems.items()}),
-        "dialogues": side_by_side({name: system.evaluation["replies"] for name, system in systems.items()}),
-        "selfplay": {name: s.evaluation["selfplay"]["samples"][:1] for name, s in systems.items()
-                     if s.evaluation["selfplay"]},
-    }  # fmt: skip
-    notes = [*_pair_notes(comparison), *_notes(recipes, systems), *_judge_notes(judges, systems)]
-    return comparison | {"notes": notes}
+    evaluations = {name: system.evaluation for name, system in systems.items()}
+    _check_metrics(metrics, [evaluation.metrics for evaluation in evaluations.values()])
+    _share_references([*evaluations.values()])
+    paired, differences = _differences(recipes)
+    return Compared(
+        systems={name: _system_record(members) for name, members in recipes.items()},
+        paired=paired,
+        comparisons=differences,
+        preference=[_wins(record) for record in differences if record.metric == "consistency"],
+        preferred=[record for judge in judges for record in _preferred(judge, recipes)],
+        reward={name: s.reward for name, s in systems.items() if s.reward and "reward" in _stages(s)},
+        settings=_differing({name: system.config for name, system in systems.items()}),
+        dialogues=side_by_side({name: evaluation.replies for name, evaluation in evaluations.items()}),
+        selfplay={name: e.selfplay.samples[:1] for name, e in evaluations.items() if e.selfplay},
+        notes=[*_pair_notes(paired), *_notes(recipes, systems), *_judge_notes(judges, systems)],
+    )
+
+
+def _system_record(members: Sequence[System]) -> SystemRecord:
+    return SystemRecord(
+        runs=[f"{system.path}:{system.system}" for system in members],
+        evaluation=_pooled([system.evaluation for system in members]),
+        cost=_mean_cost(members),
+    )
+
+
+def _wins(record: ComparisonRecord) -> Wins:
+    counts = {"wins": record.wins, "ties": record.ties, "losses": record.losses, "missing": record.missing}
+    return Wins(system=record.system, than=record.than, **counts)
 
 
 def _stages(system: System) -> Sequence[str]:
@@ -69,7 +77,7 @@ def _stages(system: System) -> Sequence[str]:
     return known.stages if known else ()
 
 
-def _check_metrics(names: Sequence[str], measured: Sequence[Mapping[str, Any]]) -> None:
+def _check_metrics(names: Sequence[str], measured: Sequence[Metrics]) -> None:
     known = list(dict.fromkeys(name for metrics in measured for name in metrics))
     if unknown := [name for name in names if name not in known]:
         raise ConfigError(f"--metrics: nothing is called {', '.join(unknown)}; measured were {', '.join(known)}")
@@ -78,61 +86,84 @@ def _check_metrics(names: Sequence[str], measured: Sequence[Mapping[str, Any]]) 
 # --- one row each -------------------------------------------------------------------------------------------------------
 
 
-def _share_references(evaluations: Sequence[dict[str, Any]]) -> None:
-    """A reference that has the same value everywhere gets one interval: those drawn with another seed would be told apart."""
-    known: dict[Any, dict[str, Any]] = {}
-    talks = [content["selfplay"] for content in evaluations if content["selfplay"]]
-    for kind, contents in enumerate((evaluations, talks)):
-        for content in contents:
-            for row in set(_SAME_FOR_ALL) & set(content["references"]):
-                for name, e in content["references"][row].items():
-                    key = (kind, row, name, e["value"], e["count"], e["missing"])
-                    content["references"][row][name] = known.setdefault(key, e)
+def _share_references(evaluations: Sequence[EvaluationRecord]) -> None:
+    """Give a reference that has the same value everywhere one interval: another seed draws another one."""
+    known: dict[Any, EstimateRecord] = {}
+    talks = [evaluation.selfplay for evaluation in evaluations if evaluation.selfplay]
+    for kind, records in enumerate((evaluations, talks)):
+        for record in records:
+            for row in set(_SAME_FOR_ALL) & set(record.references):
+                for name, e in record.references[row].items():
+                    key = (kind, row, name, e.value, e.count, e.missing)
+                    record.references[row][name] = known.setdefault(key, e)
 
 
-def _pooled(evaluations: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _pooled(evaluations: Sequence[EvaluationRecord]) -> EvaluationRecord:
     """Evaluations of several seeds as one, with means; without replies and dialogues."""
-    first = evaluations[0]
-    content = {name: first[name] for name in ("settings", "judge") if first.get(name) is not None}
-    content |= {"items": sum(e["items"] or 0 for e in evaluations)}
-    content |= {"metrics": _means([e["metrics"] for e in evaluations], references=False)}
-    rows = [name for name in first["references"] if all(name in e["references"] for e in evaluations)]
-    content["references"] = {name: _means([e["references"][name] for e in evaluations]) for name in rows}
-    if all(e.get("selfplay") for e in evaluations):
-        content["selfplay"] = _pooled([e["selfplay"] for e in evaluations])
-    return content
+    talks = [evaluation.selfplay for evaluation in evaluations if evaluation.selfplay]
+    return EvaluationRecord(
+        items=sum(evaluation.items or 0 for evaluation in evaluations),
+        metrics=_means([evaluation.metrics for evaluation in evaluations], references=False),
+        references=_mean_references(evaluations),
+        settings=evaluations[0].settings,
+        judge=evaluations[0].judge,
+        selfplay=_pooled_talks(talks) if len(talks) == len(evaluations) else None,
+    )
 
 
-def _means(runs: Sequence[dict[str, dict[str, Any]]], references: bool = True) -> dict[str, dict[str, Any]]:
+def _pooled_talks(talks: Sequence[SelfplayRecord]) -> SelfplayRecord:
+    return SelfplayRecord(
+        items=sum(talk.items or 0 for talk in talks),
+        metrics=_means([talk.metrics for talk in talks], references=False),
+        references=_mean_references(talks),
+    )
+
+
+def _mean_references(records: Sequence[EvaluationRecord] | Sequence[SelfplayRecord]) -> dict[str, Metrics]:
+    """The references that all runs have."""
+    rows = [name for name in records[0].references if all(name in record.references for record in records)]
+    return {name: _means([record.references[name] for record in records]) for name in rows}
+
+
+def _means(runs: Sequence[Metrics], references: bool = True) -> Metrics:
     """The metrics that all runs have; references that are the same everywhere keep their interval."""
-    found = {}
+    found: Metrics = {}
     for name in [name for name in runs[0] if all(name in metrics for metrics in runs)]:
         estimates = [metrics[name] for metrics in runs]
-        values = [e["value"] for e in estimates if e["value"] is not None]
-        if len(runs) == 1 or (references and all(e == estimates[0] for e in estimates)):
+        values = [estimate.value for estimate in estimates if estimate.value is not None]
+        if len(runs) == 1 or (references and all(estimate == estimates[0] for estimate in estimates)):
             found[name] = estimates[0]
         elif len(values) < len(runs):
-            found[name] = {"value": None, "seeds": len(runs)}
+            found[name] = EstimateRecord(value=None, seeds=len(runs))
         else:
-            found[name] = {"value": sum(values) / len(values), "low": min(values), "high": max(values)}
-            counts = {key: sum(e[key] or 0 for e in estimates) for key in ("count", "missing")}
-            found[name] |= counts | {"seeds": len(runs)}
+            found[name] = EstimateRecord(
+                value=sum(values) / len(values),
+                low=min(values),
+                high=max(values),
+                count=sum(estimate.count or 0 for estimate in estimates),
+                missing=sum(estimate.missing for estimate in estimates),
+                seeds=len(runs),
+            )
     return found
 
 
-def _mean_cost(systems: Sequence[System]) -> dict[str, Any]:
+def _mean_cost(systems: Sequence[System]) -> SystemCost:
     """Seconds of the stages that the system needs, means over the runs, None where one is not known; peak memory in bytes
     of the whole run, the highest of them."""
     stages = _stages(systems[0]) if systems[0].system in SYSTEMS else None
-    seconds = {stage: _mean([s.cost["seconds"].get(stage) for s in systems]) for stage in stages or ()}
+    costs = [system.cost for system in systems]
+    seconds = {stage: _mean([cost.seconds.get(stage) for cost in costs]) for stage in stages or ()}
     known = [value for value in seconds.values() if value is not None]
-    peaks = {
-        name: [s.cost[name] for s in systems if s.cost[name]] for name in ("peak_memory_bytes", "peak_gpu_memory_bytes")
-    }
-    total = sum(known) if stages is not None and len(known) == len(seconds) else None
-    return {"seconds": seconds, "total_seconds": total} | {
-        name: max(found, default=None) for name, found in peaks.items()
-    }
+    return SystemCost(
+        seconds=seconds,
+        total_seconds=sum(known) if stages is not None and len(known) == len(seconds) else None,
+        peak_memory_bytes=_highest([cost.peak_memory_bytes for cost in costs]),
+        peak_gpu_memory_bytes=_highest([cost.peak_gpu_memory_bytes for cost in costs]),
+    )
+
+
+def _highest(values: Sequence[float | None]) -> float | None:
+    return max((value for value in values if value), default=None)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -143,7 +174,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 # --- in pairs -----------------------------------------------------------------------------------------------------------
 
 
-def _differences(recipes: Recipes) -> dict[str, Any]:
+def _differences(recipes: Recipes) -> tuple[list[SharedPrompts], list[ComparisonRecord]]:
     """Each recipe against the first; p-values are corrected for all of these differences together."""
     from selfsame.eval.compare import with_verdicts
     from selfsame.eval.seeds import compare_recipes
@@ -153,42 +184,43 @@ def _differences(recipes: Recipes) -> dict[str, Any]:
     paired, found = [], []
     for name, systems in others:
         result = compare_recipes([s.evaluation for s in systems], [s.evaluation for s in first], Bootstrap())
-        alike = result["prompts"] == result["most"]
-        on = "same prompts" if alike else f"{result['prompts']} shared prompts of {result['most']}"
-        whose = {"system": name, "than": than}
-        paired.append(whose | {key: result[key] for key in ("prompts", "most", "left_out")})
-        found += [whose | {"on": on + _of_seeds(record)} | record for record in result["differences"]]
-    counts = ("system", "than", "wins", "ties", "losses", "missing")
-    preference = [{key: r[key] for key in counts} for r in found if r["metric"] == "consistency"]
-    return {"paired": paired, "comparisons": with_verdicts(found, Bootstrap()), "preference": preference}
+        alike = result.prompts == result.most
+        on = "same prompts" if alike else f"{result.prompts} shared prompts of {result.most}"
+        shared = SharedPrompts(prompts=result.prompts, most=result.most, left_out=result.left_out)
+        paired.append(shared.between(name, than))
+        found += [
+            record.between(name, than).model_copy(update={"on": on + _of_seeds(record)}) for record in result.found
+        ]
+    return paired, with_verdicts(found, Bootstrap())
 
 
-def _preferred(name: str, recipes: Recipes) -> Iterable[dict[str, Any]]:
+def _preferred(name: str, recipes: Recipes) -> Iterable[Preferred]:
     """What a judge prefers: each recipe against the first."""
     from selfsame.eval.preference import load_preference_judge, prefer
     from selfsame.metrics.statistics import Bootstrap
 
     judge = load_preference_judge(name)
-    (than, first), *others = [(name, [s.evaluation["replies"] for s in systems]) for name, systems in recipes.items()]
+    (than, first), *others = [(name, [s.evaluation.replies for s in systems]) for name, systems in recipes.items()]
     for system, replies in others:
-        yield {"system": system, "than": than} | prefer(judge, replies, first, Bootstrap())
+        yield prefer(judge, replies, first, Bootstrap()).between(system, than)
 
 
-def _of_seeds(record: Mapping[str, Any]) -> str:
-    return f", any two seeds {record['lowest']:+.3f} to {record['highest']:+.3f}" if "lowest" in record else ""
+def _of_seeds(record: ComparisonRecord) -> str:
+    span = record.lowest is not None and record.highest is not None
+    return f", any two seeds {record.lowest:+.3f} to {record.highest:+.3f}" if span else ""
 
 
 # --- what to know when reading it ---------------------------------------------------------------------------------------
 
 
-def _pair_notes(comparison: Mapping[str, Any]) -> Iterable[str]:
+def _pair_notes(paired: Sequence[SharedPrompts]) -> Iterable[str]:
     """Where pairs could not be compared."""
-    for pair in comparison["paired"]:
-        both = f"{pair['system']} and {pair['than']}"
-        if not pair["prompts"]:
+    for pair in paired:
+        both = f"{pair.system} and {pair.than}"
+        if not pair.prompts:
             yield f"{both} have no prompt in common: no paired differences, and the rows of the table are of other prompts."
-        for why in dict.fromkeys(pair["left_out"].values()):
-            names = ", ".join(name for name, reason in pair["left_out"].items() if reason == why)
+        for why in dict.fromkeys(pair.left_out.values()):
+            names = ", ".join(name for name, reason in pair.left_out.items() if reason == why)
             yield f"{both}, {names}: not compared, {why}; the rows of the table do not compare there either."
 
 
@@ -201,11 +233,11 @@ def _notes(recipes: Recipes, systems: Mapping[str, System]) -> Iterable[str]:
                 yield f"The runs of {name} differ in more than their seed: {', '.join(others)}."
             if "seed" not in differing:
                 yield f"The runs of {name} have the same seed: their spread is not that of seeds."
-    for key, values in _differing({name: system.evaluation["settings"] for name, system in systems.items()}).items():
+    for key, values in _differing({name: system.evaluation.settings for name, system in systems.items()}).items():
         if key not in _OTHERWISE and None not in values.values():
             yield f"Evaluated differently, {key}: {', '.join(f'{name} {value}' for name, value in values.items())}."
     machines = [system.machine for system in systems.values()]
-    if any(machine != machines[0] or machine.get("several") for machine in machines):
+    if any(machine is None or machine != machines[0] for machine in machines):
         yield "The runs were made on different machines: their times do not compare."
     if len(dtypes := sorted(frozenset().union(*(system.dtypes for system in systems.values())))) > 1:
         yield f"The runs were computed in different number formats ({', '.join(dtypes)}): a seed is another draw in each."

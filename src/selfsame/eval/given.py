@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from selfsame.eval.compare import Paired, compare_replies
+from selfsame.eval.compare import Paired, ScoredReply, compare_replies
 from selfsame.eval.scoring import (
     AnswerScorer,
     Metrics,
@@ -80,7 +80,7 @@ def score_given(
     return {
         "judge": judge_summary(judge),
         "systems": {name: _record(scorer, name, system) for name, system in systems.items()},
-        "comparisons": compare_replies(pairs, bootstrap),
+        "comparisons": [found.model_dump() for found in compare_replies(pairs, bootstrap)],
         "paired": [{"system": one, "than": other, "prompts": len(ours)} for one, other, ours, _ in pairs],
         "replies": [
             {"line": line, "system": name, "scores": _of(system.all_scores, k)}
@@ -142,7 +142,7 @@ def _paired(name: str, first: str, systems: Mapping[str, System]) -> Paired:
     groups = [ours.answers[our_places[key]].group for key in shared]
     one, other = (
         [
-            {"dialogue": group, "scores": {m: system.all_scores[m][places[key]] for m in metrics}}
+            ScoredReply(group, {m: system.all_scores[m][places[key]] for m in metrics})
             for key, group in zip(shared, groups, strict=True)
         ]
         for system, places in ((ours, our_places), (theirs, their_places))

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from selfsame.errors import ConfigError, RunError
-from selfsame.eval.seeds import Reply, on_shared_prompts, two_way
+from selfsame.eval.seeds import on_shared_prompts, two_way
 from selfsame.metrics.statistics import Bootstrap, Estimate
 from selfsame.model.settings import ModelSettings
 from selfsame.run.checkpoint import finished
+from selfsame.run.compared import Preferred
 from selfsame.run.directory import RunDirectory
+from selfsame.run.records import ReplyRecord
 from selfsame.types import Prompt
 
 _QUESTION = """Two replies to the same conversation are given. Which of them would a person with this character rather give? \
@@ -52,10 +55,10 @@ class PreferenceJudge(Protocol):
 
 def prefer(
     judge: PreferenceJudge,
-    ours: Sequence[Sequence[Reply]],
-    theirs: Sequence[Sequence[Reply]],
+    ours: Sequence[Sequence[ReplyRecord]],
+    theirs: Sequence[Sequence[ReplyRecord]],
     bootstrap: Bootstrap,
-) -> dict[str, Any]:
+) -> Preferred:
     """How often the replies of one recipe are preferred to those of another, to the prompts that all runs answered.
 
     Args:
@@ -65,26 +68,28 @@ def prefer(
         bootstrap: how intervals are made for two single runs; else they are of seeds and dialogues (`two_way`).
 
     Returns:
-        `{judge, prompts, wins, ties, losses, value, low, high, count, missing, swayed, p}`: counts over prompts and pairs of
-        runs, `value` the share of wins with ties as halves, `swayed` the share of the pairs asked about in which the order
-        decided, p of `value` being a half (None for two single runs, or where nothing varies), not corrected for others.
+        a record without names: counts over prompts and pairs of runs, `value` the share of wins with ties as halves, `swayed`
+        the share of the pairs asked about in which the order decided, p of `value` being a half (None for two single runs,
+        or where nothing varies), not corrected for others.
     """
     rows = on_shared_prompts([*ours, *theirs])
     met = [[_outcomes(judge, one, other) for other in rows[len(ours) :]] for one in rows[: len(ours)]]
     won_STP = np.array([[won for won, _ in line] for line in met], dtype=float)
     swayed = [order for line in met for _, asked in line for order in asked]
-    dialogues = [row["dialogue"] for row in rows[0]]
+    dialogues = [row.dialogue for row in rows[0]]
     share, p = _share(won_STP, dialogues, bootstrap)
     counts = {name: int((won_STP == won).sum()) for name, won in (("wins", 1.0), ("ties", 0.5), ("losses", 0.0))}
     order = sum(swayed) / len(swayed) if swayed else None
-    return {"judge": judge.name, "prompts": len(dialogues), **counts, **share.to_dict(), "swayed": order, "p": p}
+    return Preferred(judge=judge.name, prompts=len(dialogues), **counts, **asdict(share), swayed=order, p=p)
 
 
-def _outcomes(judge: PreferenceJudge, ours: Sequence[Reply], theirs: Sequence[Reply]) -> tuple[list[float], list[bool]]:
+def _outcomes(
+    judge: PreferenceJudge, ours: Sequence[ReplyRecord], theirs: Sequence[ReplyRecord]
+) -> tuple[list[float], list[bool]]:
     """(1, 0.5 or 0 for each prompt; whether the order decided, for each pair asked about)."""
-    asked = [k for k, (one, other) in enumerate(zip(ours, theirs, strict=True)) if one["reply"] != other["reply"]]
-    prompts = [Prompt(tuple(ours[k]["persona"]), tuple(ours[k]["history"])) for k in asked]
-    one, other = ([rows[k]["reply"] for k in asked] for rows in (ours, theirs))
+    asked = [k for k, (one, other) in enumerate(zip(ours, theirs, strict=True)) if one.reply != other.reply]
+    prompts = [Prompt(tuple(ours[k].persona), tuple(ours[k].history)) for k in asked]
+    one, other = ([rows[k].reply for k in asked] for rows in (ours, theirs))
     in_front = np.asarray(judge.first_is_better(prompts, one, other))
     behind = 1 - np.asarray(judge.first_is_better(prompts, other, one))
     found = [0.5] * len(ours)

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,15 +22,13 @@ from scipy import stats
 
 from selfsame.eval.compare import NOT_COMPARED, compare_scores, scores_of
 from selfsame.metrics.statistics import Bootstrap, Estimate
+from selfsame.run.records import ComparisonRecord, EvaluationRecord, Metrics, ReplyRecord
 
-Record = Mapping[str, Any]
-"""What `evaluate_system` returned for one run."""
-Reply = Mapping[str, Any]
 _JUDGED = ("consistency", "contradiction")
 _ALIKE = 0.01  # between machines, a judge may flip one gold reply of a hundred
 
 
-def on_shared_prompts(runs: Sequence[Sequence[Reply]]) -> list[list[Reply]]:
+def on_shared_prompts(runs: Sequence[Sequence[ReplyRecord]]) -> list[list[ReplyRecord]]:
     """The replies of each run to the prompts that all of them answered, in the order of the first run. Prompts are the same
     where dialogue, persona and history are."""
     by_prompt = [_by_prompt(replies) for replies in runs]
@@ -37,78 +36,103 @@ def on_shared_prompts(runs: Sequence[Sequence[Reply]]) -> list[list[Reply]]:
     return [[found[prompt] for prompt in shared] for found in by_prompt]
 
 
-def not_comparable(records: Sequence[Record]) -> dict[str, str]:
+def not_comparable(records: Sequence[EvaluationRecord]) -> dict[str, str]:
     """Score -> why these evaluations did not measure it alike: it is missing from one of them, the judge is another, or the
     gold replies to the same prompts got another value."""
     found = {}
-    scores = [set(r["replies"][0]["scores"]) if r["replies"] else set() for r in records]
-    golds = [(r.get("references") or {}).get("gold") or {} for r in records]
-    same = {frozenset(_by_prompt(r["replies"])) for r in records}
-    for name in dict.fromkeys(name for r in records for reply in r["replies"][:1] for name in reply["scores"]):
-        values = [gold[name]["value"] for gold in golds if (gold.get(name) or {}).get("value") is not None]
+    scores = [set(record.replies[0].scores) if record.replies else set() for record in records]
+    golds: list[Metrics] = [record.references.get("gold", {}) for record in records]
+    same = {frozenset(_by_prompt(record.replies)) for record in records}
+    for name in dict.fromkeys(name for record in records for reply in record.replies[:1] for name in reply.scores):
+        measured = [gold[name].value for gold in golds if name in gold]
+        values = [value for value in measured if value is not None]
         if name in NOT_COMPARED:
             continue
         if any(name not in there for there in scores):
             found[name] = "not measured in all of them"
-        elif name in _JUDGED and any(r.get("judge") != records[0].get("judge") for r in records):
+        elif name in _JUDGED and any(record.judge != records[0].judge for record in records):
             found[name] = "told by different judges"
         elif len(same) == 1 and values and max(values) - min(values) > _ALIKE:
             found[name] = "measured by other rules: the same gold replies got another value"
     return found
 
 
-def compare_recipes(ours: Sequence[Record], theirs: Sequence[Record], bootstrap: Bootstrap) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Differences:
+    """Two recipes on the prompts that all their runs answered.
+
+    Attributes:
+        prompts: how many those are.
+        most: prompts of the run that has most.
+        left_out: score -> why it is not compared.
+        found: a difference for each other score, without names and verdict.
+    """
+
+    prompts: int
+    most: int
+    left_out: dict[str, str]
+    found: list[ComparisonRecord]
+
+
+def compare_recipes(
+    ours: Sequence[EvaluationRecord], theirs: Sequence[EvaluationRecord], bootstrap: Bootstrap
+) -> Differences:
     """Differences `ours - theirs` of every score that was measured alike, on the prompts that all runs answered.
 
-    Returns:
-        `{prompts, most, left_out, differences}`: shared prompts, prompts of the run that has most, score -> why it is not
-        compared, and a record for each score: `{metric, value, low, high, count, missing, p, wins, ties, losses}`, the
-        last three in prompts. With several runs also `runs` (of either), `lowest` and `highest` (the difference of any two
-        of them). p: McNemar's exact test for two single runs (None where scores are no yes or no), else Student's.
+    They hold `wins`, `ties` and `losses` in prompts; with several runs also `runs` (of either), `lowest` and `highest` (the
+    difference of any two of them). p: McNemar's exact test for two single runs (None where scores are no yes or no), else
+    Student's.
     """
     records = [*ours, *theirs]
-    rows = on_shared_prompts([record["replies"] for record in records])
+    rows = on_shared_prompts([record.replies for record in records])
     left_out = not_comparable(records)
-    known = rows[0][0]["scores"] if rows[0] else ()
+    known = rows[0][0].scores if rows[0] else ()
     names = [name for name in known if name not in left_out and name not in NOT_COMPARED]
     one, other = rows[: len(ours)], rows[len(ours) :]
-    return {
-        "prompts": len(rows[0]),
-        "most": max(len(record["replies"]) for record in records),
-        "left_out": left_out,
-        "differences": [{"metric": name} | _difference(one, other, name, bootstrap) for name in names],
-    }
+    return Differences(
+        prompts=len(rows[0]),
+        most=max(len(record.replies) for record in records),
+        left_out=left_out,
+        found=[_difference(one, other, name, bootstrap) for name in names],
+    )
 
 
-def _by_prompt(replies: Sequence[Reply]) -> dict[Any, Reply]:
+def _by_prompt(replies: Sequence[ReplyRecord]) -> dict[Any, ReplyRecord]:
     times: Counter[Any] = Counter()
     found = {}
     for row in replies:
-        prompt = (row["dialogue"], tuple(row["persona"]), tuple(row["history"]))
+        prompt = (row.dialogue, tuple(row.persona), tuple(row.history))
         found[prompt, times[prompt]] = row  # the same prompt twice is two prompts
         times[prompt] += 1
     return found
 
 
 def _difference(
-    ours: Sequence[Sequence[Reply]], theirs: Sequence[Sequence[Reply]], metric: str, bootstrap: Bootstrap
-) -> dict[str, Any]:
+    ours: Sequence[Sequence[ReplyRecord]], theirs: Sequence[Sequence[ReplyRecord]], metric: str, bootstrap: Bootstrap
+) -> ComparisonRecord:
     one_SP, other_SP = (np.array([scores_of(rows, metric) for rows in runs]) for runs in (ours, theirs))
     by_prompt_P = one_SP.mean(0) - other_SP.mean(0)
     count = {"wins": by_prompt_P > 0, "ties": by_prompt_P == 0, "losses": by_prompt_P < 0}
-    counts = {name: int(there.sum()) for name, there in count.items()}
+    counts: dict[str, Any] = {name: int(there.sum()) for name, there in count.items()}
     if len(ours) == len(theirs) == 1:
-        return compare_scores(ours[0], theirs[0], metric, bootstrap) | counts
+        return compare_scores(ours[0], theirs[0], metric, bootstrap).model_copy(update=counts)
     known_P = ~np.isnan(by_prompt_P)
-    dialogues = [row["dialogue"] for row, known in zip(ours[0], known_P, strict=True) if known]
+    dialogues = [row.dialogue for row, known in zip(ours[0], known_P, strict=True) if known]
     missing = len(known_P) - len(dialogues)
     if not dialogues:
-        return Estimate(math.nan, math.nan, math.nan, 0, missing).to_dict() | counts | {"p": None}
+        unknown = asdict(Estimate(math.nan, math.nan, math.nan, 0, missing))
+        return ComparisonRecord(metric=metric, **unknown, **counts, p=None)
     one_S, other_S = one_SP[:, known_P].mean(1), other_SP[:, known_P].mean(1)
     found, p = two_way(by_prompt_P[known_P], dialogues, one_S, other_S, bootstrap.confidence)
-    runs = {"runs": [len(ours), len(theirs)]}
-    span = {"lowest": float(one_S.min() - other_S.max()), "highest": float(one_S.max() - other_S.min())}
-    return found.to_dict() | {"missing": missing, "p": p} | counts | runs | span
+    return ComparisonRecord(
+        metric=metric,
+        **asdict(replace(found, missing=missing)),
+        p=p,
+        **counts,
+        runs=[len(ours), len(theirs)],
+        lowest=float(one_S.min() - other_S.max()),
+        highest=float(one_S.max() - other_S.min()),
+    )
 
 
 def two_way(

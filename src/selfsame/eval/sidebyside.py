@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from selfsame.eval.seeds import on_shared_prompts
+from selfsame.run.records import DialogueRecord, ReplyRecord, ShownReply
 from selfsame.text.keywords import shared_words, word_spans
 from selfsame.text.violations import copied_words
 from selfsame.types import Persona
@@ -13,29 +14,30 @@ from selfsame.types import Persona
 MOST = 8
 
 
-def side_by_side(replies: Mapping[str, Sequence[Mapping[str, Any]]], most: int = MOST) -> list[dict[str, Any]]:
+def side_by_side(replies: Mapping[str, Sequence[ReplyRecord]], most: int = MOST) -> list[DialogueRecord]:
     """Replies of all systems to some prompts that all of them answered: one prompt of a dialogue, spread over the dialogues;
     before all others those where one system is consistent and another one is not.
 
     Args:
         replies: by system the replies of an evaluation.
         most: prompts.
-
-    Returns:
-        `{dialogue, persona, history, gold, differ, replies: {name: {reply, parts, scores, at_odds}}}` each; `parts`: see
-        `marked`; `at_odds`: what of the persona or of the own turns the judge held against the reply.
     """
-    found: dict[bool, dict[str, Any]] = {True: {}, False: {}}
+    found: dict[bool, dict[str, list[ReplyRecord]]] = {True: {}, False: {}}
     for rows in zip(*on_shared_prompts(list(replies.values())), strict=True):
-        differ = len({row["scores"].get("consistency") for row in rows} - {None}) > 1
-        found[differ].setdefault(rows[0]["dialogue"], rows)
+        differ = len({row.scores.get("consistency") for row in rows} - {None}) > 1
+        found[differ].setdefault(rows[0].dialogue, [*rows])
     chosen = _spread(list(found[True].values()), most)
     others = [rows for dialogue, rows in found[False].items() if dialogue not in found[True]]
     chosen += _spread(others, most - len(chosen))
     return [
-        {key: rows[0][key] for key in ("dialogue", "persona", "history", "gold")}
-        | {"differ": rows[0]["dialogue"] in found[True]}
-        | {"replies": {name: _shown(row) for name, row in zip(replies, rows, strict=True)}}
+        DialogueRecord(
+            dialogue=rows[0].dialogue,
+            persona=rows[0].persona,
+            history=rows[0].history,
+            gold=rows[0].gold,
+            differ=rows[0].dialogue in found[True],
+            replies={name: _shown(row) for name, row in zip(replies, rows, strict=True)},
+        )
         for rows in chosen
     ]
 
@@ -66,9 +68,10 @@ def _add(parts: list[list[str]], text: str, kind: str) -> None:
         parts.append([text, kind])
 
 
-def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
-    parts = marked(tuple(row["persona"]), row["reply"], row["scores"].get("copying_unprompted") == 1)
-    return {"reply": row["reply"], "parts": parts, "scores": row["scores"], "at_odds": row.get("at_odds", [])}
+def _shown(row: ReplyRecord) -> ShownReply:
+    """With its parts: see `marked`."""
+    parts = marked(tuple(row.persona), row.reply, row.scores.get("copying_unprompted") == 1)
+    return ShownReply(reply=row.reply, parts=parts, scores=row.scores, at_odds=row.at_odds)
 
 
 def _spread(items: list[Any], most: int) -> list[Any]:

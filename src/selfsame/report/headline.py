@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from selfsame.report.tables import Cell, Row, cell_of
+from selfsame.report.cells import Cell, Row, cell_of
+from selfsame.report.formats import difference, shown
+from selfsame.report.metrics import Metric, metric_of
+from selfsame.run.records import ComparisonRecord
+from selfsame.systems import LATEST, SYSTEMS
 
-_PAIRS = (("ppo", "sft"), ("dpo", "sft"), ("sft", "base"))
+_PAIRS = [(name, SYSTEMS[name].compared_with[0]) for name in LATEST if SYSTEMS[name].compared_with]
+"""Each trained system, the latest first, and the one that it started from."""
 _BETTER = {
     "in_character": "higher",
     "sensible_consistency": "higher",
@@ -21,8 +27,8 @@ _COST = {"perplexity": "lower", "distinct_2": "higher", "repetition": "lower"}
 
 
 def headline(
-    rows: Sequence[Row], comparisons: Sequence[Mapping[str, Any]], talking: Sequence[Row] = ()
-) -> list[dict[str, str]]:
+    rows: Sequence[Row], comparisons: Sequence[ComparisonRecord], talking: Sequence[Row] = ()
+) -> list[dict[str, Any]]:
     """Tiles of the first pair of systems that was compared: what was measured in pairs, then what that may have cost.
 
     Args:
@@ -36,13 +42,17 @@ def headline(
     """
     cells, talks = ({row.name: row.cells for row in some if row.kind == "system"} for some in (rows, talking))
     for system, than in _PAIRS:
-        found = {r.get("metric"): r for r in comparisons if (r.get("system"), r.get("than")) == (system, than)}
+        found = {r.metric: r for r in comparisons if (r.system, r.than) == (system, than)}
         if not (system in cells and than in cells and found):
             continue
         after, before = cells[system], cells[than]
         tiles = [
             _tile(
-                name, before[name], after[name], _change(found[name]), _verdict(name, str(found[name].get("verdict")))
+                metric_of(name),
+                before[name],
+                after[name],
+                _change(found[name]),
+                _verdict(name, found[name].verdict),
             )
             for name in _BETTER
             if name in found and name in after and name in before
@@ -51,19 +61,17 @@ def headline(
             of = talks if name == "repetition" else cells
             old, new = of.get(than, {}).get(name), of.get(system, {}).get(name)
             if old and new and old.value is not None and new.value is not None:
-                shown = "self-play repetition" if name == "repetition" else name.replace("_", "-")
-                tiles.append(_tile(shown, old, new, f"{_interval(old)} → {_interval(new)}", _apart(old, new, better)))
+                metric = metric_of(name, selfplay=of is talks)
+                metric = replace(metric, label=f"self-play {name}") if of is talks else metric
+                change = " → ".join(shown(cell, metric, 2)[1] or "no interval" for cell in (old, new))
+                tiles.append(_tile(metric, old, new, change, _apart(old, new, better)))
         return [tile | {"systems": f"{than} → {system}"} for tile in tiles]
     return []
 
 
-def _tile(metric: str, old: Cell, new: Cell, change: str, verdict: str) -> dict[str, str]:
-    values = {"from": old.show_value(3), "to": new.show_value(3)}
+def _tile(metric: Metric, old: Cell, new: Cell, change: str, verdict: str) -> dict[str, Any]:
+    values = {"from": shown(old, metric, 2)[0], "to": shown(new, metric, 2)[0]}
     return {"metric": metric, **values, "change": change, "verdict": verdict}
-
-
-def _interval(cell: Cell) -> str:
-    return cell.show(3).partition(" ")[2] or "no interval"
 
 
 def _apart(old: Cell, new: Cell, better: str) -> str:
@@ -73,10 +81,9 @@ def _apart(old: Cell, new: Cell, better: str) -> str:
     return "tie" if not (higher or lower) else "better" if higher == (better == "higher") else "worse"
 
 
-def _change(record: Mapping[str, Any]) -> str:
-    cell = cell_of(record)
-    sign = "+" if cell.value is not None and cell.value >= 0 else ""
-    return f"{sign}{cell.show(3)}, {record.get('verdict')}"
+def _change(record: ComparisonRecord) -> str:
+    change, interval = difference(cell_of(record), metric_of(record.metric))
+    return f"{change} {interval}".strip() + f", {record.verdict}"
 
 
 def _verdict(metric: str, verdict: str) -> str:

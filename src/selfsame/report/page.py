@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
+from pydantic import RootModel
 
 from selfsame.errors import RunError
-from selfsame.report.dialogues import dialogue, turns_of
+from selfsame.report.cells import Row
+from selfsame.report.dialogues import OwnTalk, dialogue, own_talk
+from selfsame.report.formats import dollars, duration, number, size
+from selfsame.report.grids import FEWEST, Table, definitions_in, difference_table, enough, result_tables
 from selfsame.report.headline import headline
+from selfsame.report.metrics import Metric, curve_of, metric_of
 from selfsame.report.plots import Plot, result_plots, reward_plots, training_plots
-from selfsame.report.tables import (
-    UNKNOWN,
-    Row,
-    interval_level,
-    read_evaluations,
-    result_grids,
-    rows_of,
-    selfplay_rows,
-    selfplay_title,
-    summary_lines,
-)
-from selfsame.run.directory import RunDirectory, dotted, read_json, read_jsonl, write_text
+from selfsame.report.samples import conversations
+from selfsame.report.sources import judge_line, reader_line, reward_line
+from selfsame.report.tables import interval_level, read_evaluations, rows_of, selfplay_title, talks_of
+from selfsame.report.top import chat_command, top_of_run
+from selfsame.run.directory import RunDirectory, dotted, read_jsonl, write_text
 from selfsame.run.metrics import savings_between
-
-_STAGES = ("sft", "reward", "ppo", "dpo")
-_SPEAKING = ("sft", "ppo", "dpo")
-"""The stages that train who speaks."""
-_MOST_REPLIES = 5
-"""To a prompt, of a stage."""
+from selfsame.run.records import (
+    Comparisons,
+    CostRecord,
+    DataRecord,
+    Dialogues,
+    EvaluationRecord,
+    Model,
+    RewardRecord,
+    read_record,
+)
+from selfsame.systems import TRAINED
 
 
 def write_report(run_dir: str | Path, than: str | Path | None = None) -> Path:
@@ -46,22 +49,25 @@ def write_report(run_dir: str | Path, than: str | Path | None = None) -> Path:
     run = RunDirectory.open(run_dir)
     content = _content(run)
     if than is not None:
-        mine, theirs = (read_json(each.cost_path) for each in (run, RunDirectory.open(than)))
-        if mine["seconds"].keys() != theirs["seconds"].keys():
+        mine, theirs = (read_record(each.cost_path, CostRecord) for each in (run, RunDirectory.open(than)))
+        if mine.seconds.keys() != theirs.seconds.keys():
             raise RunError(f"{than} did other stages than {run_dir}: what they cost does not compare")
-        saved = savings_between(mine, theirs)
-        content["cost"] = mine | {
-            "savings": {f"{name} against {Path(than).name}": value for name, value in saved.items()}
-        }
+        saved = savings_between(mine.model_dump(), theirs.model_dump())
+        content["cost"] = mine
+        content["savings"] = {f"{name} against {Path(than).name}": value for name, value in saved.items()}
     write_text(run.report_path, render("page.html.j2", content))
     return run.report_path
 
 
 def render(template: str, content: Mapping[str, Any]) -> str:
-    """A page from one of the templates beside this file; every text in `content` is escaped."""
+    """A page from one of the templates of this folder; every text in `content` is escaped."""
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True)
-    environment.filters |= {"duration": duration, "size": size, "dollars": dollars, "number": number}
+    environment.filters |= {write.__name__: write for write in (duration, size, dollars, number)}
     return environment.get_template(template).render(**content)
+
+
+class _Listed(RootModel[dict[str, Any]]):
+    """A file whose values are listed, whatever they are."""
 
 
 def _content(run: RunDirectory) -> dict[str, Any]:
@@ -70,35 +76,103 @@ def _content(run: RunDirectory) -> dict[str, Any]:
     records, damaged = read_jsonl(run.metrics_path)
     samples, damaged_samples = read_jsonl(run.samples_path)
     evaluations = read_evaluations(run, problems)
-    rows, talking = rows_of(evaluations), selfplay_rows(evaluations)
-    environment = _read(run.environment_path, problems)
-    cost, data = _read(run.cost_path, problems), _read(run.data_path, problems)
+    compared = _read(run.path / "comparisons.json", Comparisons, problems)
+    differing = compared.root if compared else []
+    environment = _read(run.environment_path, _Listed, problems)
+    cost, data = _read(run.cost_path, CostRecord, problems), _read(run.data_path, DataRecord, problems)
+    reward = _read(run.path / "reward.json", RewardRecord, problems)
+    side_by_side = _read(run.path / "dialogues.json", Dialogues, problems)
     for name, count in ((run.metrics_path.name, damaged), (run.samples_path.name, damaged_samples)):
         problems += [f"{name}: {count} damaged lines were left out"] if count else []
+    rows, talking = rows_of(evaluations), rows_of(talks_of(evaluations))
+    curves = _by_stage([*training_plots(records), *reward_plots(records, reward)])
+    results = results_of(evaluations)
+    tables = [
+        *results.tables,
+        *results.selfplay_tables,
+        differences := difference_table(differing, results.kept),
+    ]
+    changed = headline(results.rows, differing, results.talking)
+    shown = [tile["metric"] for tile in changed]
+    shown += [plot.term for stage in curves for plot in (*stage.main, *stage.others)]
     return {
         "name": run.path.resolve().name,
         "stages": _stages(run, config, records, rows),
-        "rows": rows,
-        "headline": headline(rows, _read(run.path / "comparisons.json", problems, list) or (), talking),
-        "dialogues": [dialogue(found) for found in _read(run.path / "dialogues.json", problems, list) or ()],
-        "grids": result_grids(rows) if rows else [],
+        "evaluated": bool(evaluations),
+        "top": top_of_run(evaluations, differing, results.rows, cost),
+        "chat": chat_command(run.path),
+        "headline": changed,
+        "differences": differences,
+        "definitions": definitions_in(tables, shown),
+        **vars(results),
+        "result_plots": safe_plots(result_plots(results.rows)),
         "level": interval_level(evaluations),
-        "selfplay_grids": result_grids(talking) if talking else [],
-        "selfplay_title": selfplay_title(talking),
+        "fewest": FEWEST,
         "selfplay_samples": selfplay_samples(evaluations),
-        "summary_lines": summary_lines(run.path),
-        "result_plots": safe_plots(result_plots(rows)),
-        "curves": _by_stage(
-            [*training_plots(records), *reward_plots(records, _read(run.path / "reward.json", problems))]
-        ),
+        "sources": _source_lines(evaluations, reward),
+        "curves": curves,
         "conversations": conversations(samples),
+        "dialogues": [dialogue(found) for found in side_by_side.root] if side_by_side else [],
         "cost": cost,
         "data": data,
+        "counts": data.model_dump(exclude={"summary"}, exclude_unset=True) if data else {},
         "settings": _evaluation_settings(evaluations),
         "missing": [*problems, *missing_values(rows), *missing_values(talking, "self-play "), *skipped_steps(records)],
         "config": dotted(config),
-        "environment": dotted(environment or {}),
+        "environment": dotted(environment.root if environment else {}),
     }
+
+
+@dataclass(frozen=True)
+class ShownResults:
+    """What was measured, as the templates take it.
+
+    Attributes:
+        kept: systems whose evaluation rests on enough dialogues.
+        rows: of these.
+        talking: of what they said to themselves.
+        tables: the systems with what people said; the other references.
+        few: a line for each system that is left out.
+        selfplay_tables: the same two of `talking`.
+        selfplay_title: what stands above these.
+        selfplay_few: a line for each system that is left out there.
+    """
+
+    kept: list[str]
+    rows: list[Row]
+    talking: list[Row]
+    tables: tuple[Table | None, Table | None]
+    few: list[str]
+    selfplay_tables: tuple[Table | None, Table | None]
+    selfplay_title: str
+    selfplay_few: list[str]
+
+
+def results_of(evaluations: Mapping[str, EvaluationRecord], runs: Mapping[str, int] | None = None) -> ShownResults:
+    """Set out what was measured, of the systems whose evaluation rests on enough dialogues.
+
+    `runs`: how many runs an evaluation pools, where it pools some.
+    """
+    kept, few = enough(evaluations, runs)
+    kept_talks, few_talks = enough(talks_of(evaluations), runs)
+    rows, talking = rows_of(kept), rows_of(kept_talks)
+    return ShownResults(
+        kept=[*kept],
+        rows=rows,
+        talking=talking,
+        tables=result_tables(rows),
+        few=few,
+        selfplay_tables=result_tables(talking, selfplay=True),
+        selfplay_title=selfplay_title(talking),
+        selfplay_few=few_talks,
+    )
+
+
+def _source_lines(evaluations: Mapping[str, EvaluationRecord], reward: RewardRecord | None) -> list[str]:
+    """What the numbers rest on: the reward model, the judge, the reader."""
+    judges = [judge_line(record.judge, percent=True) for record in evaluations.values() if record.judge]
+    readers = [reader_line(record.reader) for record in evaluations.values() if record.reader]
+    return [*([reward_line(reward, percent=True)] if reward else []), *dict.fromkeys([*judges, *readers])]
 
 
 def missing_values(rows: Sequence[Row], of: str = "") -> list[str]:
@@ -132,76 +206,14 @@ def skipped_steps(records: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines + [f"{stage}, {name}: not finite in {count} records" for (stage, name), count in bad.items()]
 
 
-def conversations(samples: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The held-out prompts that were answered as training went on, each with the replies of those who speak, stage by stage:
-    first, last and some between. Other samples (pairs with their rewards, those of earlier versions) are none of these."""
-    prompts: dict[str, list[Mapping[str, Any]]] = {}
-    for row in samples:
-        if row.get("prompt") and row.get("stage") in _SPEAKING:
-            prompts.setdefault(str(row["prompt"]), []).append(row)
-    return [
-        {
-            "persona": tuple(map(str, rows[0].get("persona") or ())),
-            "turns": turns_of([*map(str, rows[0].get("history") or ())]),
-            "replies": [shown for stage in _SPEAKING for shown in _spread([r for r in rows if r["stage"] == stage])],
-        }
-        for rows in prompts.values()
-    ]
-
-
-def selfplay_samples(evaluations: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def selfplay_samples(evaluations: Mapping[str, EvaluationRecord]) -> list[OwnTalk]:
     """One whole dialogue of each system with itself, of the same two people."""
-    return [
-        {
-            "system": name,
-            "persona": map(str, sample.get("persona") or ()),
-            "partner": map(str, sample.get("partner_persona") or ()),
-            "turns": turns_of([*map(str, sample.get("turns") or ()), ""]),
-        }
-        for name, content in evaluations.items()
-        for sample in ((content.get("selfplay") or {}).get("samples") or ())[:1]
-    ]
+    return [own_talk(name, sample) for name, talk in talks_of(evaluations).items() for sample in talk.samples[:1]]
 
 
-def duration(seconds: float | None) -> str:
-    """`1 h 02 min`, `3 min 20 s`, `4.2 s`."""
-    if seconds is None:
-        return UNKNOWN
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def size(count: float | None) -> str:
-    """Bytes as `12.3 MB`, in powers of 1000."""
-    if count is None:
-        return UNKNOWN
-    power = min(4, int(math.log10(count) // 3)) if count >= 1 else 0
-    return f"{count / 1000**power:.{1 if power else 0}f} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
-
-
-def dollars(amount: float | None) -> str:
-    """`$0.35`; below a cent as many decimals as two digits need, `$0.0012`."""
-    if amount is None:
-        return UNKNOWN
-    return f"${amount:,.2f}" if amount >= 0.01 or amount == 0 else f"${amount:.{1 - math.floor(math.log10(amount))}f}"
-
-
-def number(value: Any) -> str:
-    """A value of a configuration or a record, short."""
-    if value is None or value == [] or value == {}:
-        return UNKNOWN
-    if isinstance(value, list):
-        return ", ".join(number(item) for item in value)
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {number(item)}" for key, item in value.items())
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _evaluation_settings(evaluations: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def _evaluation_settings(evaluations: Mapping[str, EvaluationRecord]) -> dict[str, dict[str, Any]]:
     """Heading -> settings; one heading for systems that were evaluated alike."""
-    found = {name: dotted(content.get("settings") or {}) for name, content in evaluations.items()}
+    found = {name: dotted(record.settings) for name, record in evaluations.items()}
     alike: list[tuple[list[str], dict[str, Any]]] = []
     for name, settings in found.items():
         same = next((names for names, known in alike if known == settings), None)
@@ -212,16 +224,15 @@ def _evaluation_settings(evaluations: Mapping[str, Mapping[str, Any]]) -> dict[s
     return {", ".join(names): settings for names, settings in alike}
 
 
-def _read(path: Path, problems: list[str], kind: type = dict) -> Any:
+def _read(path: Path, model: type[Model], problems: list[str]) -> Model | None:
     """What the file holds; None where there is none, or something else, which joins the `problems`."""
     if not path.exists():
         return None
     try:
-        content = read_json(path)
+        return read_record(path, model)
     except RunError as error:
         problems.append(str(error))
         return None
-    return content if isinstance(content, kind) else None
 
 
 def _stages(
@@ -234,7 +245,7 @@ def _stages(
         if isinstance(step := record.get("step"), int):
             stage = str(record.get("stage"))
             last[stage] = max(step, last.get(stage, step))
-    names = [stage for stage in _STAGES if stage in asked or stage in last] + sorted(set(last) - set(_STAGES))
+    names = [stage for stage in TRAINED if stage in asked or stage in last] + sorted(set(last) - set(TRAINED))
     states = [{"name": name, "there": name in last, "note": _how_far(run, name, last.get(name))} for name in names]
     systems = [row.name for row in rows if row.kind == "system"]
     return [*states, {"name": "evaluate", "there": bool(systems), "note": ", ".join(systems) or "not there yet"}]
@@ -247,39 +258,43 @@ def _how_far(run: RunDirectory, stage: str, last_step: int | None) -> str:
     return f"up to step {last_step}" + ("" if saved else ", no checkpoint")
 
 
-def _spread(replies: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Of the replies of a stage the first, the last and some between."""
-    ordered, most = sorted(replies, key=lambda row: row.get("step") or 0), _MOST_REPLIES
-    if len(ordered) > most:
-        ordered = [ordered[round(index * (len(ordered) - 1) / (most - 1))] for index in range(most)]
-    return [
-        {
-            "when": f"{row.get('stage')} · step {row.get('step')}",
-            "text": str(row.get("reply", "")),
-            "reward": _reward(row.get("reward")),
-        }
-        for row in ordered
-    ]
-
-
-def _reward(reward: Any) -> str:
-    return f"reward {reward:.2f}" if isinstance(reward, (int, float)) else ""
-
-
 def _stage_order(stage: str) -> int:
-    return _STAGES.index(stage) if stage in _STAGES else len(_STAGES)
+    return TRAINED.index(stage) if stage in TRAINED else len(TRAINED)
 
 
-def _by_stage(plots: Sequence[Plot]) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class ShownPlot:
+    """A plot as the pages take it, with what its title means."""
+
+    term: Metric
+    svg: Markup
+    main: bool
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Those of a stage: what everyone looks at first, and the others."""
+
+    stage: str
+    main: list[ShownPlot]
+    others: list[ShownPlot]
+
+
+def _by_stage(plots: Sequence[Plot]) -> list[Curves]:
     stages = dict.fromkeys(plot.stage for plot in plots)
     of = {stage: safe_plots([plot for plot in plots if plot.stage == stage]) for stage in stages}
     return [
-        {"stage": stage, "main": [plot for plot in of[stage] if plot["main"]],
-         "others": [plot for plot in of[stage] if not plot["main"]]}
+        Curves(stage, [plot for plot in of[stage] if plot.main], [plot for plot in of[stage] if not plot.main])
         for stage in sorted(stages, key=_stage_order)
-    ]  # fmt: skip
+    ]
 
 
-def safe_plots(plots: Sequence[Plot]) -> list[dict[str, Any]]:
+def safe_plots(plots: Sequence[Plot]) -> list[ShownPlot]:
+    """Plots as the pages take them."""
     # matplotlib escapes the text it draws, so its SVG may stand in the page as it is; nothing else is marked safe.
-    return [{"title": plot.title, "svg": Markup(plot.svg), "main": plot.main} for plot in plots]
+    return [ShownPlot(_term(plot), Markup(plot.svg), plot.main) for plot in plots]
+
+
+def _term(plot: Plot) -> Metric:
+    known = metric_of(plot.metric) if plot.metric else curve_of(plot.title)
+    return replace(known, label=plot.title)

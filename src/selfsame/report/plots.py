@@ -14,19 +14,18 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from selfsame.report.tables import Cell, Row
+from selfsame.report.cells import Cell, Row
+from selfsame.report.drawing import INK, LINE, Series, dress, legend, legend_lines, smooth, thinned
+from selfsame.report.metrics import metric_of
+from selfsame.run.records import RewardRecord
 
-Series = tuple[list[int], list[float]]
-"""Steps and values; NaN where a step has no value, which leaves a gap in the curve."""
-
-_INK = "#010203"  # stands for the page's text colour until the SVG is finished
 _WIDTH, _HEIGHT, _TITLE = 3.7, 2.35, 0.3  # inches
 _DPI = 110
 _STYLE: Any = {"font.family": "sans-serif", "font.size": 9.5}
-_COLOURS = ("#2f6fde", "#d9660a", "#1a9a6c", "#b0479b", "#8a6d1d", "#5b5fc7")
-_MOST_POINTS = 600
+_COLOURS = ("#2f6fde", "#d9660a", "#1a9a6c", "#b0479b", "#8a6d1d", "#5b5fc7", "#6b7280", "#0e8a9e")
+"""The page has a lighter one of each for dark screens, as `--plot-1` and so on."""
 _SMOOTH_FROM = 40  # points; shorter curves are shown as they are
 _FIELDS = ("stage", "step", "time", "not_finite")
 
@@ -42,7 +41,7 @@ _GROUPS: tuple[tuple[str, str, str], ...] = (
     (
         "Rules that sampled replies break",
         "share of replies",
-        r"ungrounded|off_topic_grounding|contradiction|copying_unprompted|repetition|nothing_new",
+        r"ungrounded|off_topic_grounding|contradiction|copying_unprompted|repetition|nothing_new|malformed|no_answer",
     ),
     ("KL to the SFT model", "nats", r"kl|kl_(mean|reference|ref|sft|per_token|per_reply)|(mean|reference|ref)_kl"),
     ("KL coefficient", "coefficient", r"kl_coef.*"),
@@ -56,13 +55,15 @@ _GROUPS: tuple[tuple[str, str, str], ...] = (
 
 @dataclass(frozen=True)
 class Plot:
-    """One figure: `draw` puts it into axes of `height` inches. `main`: belongs to what everyone looks at first."""
+    """One figure: `draw` puts it into axes of `height` inches. `main`: belongs to what everyone looks at first.
+    `metric`: the one that it shows, where it shows one of an evaluation."""
 
     stage: str
     title: str
     draw: Callable[[Axes], None]
     main: bool = True
     height: float = _HEIGHT
+    metric: str = ""
 
     @cached_property
     def svg(self) -> str:
@@ -73,14 +74,16 @@ class Plot:
             figure = Figure(figsize=(_WIDTH, self.height), layout="constrained")
             axes = figure.add_subplot()
             self.draw(axes)
-            _dress(axes)
+            dress(axes)
             buffer = io.StringIO()
             figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
         text = buffer.getvalue()
         text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
         text = re.sub(r"<g id=\"[^\"]*\"", "<g", text)  # these would be the same in every figure of the page
         text = re.sub(r"<svg [^>]*?(viewBox=\"[^\"]*\")[^>]*>", r'<svg \1 role="img">', text, count=1)
-        return re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", text).replace(_INK, "currentColor").strip()
+        for place, colour in enumerate(_COLOURS, 1):
+            text = text.replace(colour, f"var(--plot-{place}, {colour})")
+        return re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", text).replace(INK, "currentColor").strip()
 
 
 def png(plots: Sequence[Plot], columns: int = 3) -> bytes:
@@ -95,8 +98,11 @@ def png(plots: Sequence[Plot], columns: int = 3) -> bytes:
             for c, plot in enumerate(row):
                 axes = figure.add_subplot(grid[r, c])
                 plot.draw(axes)
-                _dress(axes)
-                axes.set_title(plot.title, fontsize=10, fontweight="bold", loc="left", color=_INK)
+                dress(axes)
+                shown = axes.get_legend()
+                lines = legend_lines([text.get_text() for text in shown.get_texts()]) if shown else 0
+                pad = 6 + 72 * LINE * lines  # points; the legend stands between title and axes
+                axes.set_title(plot.title, fontsize=10, fontweight="bold", loc="left", color=INK, pad=pad)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
@@ -129,21 +135,25 @@ def training_plots(records: Sequence[Mapping[str, Any]]) -> list[Plot]:
                 groups.setdefault(_group_of(name), {})[name] = series
         for (rank, title, label), members in sorted(groups.items(), key=lambda item: item[0]):
             moves = any(len(set(values)) > 1 for _, values in members.values())
-            plots.append(Plot(stage, title, _curves(label, members), rank < len(_GROUPS) and moves))
+            height = _HEIGHT + LINE * legend_lines(members)
+            plots.append(Plot(stage, title, _curves(label, members), rank < len(_GROUPS) and moves, height))
     return plots
 
 
 def result_plots(rows: Sequence[Row]) -> list[Plot]:
     """One figure per metric: every system and reference with its confidence interval."""
     names = list(dict.fromkeys(name for row in rows for name in row.cells))
-    return [_intervals("results", _title(name), name, rows) for name in names if _measured(name, rows)]
+    return [
+        _intervals("results", _title(name), name, rows, metric_of(name).share)
+        for name in names if _measured(name, rows)
+    ]  # fmt: skip
 
 
-def reward_plots(records: Sequence[Mapping[str, Any]], reward: Mapping[str, Any] | None) -> list[Plot]:
+def reward_plots(records: Sequence[Mapping[str, Any]], reward: RewardRecord | None) -> list[Plot]:
     """What the reward model ranks rightly, by the reason why a reply is worse; and what its score of PPO's replies cost in KL,
     step by step from light to dark (Gao et al. 2023, arXiv:2210.10760)."""
-    shares = {name: value for name, value in ((reward or {}).get("metrics") or {}).items() if value is not None}
-    plots = [_shares("reward", "Held-out pairs ranked rightly", shares)] if shares else []
+    shares = {name: value for name, value in (reward.metrics if reward else {}).items() if value is not None}
+    plots = [_shares("reward", "Held-out pairs ranked correctly", shares)] if shares else []
     ppo = read_series(records).get("ppo", {})
     if {"kl", "reward"} <= set(ppo):
         plots.append(Plot("ppo", "Score against KL", _path(ppo["kl"][1], ppo["reward"][1])))
@@ -162,16 +172,16 @@ def histogram(title: str, parts: Mapping[str, Sequence[int]]) -> Plot:
         axes.set_ylabel("share")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(5))
-        axes.legend(frameon=False, fontsize=9, labelcolor=_INK)
+        legend(axes, [*parts])
 
-    return Plot("data", title, draw)
+    return Plot("data", title, draw, height=_HEIGHT + LINE * legend_lines(parts))
 
 
 def difference_plot(title: str, cells: Mapping[str, Cell]) -> Plot:
     """One figure of differences: a metric a line, with its interval, and a line at no difference."""
     label = "difference"
     rows = [Row(name.replace("_", " "), "system", cells={label: cell}) for name, cell in cells.items()]
-    return _intervals("differences", title, label, rows, zero=True)
+    return _intervals("differences", title, label, rows, all(metric_of(name).share for name in cells))
 
 
 def _group_of(name: str) -> tuple[int, str, str]:
@@ -189,13 +199,15 @@ def _title(name: str) -> str:
 def _curves(label: str, members: Mapping[str, Series]) -> Callable[[Axes], None]:
     def draw(axes: Axes) -> None:
         for colour, (name, series) in zip(_COLOURS * len(members), members.items(), strict=False):
-            _curve(axes, _thinned(series), colour, name.replace("_", " "))
+            _curve(axes, thinned(series), colour, name)
+        if label.startswith("share"):
+            axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.set_xlabel("step")
         axes.set_ylabel(label)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(5))
         if len(members) > 1:
-            axes.legend(frameon=False, fontsize=9, labelcolor=_INK)
+            legend(axes, [*members])
 
     return draw
 
@@ -206,18 +218,20 @@ def _curve(axes: Axes, series: Series, colour: str, label: str) -> None:
         axes.plot(steps, values, color=colour, linewidth=1.6, marker="o", markersize=2.5, label=label)
         return
     axes.plot(steps, values, color=colour, linewidth=0.7, alpha=0.35)
-    axes.plot(steps, _smooth(values), color=colour, linewidth=1.8, label=label)
+    axes.plot(steps, smooth(values), color=colour, linewidth=1.8, label=label)
 
 
-def _intervals(stage: str, title: str, metric: str, rows: Sequence[Row], zero: bool = False) -> Plot:
+def _intervals(stage: str, title: str, metric: str, rows: Sequence[Row], percent: bool) -> Plot:
     shown = _measured(metric, rows)
 
     def draw(axes: Axes) -> None:
-        if zero:
-            axes.axvline(0, color=_INK, alpha=0.6, linewidth=1)
+        if percent:
+            axes.xaxis.set_major_formatter(PercentFormatter(1))
+        if stage == "differences":
+            axes.axvline(0, color=INK, alpha=0.6, linewidth=1)
         for place, row in enumerate(reversed(shown)):
             cell = row.cells[metric]
-            look: Any = {"color": _COLOURS[0]} if row.kind == "system" else {"color": _INK, "alpha": 0.55}
+            look: Any = {"color": _COLOURS[0]} if row.kind == "system" else {"color": INK, "alpha": 0.55}
             if cell.low is not None and cell.high is not None:
                 axes.plot([cell.low, cell.high], [place, place], linewidth=2.2, **look)
             axes.plot([cell.value or 0.0], [place], "o", markersize=5.5, **look)
@@ -226,7 +240,7 @@ def _intervals(stage: str, title: str, metric: str, rows: Sequence[Row], zero: b
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.set_xlabel(metric.replace("_", " "))
 
-    return Plot(stage, title, draw, height=0.8 + 0.25 * len(shown))
+    return Plot(stage, title, draw, height=0.8 + 0.25 * len(shown), metric=metric)
 
 
 def _shares(stage: str, title: str, shares: Mapping[str, float]) -> Plot:
@@ -236,11 +250,12 @@ def _shares(stage: str, title: str, shares: Mapping[str, float]) -> Plot:
         for place, name in enumerate(reversed(names)):
             axes.plot([0.5, shares[name]], [place, place], color=_COLOURS[0], linewidth=2.2, alpha=0.35)
             axes.plot([shares[name]], [place], "o", markersize=5.5, color=_COLOURS[0 if name == "accuracy" else 1])
-        axes.axvline(0.5, color=_INK, alpha=0.6, linewidth=1)  # by chance
+        axes.axvline(0.5, color=INK, alpha=0.6, linewidth=1)  # by chance
         labels = [name.partition("/")[2].replace("_", " ") or "all of them" for name in reversed(names)]
         axes.set_yticks(range(len(names)), labels)
         axes.set_ylim(-0.6, len(names) - 0.4)
         axes.set_xlabel("share of pairs; line: by chance")
+        axes.xaxis.set_major_formatter(PercentFormatter(1))
 
     return Plot(stage, title, draw, height=0.8 + 0.25 * len(names))
 
@@ -257,36 +272,3 @@ def _path(across: Sequence[float], up: Sequence[float]) -> Callable[[Axes], None
 
 def _measured(metric: str, rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if metric in row.cells and row.cells[metric].value is not None]
-
-
-def _thinned(series: Series) -> Series:
-    """Means of neighbours where there are more points than a screen can show. Gaps are left out of the means."""
-    steps, values = series
-    size = math.ceil(len(values) / _MOST_POINTS)
-    if size == 1:
-        return series
-    chunks = [values[start : start + size] for start in range(0, len(values), size)]
-    known = [[value for value in chunk if math.isfinite(value)] for chunk in chunks]
-    return steps[::size], [sum(chunk) / len(chunk) if chunk else math.nan for chunk in known]
-
-
-def _smooth(values: Sequence[float]) -> list[float]:
-    """A running mean over a twentieth of the curve to either side; it looks both ways, so it does not lag."""
-    reach = max(2, len(values) // 40)
-    smoothed = []
-    for index, value in enumerate(values):
-        window = [near for near in values[max(0, index - reach) : index + reach + 1] if math.isfinite(near)]
-        smoothed.append(sum(window) / len(window) if math.isfinite(value) else math.nan)
-    return smoothed
-
-
-def _dress(axes: Axes) -> None:
-    axes.grid(color=_INK, alpha=0.12, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=_INK, length=0, labelsize=9)
-    axes.xaxis.label.set_color(_INK)
-    axes.yaxis.label.set_color(_INK)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(_INK)
-        spine.set_alpha(0.4)

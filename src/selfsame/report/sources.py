@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
+
+from selfsame.run.records import JudgeRecord, ReaderRecord, RewardRecord
 
 UNKNOWN = "–"
 
@@ -15,29 +16,33 @@ def finite(value: Any) -> float | None:
     return float(value) if number and math.isfinite(value) else None
 
 
-def reader_line(record: Mapping[str, Any]) -> str:
+def reader_line(record: ReaderRecord) -> str:
     """Which model says what is well formed and answers, how often it is wrong, and what it shares with the model it judges."""
-    shared = "; it stands on the same base as the model it judges" if record.get("shares_base") else ""
-    wrong = [finite(record.get(name)) for name in ("people_malformed", "people_unanswering", "others_answering")]
+    shared = "; it stands on the same base as the model it judges" if record.shares_base else ""
+    wrong = [finite(share) for share in (record.people_malformed, record.people_unanswering, record.others_answering)]
     if None in wrong:
-        return f"Sense is read by {record['name']}{shared}; too few of people's turns to say how often it is wrong."
+        return f"Sense is read by {record.name}{shared}; too few of people's turns to say how often it is wrong."
     return (
-        f"Sense is read by {record['name']}{shared}; of people's {record['turns']} turns it calls {wrong[0]:.0%} malformed and"
+        f"Sense is read by {record.name}{shared}; of people's {record.turns} turns it calls {wrong[0]:.0%} malformed and"
         f" {wrong[1]:.0%} no answer, of replies to other turns it lets {wrong[2]:.0%} pass as an answer."
     )
 
 
-def judge_line(record: Mapping[str, Any]) -> str:
-    """Which judge told the contradictions, and how often it is right."""
-    known = ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in record["balanced_accuracy"].items())
+def judge_line(record: JudgeRecord, percent: bool = False) -> str:
+    """Name the judge of contradictions and how often it is right; `percent`: as the pages write shares."""
+    accuracies = record.balanced_accuracy.items()
+    known = ", ".join(f"{name.replace('_', ' ')} {_share(value, 2, percent)}" for name, value in accuracies)
     accuracy = f"balanced accuracy on held-out pairs: {known}" if known else "its accuracy is not known"
-    return f"Contradictions are told by {record['name']} ({accuracy})."
+    return f"Contradictions are told by {record.name} ({accuracy})."
 
 
-def reward_line(record: Mapping[str, Any]) -> str:
-    by_reason = {n.partition("/")[2].replace("_", " "): v for n, v in record["metrics"].items() if "/" in n}
-    reasons = ", ".join(
-        f"{name} {UNKNOWN if value is None else format(value, '.2f')}" for name, value in by_reason.items()
-    )
-    accuracy = f"ranks {record['metrics']['accuracy']:.3f} of {record['pairs']} held-out pairs rightly"
-    return f"Reward model: {accuracy} ({reasons})."
+def reward_line(record: RewardRecord, percent: bool = False) -> str:
+    """Say how many held-out pairs the reward model ranks correctly; `percent`: as the pages write shares."""
+    by_reason = {n.partition("/")[2].replace("_", " "): v for n, v in record.metrics.items() if "/" in n}
+    reasons = ", ".join(f"{name} {_share(value, 2, percent)}" for name, value in by_reason.items())
+    accuracy = _share(record.metrics["accuracy"], 3, percent)
+    return f"Reward model: ranks {accuracy} of {record.pairs} held-out pairs rightly ({reasons})."
+
+
+def _share(value: float | None, decimals: int, percent: bool) -> str:
+    return UNKNOWN if value is None else f"{value:.0%}" if percent else f"{value:.{decimals}f}"

@@ -4,53 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
 
 from selfsame.errors import ConfigError, RunError
+from selfsame.report.cells import Cell, Results, Row, cell_of, cells_of
 from selfsame.report.sources import UNKNOWN, finite, judge_line, reader_line, reward_line
-from selfsame.run.directory import RunDirectory, read_json, write_text
+from selfsame.run.directory import RunDirectory, write_text
+from selfsame.run.records import (
+    ComparisonRecord,
+    EvaluationRecord,
+    RewardRecord,
+    SelfplayRecord,
+    read_comparisons,
+    read_record,
+)
+from selfsame.systems import position
 
-SYSTEMS = ("base", "sft", "sft_best_of_n", "ppo", "ppo_best_of_n", "dpo")
-"""The order in which systems are listed; others follow by name."""
 _NO_RESULTS = "There are no results yet: run the evaluation first."
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A measured value with its 95% confidence interval; None is unknown. `count` items were scored, `missing` not. With
-    `seeds`: the mean of so many runs, with the lowest and the highest of them in place of an interval."""
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    count: int | None = None
-    missing: int = 0
-    seeds: int | None = None
-
-    def show(self, decimals: int) -> str:
-        """`61.2 [57.0, 65.4]`, without brackets where there is no interval; of seeds `61.2 (57.0 to 65.4)`."""
-        text = self.show_value(decimals)
-        if self.value is None or self.low is None or self.high is None:
-            return text
-        if self.seeds:
-            return f"{text} ({self.low:.{decimals}f} to {self.high:.{decimals}f})"
-        return f"{text} [{self.low:.{decimals}f}, {self.high:.{decimals}f}]"
-
-    def show_value(self, decimals: int) -> str:
-        """The value alone."""
-        return UNKNOWN if self.value is None else f"{self.value:.{decimals}f}"
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """All metrics of one system, or of a reference that shows what a metric gives to known replies (`gold`)."""
-
-    name: str
-    kind: Literal["system", "reference"]
-    items: int | None = None
-    cells: dict[str, Cell] = field(default_factory=dict)
 
 
 def results_table(run_dir: str | Path) -> list[Row]:
@@ -62,14 +32,19 @@ def results_table(run_dir: str | Path) -> list[Row]:
     return rows_of(read_evaluations(RunDirectory.open(run_dir)))
 
 
-def rows_of(evaluations: Mapping[str, Mapping[str, Any]]) -> list[Row]:
+def rows_of(evaluations: Mapping[str, Results]) -> list[Row]:
     """The rows of `results_table` from evaluations that were read already."""
     return [*_system_rows(evaluations), *_reference_rows(evaluations)]
 
 
-def selfplay_rows(evaluations: Mapping[str, Mapping[str, Any]]) -> list[Row]:
-    """The same for what the systems said to themselves, of those that were let to."""
-    return rows_of({name: content["selfplay"] for name, content in evaluations.items() if content.get("selfplay")})
+def talks_of(evaluations: Mapping[str, EvaluationRecord]) -> dict[str, SelfplayRecord]:
+    """What the systems said to themselves, of those that were let to."""
+    return {name: record.selfplay for name, record in evaluations.items() if record.selfplay}
+
+
+def selfplay_rows(evaluations: Mapping[str, EvaluationRecord]) -> list[Row]:
+    """The rows of that."""
+    return rows_of(talks_of(evaluations))
 
 
 def selfplay_title(rows: Sequence[Row]) -> str:
@@ -78,21 +53,19 @@ def selfplay_title(rows: Sequence[Row]) -> str:
     return f"Self-play, the system on both sides of a dialogue; dialogues: {counts}."
 
 
-def read_evaluations(run: RunDirectory, problems: list[str] | None = None) -> dict[str, dict[str, Any]]:
+def read_evaluations(run: RunDirectory, problems: list[str] | None = None) -> dict[str, EvaluationRecord]:
     """System name -> its evaluation. A damaged file raises RunError, or joins the list `problems` if there is one."""
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, EvaluationRecord] = {}
     for path in sorted((run.path / "eval").glob("*.json")):
         try:
-            content = read_json(path)
-            if not isinstance(content, dict) or not isinstance(content.get("metrics"), dict):
-                raise RunError(f"{path} is damaged (no metrics in it): delete it and evaluate again")
+            record = read_record(path, EvaluationRecord)
         except RunError as error:
             if problems is None:
                 raise
             problems.append(str(error))
             continue
-        found[str(content.get("system", path.stem))] = content
-    return {name: found[name] for name in sorted(found, key=_system_order)}
+        found[record.system or path.stem] = record
+    return {name: found[name] for name in sorted(found, key=position)}
 
 
 def metric_names(rows: Iterable[Row]) -> list[str]:
@@ -114,7 +87,7 @@ def text_table(rows: Sequence[Row], width: int = 110) -> str:
     return "\n\n".join(text_grid(grid, width) for grid in result_grids(rows, "({})"))
 
 
-def text_results(evaluations: Mapping[str, Mapping[str, Any]]) -> str:
+def text_results(evaluations: Mapping[str, EvaluationRecord]) -> str:
     """All tables of some evaluations for a terminal."""
     talking = selfplay_rows(evaluations)
     more = [selfplay_title(talking), text_table(talking)] if talking else []
@@ -151,32 +124,28 @@ def markdown_results(run_dir: str | Path) -> str:
     return "\n\n".join(part for part in (markdown_table(rows), *more, listed, notes) if part)
 
 
-def interval_level(evaluations: Mapping[str, Mapping[str, Any]]) -> str:
+def interval_level(evaluations: Mapping[str, EvaluationRecord]) -> str:
     """`95%`: the coverage of the intervals, as the evaluations say; several if they differ."""
-    settings = [content.get("settings") or {} for content in evaluations.values()]
-    levels = {float((s.get("evaluation") or {}).get("confidence", 0.95)) for s in settings} or {0.95}
+    levels = {record.confidence for record in evaluations.values()} or {0.95}
     return " or ".join(f"{100 * level:g}%" for level in sorted(levels))
 
 
 def summary_lines(run_dir: str | Path) -> list[str]:
     """Sentences on what the stages changed, prompt by prompt, and on the reward model: as far as they were measured."""
-    folder = RunDirectory.open(run_dir).path
-    lines = []
-    if (folder / "comparisons.json").exists():
-        lines += comparison_lines(read_json(folder / "comparisons.json"))
-    if (folder / "reward.json").exists():
-        lines.append(reward_line(read_json(folder / "reward.json")))
-    evaluations = read_evaluations(
-        RunDirectory(folder), problems=[]
-    )  # a damaged one is told where its numbers are missing
-    judges = [content["judge"] for content in evaluations.values() if "judge" in content]
-    readers = [content["reader"] for content in evaluations.values() if "reader" in content]
-    return [*lines, *dict.fromkeys([*map(judge_line, judges), *map(reader_line, readers)])]
+    run = RunDirectory.open(run_dir)
+    lines, reward = comparison_lines(read_comparisons(run.path / "comparisons.json")), run.path / "reward.json"
+    if reward.exists():
+        lines.append(reward_line(read_record(reward, RewardRecord)))
+    # Where the numbers of a damaged evaluation are missing, it says so; here it has nothing to say.
+    records = read_evaluations(run, problems=[]).values()
+    judges = [judge_line(record.judge) for record in records if record.judge]
+    readers = [reader_line(record.reader) for record in records if record.reader]
+    return [*lines, *dict.fromkeys([*judges, *readers])]
 
 
-def comparison_lines(records: Sequence[Mapping[str, Any]]) -> list[str]:
+def comparison_lines(records: Sequence[ComparisonRecord]) -> list[str]:
     """A line for each paired comparison, and what p is in them."""
-    tested = sum(finite(record.get("p_corrected")) is not None for record in records)
+    tested = sum(finite(record.p_corrected) is not None for record in records)
     note = (
         f"p: McNemar's exact test, corrected for all {tested} tests here (Holm). Yes/no scores are higher or lower only"
         " where the interval excludes 0 and p is small too; intervals are not corrected."
@@ -184,13 +153,13 @@ def comparison_lines(records: Sequence[Mapping[str, Any]]) -> list[str]:
     return [*map(comparison_line, records), *([note] if tested else [])]
 
 
-def comparison_line(record: Mapping[str, Any]) -> str:
-    """`ppo - sft, consistency, same prompts: +0.052 [0.010, 0.094], p 0.021, higher.` Other prompts are told in `on`."""
-    cell, p = cell_of(record), finite(record.get("p_corrected"))
+def comparison_line(record: ComparisonRecord) -> str:
+    """`ppo - sft, consistency, same prompts: +0.052 [0.010, 0.094], p 0.021, higher.` Other prompts are named in `on`."""
+    cell, p = cell_of(record), finite(record.p_corrected)
     shown = UNKNOWN if cell.value is None else f"{'+' if cell.value >= 0 else ''}{cell.show(3)}"
     tested = "" if p is None else ", p < 0.001" if p < 0.001 else f", p {p:.3f}"
-    of = f"{record['system']} - {record['than']}, {record['metric'].replace('_', ' ')}"
-    return f"{of}, {record.get('on', 'same prompts')}: {shown}{tested}, {record['verdict']}."
+    of = f"{record.system} - {record.than}, {record.metric.replace('_', ' ')}"
+    return f"{of}, {record.on}: {shown}{tested}, {record.verdict}."
 
 
 def update_readme(readme_path: str | Path, marker: str, text: str) -> bool:
@@ -213,41 +182,15 @@ def update_readme(readme_path: str | Path, marker: str, text: str) -> bool:
     return new != old
 
 
-def cell_of(content: Any) -> Cell:
-    """A metric as the evaluation stored it: a mapping with an interval, or a bare number. NaN is unknown."""
-    if not isinstance(content, Mapping):
-        return Cell(finite(content))
-    count, missing = finite(content.get("count")), finite(content.get("missing"))
-    return Cell(
-        finite(content.get("value")),
-        finite(content.get("low")),
-        finite(content.get("high")),
-        None if count is None else int(count),
-        int(missing or 0),
-        content.get("seeds"),
-    )
+def _system_rows(evaluations: Mapping[str, Results]) -> list[Row]:
+    return [Row(name, "system", record.items, cells_of(record.metrics)) for name, record in evaluations.items()]
 
 
-def _system_order(name: str) -> tuple[int, str]:
-    return (SYSTEMS.index(name) if name in SYSTEMS else len(SYSTEMS), name)
-
-
-def _cells(metrics: Mapping[str, Any]) -> dict[str, Cell]:
-    return {str(name): cell_of(content) for name, content in metrics.items()}
-
-
-def _system_rows(evaluations: Mapping[str, Mapping[str, Any]]) -> list[Row]:
-    return [
-        Row(name, "system", content.get("items"), _cells(content["metrics"])) for name, content in evaluations.items()
-    ]
-
-
-def _reference_rows(evaluations: Mapping[str, Mapping[str, Any]]) -> list[Row]:
+def _reference_rows(evaluations: Mapping[str, Results]) -> list[Row]:
     by_name: dict[str, dict[str, dict[str, Cell]]] = {}
-    for system, content in evaluations.items():
-        for name, metrics in (content.get("references") or {}).items():
-            if isinstance(metrics, Mapping):
-                by_name.setdefault(str(name), {})[system] = _cells(metrics)
+    for system, record in evaluations.items():
+        for name, metrics in record.references.items():
+            by_name.setdefault(name, {})[system] = cells_of(metrics)
     rows = []
     for name, by_system in by_name.items():
         first = next(iter(by_system.values()))

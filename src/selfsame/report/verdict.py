@@ -5,22 +5,22 @@ from __future__ import annotations
 import shutil
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from selfsame.report.tables import Cell, Row, cell_of, read_evaluations, rows_of
-from selfsame.run.directory import RunDirectory, read_json
+from selfsame.report.cells import Cell, Row, cell_of
+from selfsame.report.tables import read_evaluations, rows_of
+from selfsame.run.directory import RunDirectory
+from selfsame.run.records import ComparisonRecord, EvaluationRecord, read_comparisons
+from selfsame.systems import SINGLE, STEPS, SYSTEMS
 
-_STEPS = (("sft", "base"), ("ppo", "sft"), ("dpo", "sft"))
-"""Each trained system, and the one that it started from."""
-_HEADLINES = {
+HEADLINES = {
     "in_character": "in character",
     "sensible_consistency": "consistent and sensible",
     "consistency": "consistent",
 }
 """The first of these that was measured is what the verdict is about."""
-_SHOWN = ("base", "sft", "ppo", "dpo")
-_NAMES = {"base": "the base model", "sft": "SFT", "ppo": "PPO", "dpo": "DPO"}
+_NAMES = {name: SYSTEMS[name].title for name in SINGLE}
 PROMPTS = 3
 
 
@@ -28,17 +28,20 @@ def verdict(run_dir: str | Path) -> str:
     """Two sentences from the records of a run: which system is more often in character than the one it started from, and what
     that cost in perplexity. Where only one system was evaluated, they say that nothing was compared."""
     run = RunDirectory.open(run_dir)
-    systems = {row.name: row for row in rows_of(read_evaluations(run)) if row.kind == "system"}
+    return " ".join(verdict_of(read_evaluations(run), read_comparisons(run.path / "comparisons.json")))
+
+
+def verdict_of(evaluations: Mapping[str, EvaluationRecord], records: Sequence[ComparisonRecord]) -> list[str]:
+    """Say the verdict in one or two sentences, from evaluations and paired comparisons that were read already."""
+    systems = {row.name: row for row in rows_of(evaluations) if row.kind == "system"}
     if not systems:
-        return "Nothing was evaluated, so there is no verdict."
-    path = run.path / "comparisons.json"
-    records = read_json(path) if path.exists() else []
-    for metric, word in _HEADLINES.items():
-        found = {(r["system"], r["than"]): r for r in records if r["metric"] == metric}
-        steps = [(a, b) for a, b in _STEPS if (a, b) in found and a in systems and b in systems]
+        return ["Nothing was evaluated, so there is no verdict."]
+    for metric, word in HEADLINES.items():
+        found = {(r.system, r.than): r for r in records if r.metric == metric}
+        steps = [(a, b) for a, b in STEPS if (a, b) in found and a in systems and b in systems]
         if steps:
-            compared = [_compared(found[step], systems, metric, word, first=step == steps[0]) for step in steps]
-            return f"{_sentence('; '.join(compared))} {_sentence(_cost(systems, steps))}"
+            compared = [compared_clause(found[step], systems, word) for step in steps]
+            return [_sentence("; ".join(compared)), _sentence(_cost(systems, steps))]
     return _alone(systems)
 
 
@@ -51,31 +54,42 @@ def run_verdict(run_dir: str | Path) -> str:
     return "\n\n".join([textwrap.fill(verdict(run_dir), width=width), *replies])
 
 
-def unselected(evaluations: Mapping[str, Mapping[str, Any]], count: int = PROMPTS) -> list[dict[str, Any]]:
-    """Replies of the systems to the same held-out prompts, spread evenly over the test and chosen without a look at them.
+@dataclass(frozen=True)
+class SamePrompt:
+    """A held-out prompt, what the person said, and each system's reply to it."""
 
-    Returns:
-        `{persona, history, gold, replies: {system: reply}}` for each prompt that all systems answered.
-    """
-    systems = [name for name in _SHOWN if name in evaluations]
-    parts = [evaluations[name].get("talk") or evaluations[name].get("replies") or [] for name in systems]
-    by_prompt = [{(r["dialogue"], *r["persona"], *r["history"]): r for r in rows} for rows in parts]
+    persona: Sequence[str]
+    history: Sequence[str]
+    gold: str
+    replies: Mapping[str, str]
+
+    @property
+    def asked(self) -> str:
+        """The partner's turn; empty where the bot opens the dialogue."""
+        return self.history[-1] if self.history else ""
+
+
+def unselected(evaluations: Mapping[str, EvaluationRecord], count: int = PROMPTS) -> list[SamePrompt]:
+    """Replies of the systems to the same held-out prompts that all of them answered, spread evenly over the test and chosen
+    without a look at them."""
+    systems = [name for name in SINGLE if name in evaluations]
+    parts = [evaluations[name].talk or evaluations[name].replies for name in systems]
+    by_prompt = [{(row.dialogue, *row.persona, *row.history): row for row in rows} for rows in parts]
     shared = [key for key in (by_prompt[0] if by_prompt else ()) if all(key in rows for rows in by_prompt)]
     chosen = [shared[k * len(shared) // count] for k in range(count)] if len(shared) > count else shared
-    return [
-        {name: by_prompt[0][key].get(name) for name in ("persona", "history", "gold")}
-        | {"replies": {name: rows[key]["reply"] for name, rows in zip(systems, by_prompt, strict=True)}}
-        for key in chosen
-    ]
+    found = []
+    for key in chosen:
+        first, replies = by_prompt[0][key], {n: rows[key].reply for n, rows in zip(systems, by_prompt, strict=True)}
+        found.append(SamePrompt(first.persona, first.history, first.gold, replies))
+    return found
 
 
-def replies_text(prompts: Sequence[Mapping[str, Any]], width: int = 100) -> str:
+def replies_text(prompts: Sequence[SamePrompt], width: int = 100) -> str:
     """The same for a terminal of this width: a block for each prompt, a reply a line."""
     blocks = []
     for found in prompts:
-        asked = found["history"][-1] if found["history"] else ""
-        lines = {"persona": " ".join(found["persona"]), "partner": asked or "(the bot opens the dialogue)"}
-        said = {**lines, **found["replies"]}
+        lines = {"persona": " ".join(found.persona), "partner": found.asked or "(the bot opens the dialogue)"}
+        said = {**lines, **found.replies}
         blocks.append("\n".join(_wrapped(name, text, width) for name, text in said.items()))
     return "\n\n".join(blocks)
 
@@ -87,16 +101,18 @@ def _wrapped(name: str, text: str, width: int) -> str:
                          subsequent_indent=" " * 11)  # fmt: skip
 
 
-def _compared(record: Mapping[str, Any], systems: Mapping[str, Row], metric: str, word: str, first: bool) -> str:
-    """`SFT is more often in character than the base model (38% of replies against 14%, +24 points [8, 40])`."""
-    system, than = record["system"], record["than"]
-    cell, names = cell_of(record), (_NAMES[system], _NAMES[than])
+def compared_clause(
+    record: ComparisonRecord, systems: Mapping[str, Row], word: str, tests: str = "all tests of the run"
+) -> str:
+    """Say `SFT is more often in character than the base model (38% of replies against 14%, +24 points [8, 40])`."""
+    system, than = record.system, record.than
+    cell, metric, names = cell_of(record), record.metric, [_NAMES.get(name, name) for name in (system, than)]
     values = [systems[name].cells.get(metric, Cell(None)).value for name in (system, than)]
     shares = "" if None in values else "{:.0%} of replies against {:.0%}, ".format(*values)
     difference = f"({shares}{_points(cell)})"
-    verdict = record["verdict"]
+    verdict = record.verdict
     if verdict == "tie":
-        difference = f"({shares}{_points(cell)}{_doubt(cell, record.get('p_corrected'))})"
+        difference = f"({shares}{_points(cell)}{_doubt(cell, record.p_corrected, tests)})"
         return f"{names[0]} and {names[1]} tie in how often they are {word} {difference}"
     if verdict not in ("higher", "lower"):
         return f"whether {names[0]} is more often {word} than {names[1]} could not be measured"
@@ -111,10 +127,10 @@ def _points(cell: Cell) -> str:
     return text if cell.low is None or cell.high is None else f"{text} [{100 * cell.low:.0f}, {100 * cell.high:.0f}]"
 
 
-def _doubt(cell: Cell, p: float | None) -> str:
+def _doubt(cell: Cell, p: float | None, tests: str) -> str:
     """Why a difference whose interval leaves out 0 is a tie nevertheless."""
     outside = (cell.low or 0) > 0 or (cell.high or 0) < 0
-    return f", but p {p:.2f} after correction for all tests of the run" if outside and p is not None else ""
+    return f", but p {p:.2f} after correction for {tests}" if outside and p is not None else ""
 
 
 def _cost(systems: Mapping[str, Row], steps: Sequence[tuple[str, str]]) -> str:
@@ -134,19 +150,19 @@ def _cost(systems: Mapping[str, Row], steps: Sequence[tuple[str, str]]) -> str:
     return f"perplexity on human replies, where lower is better, went {'; '.join(parts)}"
 
 
-def _alone(systems: Mapping[str, Row]) -> str:
+def _alone(systems: Mapping[str, Row]) -> list[str]:
     """What is said where no system was compared with another."""
     names = " and ".join(_NAMES.get(name, name) for name in systems)
     were = "was" if len(systems) == 1 else "were"
     why = "so there is nothing to compare it with" if len(systems) == 1 else "but no two of them were compared"
     found = []
     for name, row in systems.items():
-        metric = next((m for m in _HEADLINES if row.cells.get(m, Cell(None)).value is not None), None)
+        metric = next((m for m in HEADLINES if row.cells.get(m, Cell(None)).value is not None), None)
         if metric:
             cell = row.cells[metric]
             known = "" if cell.low is None or cell.high is None else f" [{cell.low:.0%}, {cell.high:.0%}]"
-            found.append(f"{_NAMES.get(name, name)} is {_HEADLINES[metric]} in {cell.value:.0%}{known} of its replies")
-    return " ".join(_sentence(text) for text in (f"only {names} {were} evaluated, {why}", "; ".join(found)) if text)
+            found.append(f"{_NAMES.get(name, name)} is {HEADLINES[metric]} in {cell.value:.0%}{known} of its replies")
+    return [_sentence(text) for text in (f"only {names} {were} evaluated, {why}", "; ".join(found)) if text]
 
 
 def _sentence(text: str) -> str:

@@ -144,8 +144,9 @@ def plain(obj: Any) -> Any:
         return obj if math.isfinite(obj) else None
     if obj is None or isinstance(obj, (str, int)):
         return obj
-    if hasattr(obj, "tolist"):  # numpy and torch, without importing either
-        return plain(obj.tolist())
+    for as_plain in ("model_dump", "tolist"):  # records; numpy and torch, without importing either
+        if hasattr(obj, as_plain):
+            return plain(getattr(obj, as_plain)())
     return str(obj)
 
 

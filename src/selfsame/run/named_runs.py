@@ -8,25 +8,51 @@ from pathlib import Path
 from typing import Any
 
 from selfsame.errors import ConfigError, RunError
-from selfsame.run.directory import RunDirectory, read_json
-from selfsame.run.records import CostRecord, EvaluationRecord, RewardRecord, read_record
+from selfsame.run.directory import RunDirectory
+from selfsame.run.records import (
+    CostRecord,
+    EnvironmentRecord,
+    EvaluationRecord,
+    InheritedRecord,
+    RewardRecord,
+    read_record,
+)
 from selfsame.systems import LATEST
 
 
 @dataclass(frozen=True)
+class Machine:
+    """What times depend on."""
+
+    cpu: str | None
+    cores: int | None
+    gpus: list[Any] | None
+
+
+@dataclass(frozen=True)
 class System:
-    """One system of a run, and what its run recorded. `name`: `directory:system`, unlike that of the others; `machine`: cpu,
-    cores, gpus, or `several` where the run took over stages that were trained on another one; `dtypes`: the number formats that
-    it and those stages are known to have been computed in."""
+    """One system of a run, and what its run recorded.
+
+    Attributes:
+        name: `directory:system`, unlike that of the others.
+        path: of the run.
+        system: its name in the run.
+        evaluation: of it.
+        cost: of the run.
+        reward: the run's reward model, where it was measured.
+        config: of the run.
+        machine: None where the run took over stages that were trained on another one.
+        dtypes: the number formats that it and those stages are known to have been computed in.
+    """
 
     name: str
     path: Path
     system: str
-    evaluation: dict[str, Any]
-    cost: dict[str, Any]
-    reward: dict[str, Any] | None
+    evaluation: EvaluationRecord
+    cost: CostRecord
+    reward: RewardRecord | None
     config: dict[str, Any]
-    machine: dict[str, Any]
+    machine: Machine | None
     dtypes: frozenset[str]
 
 
@@ -70,23 +96,23 @@ def _read(text: str) -> System:
         raise RunError(f"{path} has no evaluation of {wanted!r}: there is {', '.join(there)}")
     system = wanted or next((name for name in LATEST if name in there), there[-1])
     reward, environment = run.path / "reward.json", run.environment_path
-    machine = read_json(environment) if environment.exists() else {}
-    inherited = read_json(run.inherited_path)["environment"] if run.inherited_path.exists() else machine
+    here = read_record(environment, EnvironmentRecord) if environment.exists() else EnvironmentRecord()
+    there_too = read_record(run.inherited_path, InheritedRecord).environment if run.inherited_path.exists() else here
     return System(
-        text,
-        run.path,
-        system,
-        read_record(run.eval_path(system), EvaluationRecord),
-        read_record(run.cost_path, CostRecord) if run.cost_path.exists() else CostRecord().model_dump(),
-        read_record(reward, RewardRecord) if reward.exists() else None,
-        run.config(),
-        _machine(machine) if _machine(machine) == _machine(inherited) else {"several": True},
-        frozenset(known["dtype"] for known in (machine, inherited) if isinstance(known, dict) and known.get("dtype")),
+        name=text,
+        path=run.path,
+        system=system,
+        evaluation=read_record(run.eval_path(system), EvaluationRecord),
+        cost=read_record(run.cost_path, CostRecord) if run.cost_path.exists() else CostRecord(),
+        reward=read_record(reward, RewardRecord) if reward.exists() else None,
+        config=run.config(),
+        machine=_machine(here) if _machine(here) == _machine(there_too) else None,
+        dtypes=frozenset(known.dtype for known in (here, there_too) if known.dtype),
     )
 
 
-def _machine(environment: Any) -> dict[str, Any]:
-    return {name: environment.get(name) for name in ("cpu", "cores", "gpus")} if isinstance(environment, dict) else {}
+def _machine(environment: EnvironmentRecord) -> Machine:
+    return Machine(environment.cpu, environment.cores, environment.gpus)
 
 
 def _with_names(systems: Sequence[System]) -> list[System]:

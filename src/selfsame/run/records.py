@@ -1,25 +1,41 @@
-"""What the records of a finished run hold, as far as others read them. Those of earlier versions lack some of it; a damaged
-one is told in one line."""
+"""What the records of a finished run hold, as far as others read them. Those of earlier versions lack some of it; what
+is wrong with a damaged one is said in one line."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    RootModel,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from selfsame.errors import RunError
 from selfsame.run.directory import read_json
 
 
 class EstimateRecord(BaseModel):
-    """A value with its interval; None is unknown."""
+    """A value with its interval; None is unknown. With `seeds`: the mean of so many runs, the interval is their span."""
 
     value: float | None = None
     low: float | None = None
     high: float | None = None
     count: int | None = None
     missing: int = 0
+    seeds: int | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_seeds(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Single runs are recorded without `seeds`; means over seeds hold what is known of all of them."""
+        single = self.seeds is None
+        return {name: value for name, value in dump(self).items()
+                if (name != "seeds" if single else name in self.model_fields_set)}  # fmt: skip
 
 
 def _measured(found: Any) -> Any:
@@ -86,7 +102,7 @@ class JudgeRecord(BaseModel):
 
     model_config = ConfigDict(extra="allow")
     name: str
-    balanced_accuracy: dict[str, float] = {}
+    balanced_accuracy: dict[str, float | None] = {}
 
 
 class ReaderRecord(BaseModel):
@@ -132,13 +148,32 @@ class EvaluationRecord(BaseModel):
     talk: list[ReplyRecord] = []
     selfplay: SelfplayRecord | None = None
 
+    @property
+    def confidence(self) -> float:
+        """How often the intervals are to hold the truth."""
+        return float((self.settings.get("evaluation") or {}).get("confidence", 0.95))
+
+    @property
+    def best_of(self) -> int:
+        """Among how many replies the reward model chose."""
+        return self.settings.get("best_of", 1)
+
 
 class CostRecord(BaseModel):
-    """`cost.json`: seconds by stage, bytes."""
+    """`cost.json`: seconds by stage, dollars, bytes; None is unknown. See `MetricsTracker.track_cost`."""
 
     seconds: dict[str, float | None] = {}
+    total_seconds: float | None = None
+    gpus: int | None = None
+    gpu_hourly_rate: float | None = None
+    gpu_cost: float | None = None
+    storage_bytes: float | None = None
+    storage_cost_per_gb: float | None = None
+    storage_cost: float | None = None
+    total_cost: float | None = None
     peak_memory_bytes: float | None = None
     peak_gpu_memory_bytes: float | None = None
+    notes: list[str] = []
 
 
 class RewardRecord(BaseModel):
@@ -148,15 +183,134 @@ class RewardRecord(BaseModel):
     metrics: dict[str, float | None]
 
 
+class EnvironmentRecord(BaseModel):
+    """`environment.json`: what of the machine tells times and numbers of runs apart."""
+
+    cpu: str | None = None
+    cores: int | None = None
+    gpus: list[Any] | None = None
+    dtype: str | None = None
+
+
+class InheritedRecord(BaseModel):
+    """`inherited.json`: the machine on which stages were trained that a run took over."""
+
+    environment: EnvironmentRecord
+
+
+class DataRecord(BaseModel):
+    """`data.json`: what the dialogues are, and how many rows were left out, by reason.
+
+    Attributes:
+        summary: for people.
+        rejected: rows that could not be read.
+        removed: dialogues that the clean-up left out, by reason.
+        digest: of the dialogues, which a resumed run must find unchanged.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    summary: str = ""
+    rejected: int = 0
+    removed: dict[str, int] = {}
+    digest: str | None = None
+
+
+Pair = TypeVar("Pair", bound="PairRecord")
+
+
+class PairRecord(BaseModel):
+    """What was found of two systems; their names stay empty until `between`. It is recorded without what was not found."""
+
+    system: str = ""
+    than: str = ""
+
+    def between(self: Pair, system: str, than: str) -> Pair:
+        """The same under the names of the two systems."""
+        return self.model_copy(update={"system": system, "than": than})
+
+    @model_serializer(mode="wrap")
+    def _found(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in dump(self).items() if name in self.model_fields_set}
+
+
+class ComparisonRecord(PairRecord):
+    """A paired difference, as `comparisons.json` lists them.
+
+    Attributes:
+        on: which prompts.
+        metric: the score.
+        value: of the difference, with its interval.
+        p: of McNemar's exact test, or of Student's where there are several seeds; None: not tested.
+        only_system: prompts that only the first of the two hits, of yes/no scores.
+        wins: prompts on which the first has the higher score.
+        runs: how many of either there are, where one is of several seeds.
+        lowest: difference of any two of those.
+        p_corrected: for all tests made together (Holm).
+        verdict: higher, lower, tie or unknown.
+    """
+
+    on: str = "same prompts"
+    metric: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    count: int | None = None
+    missing: int = 0
+    p: float | None = None
+    only_system: int | None = None
+    only_than: int | None = None
+    wins: int = 0
+    ties: int = 0
+    losses: int = 0
+    runs: list[int] | None = None
+    lowest: float | None = None
+    highest: float | None = None
+    p_corrected: float | None = None
+    verdict: str = "unknown"
+
+
+class ShownReply(BaseModel):
+    """A reply with its marked parts (text and kind), its scores and what it contradicts."""
+
+    reply: str = ""
+    parts: list[list[str]]
+    scores: dict[str, float | None]
+    at_odds: list[str] = []
+
+
+class DialogueRecord(BaseModel):
+    """A prompt and what all systems replied, as `dialogues.json` lists them. `differ`: whether not all are consistent alike."""
+
+    dialogue: str = ""
+    persona: list[str]
+    history: list[str]
+    gold: str = ""
+    differ: bool = False
+    replies: dict[str, ShownReply]
+
+
+class Comparisons(RootModel[list[ComparisonRecord]]):
+    """`comparisons.json`."""
+
+
+class Dialogues(RootModel[list[DialogueRecord]]):
+    """`dialogues.json`."""
+
+
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def read_record(path: Path, model: type[Model]) -> dict[str, Any]:
-    """One of these, as plain data. Raises RunError where it is missing or damaged."""
+def read_record(path: Path, model: type[Model]) -> Model:
+    """One of these from a file. Raises RunError where it is missing or damaged."""
     content = read_json(path)
     try:
-        return model.model_validate(content).model_dump()
+        return model.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "all of it"
         raise RunError(f"{path} is damaged ({where}: {first['msg']}): delete it and run its stage again") from error
+
+
+def read_comparisons(path: Path) -> list[ComparisonRecord]:
+    """Those of a run, none where there is no file. Raises RunError where it is damaged."""
+    return read_record(path, Comparisons).root if path.exists() else []
