@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 
 from selfsame.model.named import NAMED
 from selfsame.run.checkpoint import CheckpointManager, finished
-from selfsame.run.directory import RunDirectory, read_json, write_json, write_text
+from selfsame.run.directory import RunDirectory
+from selfsame.run.files import read_json, write_json, write_text
 
 CARD = """# {name}
 

@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 
 from base_model.settings import Recipe
-from selfsame.run.directory import read_json, write_text
+from selfsame.run.files import read_json, write_text
 
 HERE = Path(__file__).parent
 CREDITS = {

@@ -20,7 +20,7 @@ from typing import Any
 from selfsame.data.audit import audit
 from selfsame.data.loader import DatasetLoader
 from selfsame.errors import ConfigError, DataError
-from selfsame.run.directory import write_json, write_text
+from selfsame.run.files import write_json, write_text
 from selfsame.run.logger import say
 from selfsame.text.keywords import words
 from selfsame.types import Dialogue, Turn

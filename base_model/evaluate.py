@@ -30,7 +30,7 @@ from selfsame.model.settings import ModelSettings
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.sampler import reply_noise
 from selfsame.rollout.settings import SamplingSettings
-from selfsame.run.directory import read_json, read_jsonl, write_json
+from selfsame.run.files import read_json, read_jsonl, write_json
 from selfsame.types import Example
 
 _FIRST_REPLY = """

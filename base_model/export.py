@@ -11,7 +11,7 @@ import torch
 from transformers import GenerationConfig
 
 from selfsame.data.prompt_format import MARKERS
-from selfsame.run.directory import write_json
+from selfsame.run.files import write_json
 
 
 def save_model(model: Any, tokenizer: Any, folder: Path) -> None:

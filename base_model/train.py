@@ -26,7 +26,7 @@ from selfsame.errors import ConfigError, RunError
 from selfsame.model import parallel
 from selfsame.model.base import choose_device, choose_dtype
 from selfsame.run.checkpoint import CheckpointManager
-from selfsame.run.directory import append_jsonl, read_json, read_jsonl, write_json, write_text
+from selfsame.run.files import append_jsonl, read_json, read_jsonl, write_json, write_text
 from selfsame.run.logger import say
 from selfsame.types import Dialogue
 

@@ -38,8 +38,8 @@ from selfsame.ratings.ranker import Ranker, load_ranker
 from selfsame.ratings.rows import RatedReply
 from selfsame.ratings.scorers import FEATURES, FLOORS, Scorer, our_scores
 from selfsame.report.tables import update_readme
-from selfsame.run.directory import read_json, write_json
 from selfsame.run.environment import describe_environment
+from selfsame.run.files import read_json, write_json
 from selfsame.text.keywords import words
 
 PUBLISHED = Path(__file__).resolve().parent / "published_agreement.json"

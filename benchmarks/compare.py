@@ -25,8 +25,8 @@ import torch
 from benchmarks.workload import Amount, build
 from selfsame.plan.hardware import gemm_peak
 from selfsame.report.tables import update_readme
-from selfsame.run.directory import read_json, write_json
 from selfsame.run.environment import describe_environment
+from selfsame.run.files import read_json, write_json
 
 HERE = Path(__file__).resolve().parent
 TRL = (HERE / ".venv-trl/bin/python", HERE / "peers/trl_current.py")

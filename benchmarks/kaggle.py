@@ -19,8 +19,8 @@ from typing import Any
 from benchmarks.shapes import SHAPES, make_model
 from selfsame import finished, load_config, train
 from selfsame.report.tables import markdown_grid, update_readme
-from selfsame.run.directory import read_json, read_jsonl, write_json
 from selfsame.run.environment import describe_environment
+from selfsame.run.files import read_json, read_jsonl, write_json
 
 STAGES = ("sft", "reward", "ppo")
 

@@ -19,8 +19,8 @@ from selfsame.model import parallel
 from selfsame.model.roles import Roles
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.sampler import reply_noise
-from selfsame.run.directory import read_json, write_json
 from selfsame.run.environment import describe_environment
+from selfsame.run.files import read_json, write_json
 from selfsame.training.loop import deterministic, update
 from selfsame.training.optimiser import Optimiser
 

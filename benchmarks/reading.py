@@ -18,7 +18,8 @@ from typing import Any
 
 from selfsame.metrics.statistics import Bootstrap
 from selfsame.report.tables import update_readme
-from selfsame.run.directory import RunDirectory, read_json, read_jsonl, write_json, write_text
+from selfsame.run.directory import RunDirectory
+from selfsame.run.files import read_json, read_jsonl, write_json, write_text
 
 QUESTIONS = ("acceptable", "in_character")
 PEOPLE = "people"

@@ -22,7 +22,8 @@ from typing import Any
 from selfsame.config import read_config
 from selfsame.errors import ConfigError, SelfsameError
 from selfsame.report.tables import UNKNOWN, markdown_table, rows_of, update_readme
-from selfsame.run.directory import RunDirectory, read_json, write_json
+from selfsame.run.directory import RunDirectory
+from selfsame.run.files import read_json, write_json
 from selfsame.run.metrics import T4_MEMORY_GB, estimate_gpus, memory_key, percent_saved, savings_between
 from selfsame.run.records import EvaluationRecord
 

@@ -29,8 +29,8 @@ from benchmarks.workload import Amount, build
 from selfsame.plan.hardware import copy_bandwidth, gemm_peak
 from selfsame.plan.probe import operation_seconds
 from selfsame.report.tables import update_readme
-from selfsame.run.directory import read_json, write_json
 from selfsame.run.environment import describe_environment
+from selfsame.run.files import read_json, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 VOCABULARY = 6000

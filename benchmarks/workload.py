@@ -18,7 +18,7 @@ from selfsame.data.settings import DataSettings, PairSettings
 from selfsame.model.load import load_roles
 from selfsame.model.roles import Roles
 from selfsame.model.settings import LoraSettings, ModelSettings
-from selfsame.run.directory import write_json
+from selfsame.run.files import write_json
 from selfsame.training.loop import batch_indices
 from selfsame.training.ppo import PPOTrainer
 from selfsame.training.reward import RewardTrainer

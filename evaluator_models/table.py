@@ -7,7 +7,7 @@ from typing import Any
 
 from evaluator_models.settings import WHAT
 from selfsame.metrics.statistics import show_estimate
-from selfsame.run.directory import read_json
+from selfsame.run.files import read_json
 
 
 def markdown(folder: Path) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import selfsame
 from selfsame.report.cells import Row
 from selfsame.report.tables import read_evaluations, rows_of, selfplay_rows, summary_lines
-from selfsame.run.directory import dotted, read_json, read_jsonl
+from selfsame.run.files import dotted, read_json, read_jsonl
 from selfsame.run.records import Dialogues, EvaluationRecord, read_record
 from selfsame.serve.chatbot import load_chatbot
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from selfsame.run.directory import RunDirectory, write_json
+from selfsame.run.directory import RunDirectory
+from selfsame.run.files import write_json
 from selfsame.run.records import EvaluationRecord, ReplyRecord
 
 JUDGE = {"name": "rules", "threshold": 0.5, "balanced_accuracy": {"persona": 0.75}}

@@ -12,7 +12,8 @@ from base_model.bundle import bundle
 from selfsame.cli import main
 from selfsame.run import directory, inherit
 from selfsame.run.checkpoint import finished
-from selfsame.run.directory import BUNDLED_RUNS, RunDirectory, locate_run, read_json
+from selfsame.run.directory import BUNDLED_RUNS, RunDirectory, locate_run
+from selfsame.run.files import read_json
 from selfsame.serve import chatbot
 from selfsame.serve.chatbot import load_chatbot
 

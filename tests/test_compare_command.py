@@ -13,7 +13,8 @@ from evaluated import evaluated_run, evaluation
 from selfsame.errors import RunError
 from selfsame.eval.compare_runs import compare
 from selfsame.metrics.statistics import holm
-from selfsame.run.directory import RunDirectory, dotted, write_json
+from selfsame.run.directory import RunDirectory
+from selfsame.run.files import dotted, write_json
 from selfsame.run.settings import FREE, is_free
 
 LOW, HIGH = [0.0] * 30 + [1.0] * 10, [0.0] * 10 + [1.0] * 30

@@ -20,7 +20,7 @@ from selfsame.cli import main
 from selfsame.errors import TimeUp
 from selfsame.eval import selfplay
 from selfsame.run.checkpoint import CheckpointManager
-from selfsame.run.directory import read_jsonl
+from selfsame.run.files import read_jsonl
 from selfsame.training.stopping import TimeLimit
 
 
@@ -96,7 +96,7 @@ def test_a_disk_that_is_full_for_the_metrics(selfsame, tuned, tmp_path, monkeypa
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         return open(path, mode, **more)
 
-    monkeypatch.setattr("selfsame.run.directory.open", refuse, raising=False)
+    monkeypatch.setattr("selfsame.run.files.open", refuse, raising=False)
     answer = selfsame.tiny("sft", run)
     assert answer.code == 2
     assert f"disk full while writing {run / 'metrics.jsonl'}" in answer.told

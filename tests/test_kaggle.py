@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from selfsame import finished, load_config, train
-from selfsame.run.directory import read_json, read_jsonl
+from selfsame.run.files import read_json, read_jsonl
 
 STAGES = ("sft", "reward", "ppo")
 

@@ -15,7 +15,7 @@ from commands import tiny_run
 from selfsame import ConfigError, RunError, TimeUp, launch, train
 from selfsame.config import read_config
 from selfsame.run.checkpoint import finished
-from selfsame.run.directory import read_jsonl
+from selfsame.run.files import read_jsonl
 
 
 def tiny(tiny_models, directory, *more):

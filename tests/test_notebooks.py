@@ -10,7 +10,8 @@ import execute
 import pytest
 from record import differences
 
-from selfsame.run.directory import RunDirectory, read_json
+from selfsame.run.directory import RunDirectory
+from selfsame.run.files import read_json
 
 ROOT = Path(__file__).resolve().parent.parent
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))

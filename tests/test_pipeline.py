@@ -26,7 +26,8 @@ from selfsame.errors import ConfigError
 from selfsame.eval import evaluate
 from selfsame.rollout.policy import Policy
 from selfsame.run.checkpoint import finished
-from selfsame.run.directory import RunDirectory, read_json, read_jsonl, write_json
+from selfsame.run.directory import RunDirectory
+from selfsame.run.files import read_json, read_jsonl, write_json
 from selfsame.serve.chat import Conversation
 from selfsame.serve.chatbot import load_chatbot
 from selfsame.stage_inputs import policy_evaluation

@@ -10,7 +10,8 @@ import yaml
 from selfsame.config import Config, load_config, parse_values
 from selfsame.errors import ConfigError
 from selfsame.renamed import DELETED, SETTINGS, modern_config, modern_record
-from selfsame.run.directory import RunDirectory, read_json, read_jsonl
+from selfsame.run.directory import RunDirectory
+from selfsame.run.files import read_json, read_jsonl
 
 OLD = {
     "evaluation": {"people": "report", "watch_size": 24, "best_of": 16},

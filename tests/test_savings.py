@@ -11,7 +11,7 @@ import pytest
 from benchmarks import savings
 from commands import tiny_run
 from selfsame.errors import ConfigError
-from selfsame.run.directory import read_json, write_json
+from selfsame.run.files import read_json, write_json
 
 
 def options(model: Path) -> list[str]:

@@ -8,7 +8,7 @@ from evaluated import evaluated_run, evaluation
 from selfsame import DatasetLoader, PreferenceGenerator, show
 from selfsame.config import get_default_config
 from selfsame.data.audit import audit
-from selfsame.run.directory import append_jsonl, write_json
+from selfsame.run.files import append_jsonl, write_json
 from selfsame.run.metrics import MetricsTracker
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from selfsame.errors import RunError
-from selfsame.run.directory import RunDirectory, write_json
+from selfsame.run.directory import RunDirectory
+from selfsame.run.files import write_json
 from selfsame.stage_inputs import accuracy_table, distrusted_kinds
 
 

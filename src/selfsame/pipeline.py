@@ -23,8 +23,9 @@ from selfsame.report.page import write_report
 from selfsame.report.tracked import tracked
 from selfsame.rollout.policy import Policy
 from selfsame.run.checkpoint import CheckpointManager, finished
-from selfsame.run.directory import RunDirectory, read_json, write_json
+from selfsame.run.directory import RunDirectory
 from selfsame.run.environment import describe_environment
+from selfsame.run.files import read_json, write_json
 from selfsame.run.inherit import inherit
 from selfsame.run.logger import RunLogger, say
 from selfsame.run.metrics import MetricsTracker

@@ -24,8 +24,9 @@ from selfsame.report.tables import (
     summary_lines,
     text_grid,
 )
-from selfsame.run.directory import RunDirectory, dotted, read_jsonl
+from selfsame.run.directory import RunDirectory
 from selfsame.run.environment import describe_environment
+from selfsame.run.files import dotted, read_jsonl
 from selfsame.run.metrics import savings_between
 from selfsame.run.records import CostRecord, Dialogues, RewardRecord, ShownReply, read_record
 

@@ -23,7 +23,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from selfsame.data.processor import DataProcessor
 from selfsame.data.prompt_format import MARKERS
 from selfsame.errors import ConfigError
-from selfsame.run.directory import read_jsonl
+from selfsame.run.files import read_jsonl
 from selfsame.text.keywords import content_stems
 from selfsame.types import Dialogue, Turn
 

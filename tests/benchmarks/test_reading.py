@@ -8,7 +8,8 @@ import math
 import pytest
 
 from benchmarks import reading
-from selfsame.run.directory import RunDirectory, read_json, write_json
+from selfsame.run.directory import RunDirectory
+from selfsame.run.files import read_json, write_json
 
 
 def row(k, reply, score):

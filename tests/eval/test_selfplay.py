@@ -23,7 +23,7 @@ from selfsame.metrics.statistics import Bootstrap
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.policy import Policy
 from selfsame.rollout.settings import SamplingSettings
-from selfsame.run.directory import read_json, write_json
+from selfsame.run.files import read_json, write_json
 from selfsame.text.contradictions import RuleJudge
 from selfsame.text.keywords import TraitMatcher
 from selfsame.types import Example, Prompt

@@ -19,7 +19,7 @@ from selfsame.report.metrics import DEFINED, SECTIONS, Metric, curve_of, metric_
 from selfsame.report.page import write_report
 from selfsame.report.plots import training_plots
 from selfsame.report.tables import Cell
-from selfsame.run.directory import append_jsonl, write_json
+from selfsame.run.files import append_jsonl, write_json
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 REPORT = Path(selfsame.__file__).parent / "report"

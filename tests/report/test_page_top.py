@@ -17,7 +17,7 @@ from selfsame.metrics.statistics import Bootstrap
 from selfsame.report.comparison import write_comparison
 from selfsame.report.page import write_report
 from selfsame.report.verdict import verdict
-from selfsame.run.directory import append_jsonl, read_json, write_json
+from selfsame.run.files import append_jsonl, read_json, write_json
 from selfsame.run.records import EvaluationRecord
 
 

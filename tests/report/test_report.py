@@ -19,7 +19,8 @@ from selfsame.report.page import skipped_steps, write_report
 from selfsame.report.plots import read_series, training_plots
 from selfsame.report.samples import conversations
 from selfsame.report.tables import Cell, markdown_results, markdown_table, results_table, text_table, update_readme
-from selfsame.run.directory import RunDirectory, append_jsonl, write_json
+from selfsame.run.directory import RunDirectory
+from selfsame.run.files import append_jsonl, write_json
 
 CONFIG = {"run": {"stages": ["sft", "reward", "ppo", "evaluate"]}, "training": {"ppo": {"kl_coef": 0.05}}, "seed": 0}
 REFERENCES = {

@@ -9,7 +9,8 @@ from test_report import CONFIG, Reader, evaluation, section
 
 from selfsame.report.page import write_report
 from selfsame.report.tables import comparison_lines, markdown_results, run_results, text_results
-from selfsame.run.directory import RunDirectory, write_json
+from selfsame.run.directory import RunDirectory
+from selfsame.run.files import write_json
 from selfsame.run.records import ComparisonRecord, EvaluationRecord
 
 

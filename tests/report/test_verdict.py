@@ -9,7 +9,8 @@ from selfsame.eval.compare import compare_systems
 from selfsame.metrics.statistics import Bootstrap
 from selfsame.report.tables import read_evaluations
 from selfsame.report.verdict import SamePrompt, replies_text, run_verdict, unselected, verdict
-from selfsame.run.directory import RunDirectory, read_json, write_json
+from selfsame.run.directory import RunDirectory
+from selfsame.run.files import read_json, write_json
 
 
 def talk(hits):

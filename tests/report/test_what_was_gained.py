@@ -10,7 +10,7 @@ from selfsame.report.headline import headline
 from selfsame.report.page import write_report
 from selfsame.report.plots import Plot, png, reward_plots, training_plots
 from selfsame.report.tables import Cell, Row
-from selfsame.run.directory import read_json, write_json
+from selfsame.run.files import read_json, write_json
 from selfsame.run.records import ComparisonRecord, RewardRecord
 
 

@@ -18,7 +18,8 @@ import yaml
 
 from selfsame.errors import ConfigError, RunError
 from selfsame.run import directory
-from selfsame.run.directory import RunDirectory, append_jsonl, dotted, read_json, read_jsonl, write_json, write_text
+from selfsame.run.directory import RunDirectory
+from selfsame.run.files import append_jsonl, dotted, read_json, read_jsonl, write_json, write_text
 from selfsame.run.settings import RunSettings
 
 CONFIG = {"seed": 0, "training": {"ppo": {"kl_coef": 0.05, "clip": 0.2}}, "run": {"trackers": (), "stages": ("sft",)}}
@@ -165,7 +166,7 @@ def test_killed_while_writing_leaves_one_of_the_versions_whole(tmp_path: Path) -
     write_json(path, ["start"])
     code = f"""
 from pathlib import Path
-from selfsame.run.directory import write_json
+from selfsame.run.files import write_json
 number = 0
 while True:
     number += 1

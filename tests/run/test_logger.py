@@ -17,7 +17,8 @@ from rich.console import Console
 
 from selfsame.errors import RunError
 from selfsame.run import logger
-from selfsame.run.directory import RunDirectory, read_jsonl
+from selfsame.run.directory import RunDirectory
+from selfsame.run.files import read_jsonl
 from selfsame.run.logger import Progress, RunLogger, progress, say
 
 CONFIG = {"seed": 0, "training": {"ppo": {"kl_coef": 0.05}}, "stages": ["sft"], "name": None}

@@ -11,7 +11,7 @@ from evaluated import evaluation, recorded
 from selfsame.errors import RunError
 from selfsame.report.cells import Cell, cell_of
 from selfsame.run.compared import SystemCost, SystemRecord
-from selfsame.run.directory import write_json
+from selfsame.run.files import write_json
 from selfsame.run.records import (
     ComparisonRecord,
     CostRecord,

@@ -13,7 +13,8 @@ from test_loop import Killed, make, record, states
 from selfsame.rollout import engine
 from selfsame.run import logger
 from selfsame.run.checkpoint import CheckpointManager, finished
-from selfsame.run.directory import RunDirectory, read_jsonl
+from selfsame.run.directory import RunDirectory
+from selfsame.run.files import read_jsonl
 from selfsame.training import loop, sft
 from selfsame.training.sft import evenly
 

@@ -15,7 +15,8 @@ from test_roles import load, scramble
 
 from selfsame.errors import DataError, RunError
 from selfsame.run.checkpoint import CheckpointManager
-from selfsame.run.directory import RunDirectory, read_jsonl
+from selfsame.run.directory import RunDirectory
+from selfsame.run.files import read_jsonl
 from selfsame.run.logger import RunLogger
 from selfsame.training.dpo import DPOTrainer
 from selfsame.training.keeper import Record

@@ -14,7 +14,7 @@ from selfsame import DatasetLoader, PreferenceGenerator, show
 from selfsame.config import get_default_config
 from selfsame.report.page import write_report
 from selfsame.report.samples import conversations
-from selfsame.run.directory import append_jsonl, read_jsonl
+from selfsame.run.files import append_jsonl, read_jsonl
 from selfsame.training.shown import prompt_id, shown_prompts
 from selfsame.types import Prompt
 

@@ -17,7 +17,7 @@ def write_result(file: str | None, result: Mapping[str, Any]) -> None:
     It comes before the text: whoever reads the text may close the pipe.
     """
     if file:
-        from selfsame.run.directory import write_json
+        from selfsame.run.files import write_json
 
         write_json(Path(file), result)
 

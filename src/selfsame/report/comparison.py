@@ -27,7 +27,7 @@ from selfsame.report.tables import (
 from selfsame.report.top import character_tiles
 from selfsame.report.verdict import HEADLINES, compared_clause
 from selfsame.run.compared import Compared, Preferred, Wins
-from selfsame.run.directory import write_text
+from selfsame.run.files import write_text
 
 _WIDTH = 110
 _BRIEF = (

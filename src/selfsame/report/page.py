@@ -24,7 +24,8 @@ from selfsame.report.samples import conversations
 from selfsame.report.sources import judge_line, reader_line, reward_line
 from selfsame.report.tables import interval_level, read_evaluations, rows_of, selfplay_title, talks_of
 from selfsame.report.top import chat_command, top_of_run
-from selfsame.run.directory import RunDirectory, dotted, read_jsonl, write_text
+from selfsame.run.directory import RunDirectory
+from selfsame.run.files import dotted, read_jsonl, write_text
 from selfsame.run.metrics import savings_between
 from selfsame.run.records import (
     Comparisons,

@@ -9,7 +9,8 @@ from pathlib import Path
 from selfsame.errors import ConfigError, RunError
 from selfsame.report.cells import Cell, Results, Row, cell_of, cells_of
 from selfsame.report.sources import UNKNOWN, finite, judge_line, reader_line, reward_line
-from selfsame.run.directory import RunDirectory, write_text
+from selfsame.run.directory import RunDirectory
+from selfsame.run.files import write_text
 from selfsame.run.records import (
     ComparisonRecord,
     EvaluationRecord,

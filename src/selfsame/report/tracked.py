@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from selfsame.report.plots import png, training_plots
 from selfsame.report.tables import read_evaluations
-from selfsame.run.directory import RunDirectory, read_jsonl
+from selfsame.run.directory import RunDirectory
+from selfsame.run.files import read_jsonl
 from selfsame.run.records import DataRecord, read_record
 
 

@@ -22,7 +22,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from selfsame.errors import ConfigError, RunError
-from selfsame.run.directory import RunDirectory, sync_folder, writing
+from selfsame.run.directory import RunDirectory
+from selfsame.run.files import sync_folder, writing
 
 MARKER = "complete.json"
 STATE = "state.json"

@@ -11,18 +11,9 @@ from typing import Any
 
 from selfsame.errors import RunError
 from selfsame.run.checkpoint import finished
-from selfsame.run.directory import (
-    BUNDLED_RUNS,
-    RunDirectory,
-    dotted,
-    locate_run,
-    plain,
-    read_json,
-    read_jsonl,
-    write_json,
-    write_text,
-)
+from selfsame.run.directory import BUNDLED_RUNS, RunDirectory, locate_run
 from selfsame.run.environment import RULES
+from selfsame.run.files import dotted, plain, read_json, read_jsonl, write_json, write_text
 from selfsame.run.logger import say
 from selfsame.run.settings import is_free
 from selfsame.systems import STAGES, SYSTEMS

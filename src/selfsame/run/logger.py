@@ -22,7 +22,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, T
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
-from selfsame.run.directory import RunDirectory, append_jsonl, dotted, read_jsonl, write_text
+from selfsame.run.directory import RunDirectory
+from selfsame.run.files import append_jsonl, dotted, read_jsonl, write_text
 from selfsame.run.outlook import left_in_all
 from selfsame.run.trackers import make_tracker, send_rest
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsame.errors import RunError
-from selfsame.run.directory import append_jsonl, plain, read_jsonl
+from selfsame.run.files import append_jsonl, plain, read_jsonl
 
 
 def partial_path(out: str | Path) -> Path:

@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from selfsame.errors import RunError
-from selfsame.run.directory import read_json
+from selfsame.run.files import read_json
 
 
 class EstimateRecord(BaseModel):

@@ -10,7 +10,7 @@ from pathlib import Path
 from selfsame.errors import ConfigError
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.policy import Policy
-from selfsame.run.directory import write_text
+from selfsame.run.files import write_text
 from selfsame.run.writable import check_writable
 from selfsame.types import Persona, Prompt
 

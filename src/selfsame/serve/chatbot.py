@@ -19,7 +19,8 @@ from selfsame.model.settings import BUNDLED, ModelSettings
 from selfsame.rollout.policy import Policy
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.run.checkpoint import finished
-from selfsame.run.directory import BUNDLED_RUNS, RunDirectory, locate_run, read_json
+from selfsame.run.directory import BUNDLED_RUNS, RunDirectory, locate_run
+from selfsame.run.files import read_json
 from selfsame.run.settings import RunSettings
 from selfsame.serve.cards import read_persona
 from selfsame.serve.chat import Conversation
