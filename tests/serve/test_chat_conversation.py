@@ -107,6 +107,23 @@ def test_a_terminal_gets_the_reply_in_pieces_and_a_pipe_in_one(talk, monkeypatch
     assert len(pieces) > 3 and pieces[-1] == reply
 
 
+def test_ctrl_c_stops_a_reply_and_the_chat_goes_on(talk, monkeypatch):
+    conversation = talk()
+    say = conversation.say
+
+    def interrupted(text, show):
+        if text == "Stop.":
+            raise KeyboardInterrupt
+        return say(text, show)
+
+    monkeypatch.setattr(conversation, "say", interrupted)
+    text = shown(conversation, "Any pets?", "Stop.", "And you?", live=True)
+    assert "(stopped; the conversation is as it was" in text
+    assert conversation.turns[::2] == ["Any pets?", "And you?"]
+    with pytest.raises(KeyboardInterrupt):
+        shown(conversation, "Stop.")
+
+
 # --- the methods
 
 

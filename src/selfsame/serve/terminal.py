@@ -35,7 +35,7 @@ COMMANDS = {
     "persona": Command("[TEXT]", "show the persona; with TEXT, start again with another one, a sentence a trait"),
     "save": Command("FILE", "write the conversation to a text file"),
     "system": Command("[NAME]", "list the systems of the run; with NAME, let that one speak from now on"),
-    "quit": Command("", "end the chat (so does Ctrl-D)"),
+    "quit": Command("", "end the chat (so does Ctrl-D; Ctrl-C stops a reply)"),
 }
 
 
@@ -53,8 +53,16 @@ class Screen:
         print(text, file=self.out, flush=True)
 
     def reply(self, make: Callable[[Callable[[str], None] | None], str]) -> None:
-        """The reply that `make` returns; while it is made, `make` may call what it is given with the text so far."""
-        text = make(self._write if self.live else None)
+        """The reply that `make` returns; while it is made, `make` may call what it is given with the text so far. Ctrl-C stops
+        a reply that somebody watches, and the chat continues."""
+        try:
+            text = make(self._write if self.live else None)
+        except KeyboardInterrupt:
+            if not self.live:  # nobody watches: the whole program is to end
+                raise
+            print(file=self.out)
+            self._shown = None
+            return self.line("(stopped; the conversation is as it was. Ctrl-C again or /quit ends the chat)")
         self._write(text)
         self._shown = None
         print(file=self.out, flush=True)
