@@ -92,5 +92,6 @@ class Keeper:
             step,
             {"optimiser": tensors},
             kept if waiting is None else kept | {"waiting": dict(waiting)},
+            # Each role has a folder in its stage's: PPO and DPO both train a `policy`, and a run can hold both.
             [lambda folder, role=role: stage.roles.save(role, folder / role) for role in (*stage.trained, *beside)],
         )
