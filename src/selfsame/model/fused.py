@@ -75,5 +75,6 @@ class FusedLinear(LoraLinear):
 def fuse_lora(model: nn.Module) -> None:
     """Makes every LoRA layer of a PEFT model on a plain linear layer a `FusedLinear`. May be called again."""
     for layer in model.modules():
+        # PEFT's own object with another class keeps its format and its code, which is the fallback.
         if type(layer) is LoraLinear and type(layer.base_layer) in (nn.Linear, Conv1D):
             layer.__class__ = FusedLinear

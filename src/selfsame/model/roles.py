@@ -125,6 +125,7 @@ class Roles(ABC):
         found = self._trainable(role) if role in self.weighted else {}
         if role in self.heads:
             found |= {f"head.{n}": p for n, p in self.heads[role].named_parameters()}
+        # PEFT's `set_adapter` switches `requires_grad` of all other adapters off.
         for parameter in found.values():
             parameter.requires_grad_(True)
         return found
