@@ -112,7 +112,9 @@ def load_reader(wanted: str = "auto") -> Reader:
 @lru_cache(maxsize=2)
 def _load(name: str) -> Reader:
     if name == BUNDLED:
+        # The toy notices little. Measured on its own dialogues: .86 of replies to other turns pass as answers.
         return Reader(load_roles(ModelSettings(base=name)), None, name)
+    # An adapter tells answers from other replies better. Measured: AUC .93 with an SFT role, .87 with the base.
     folder = Path(str(importlib.resources.files("selfsame") / "model" / "bundled" / "reader"))
     saved = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     lora = LoraSettings(rank=saved["r"], alpha=saved["lora_alpha"], targets=tuple(sorted(saved["target_modules"])))

@@ -23,6 +23,7 @@ from selfsame.text.violations import repeats, says_again
 
 Turn = tuple[tuple[str, ...], str]
 """What was said before, and a person's reply to it."""
+# Measured at this bound: 26 % of replies to other turns pass with an SFT role as reader, 49 % with the bare base.
 PEOPLE_UNANSWERING = 0.05
 """Share of people's replies below the bound on what the context adds."""
 PEOPLE_SURPRISING = 0.025
@@ -124,6 +125,7 @@ class SenseEvaluator:
             history[0::2], reply
         ):  # what the partner said, said back, is likely and no answer
             return 0.0
+        # A trained classifier did not beat the likelihood. Measured on different turns: AUC .76 and .93.
         known = not (math.isnan(reading.lift) or math.isnan(self.bounds.lift))
         return float(reading.lift >= self.bounds.lift) if known else math.nan
 
