@@ -145,7 +145,7 @@ def _make_turn(number: int, turn: Sequence[Any], personas: tuple[list[str], list
         return Turn(speaker, text)
     kept = [k for k, trait in enumerate(personas[speaker - 1]) if trait]
     if not isinstance(turn[2], (list, tuple)) or not all(type(k) is int and k in kept for k in turn[2]):
-        raise ValueError(f"turn {number} draws on traits {turn[2]!r:.60}, allowed are indices from {kept}")
+        raise ValueError(f"turn {number} uses traits {turn[2]!r:.60}, allowed are indices from {kept}")
     return Turn(speaker, text, tuple(kept.index(k) for k in turn[2]))
 
 

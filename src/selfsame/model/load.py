@@ -67,7 +67,7 @@ def as_roles(model: Any, tokenizer: Any = None) -> Roles:
     if isinstance(model, Roles):
         return model
     if tokenizer is None:
-        raise ConfigError("a Hugging Face model needs its tokenizer beside it")
+        raise ConfigError("a Hugging Face model needs its tokenizer too")
     known, settings = set(tokenizer.get_vocab()), ModelSettings()
     length = min(settings.max_length, context_length(model.config) or settings.max_length)
     processor = DataProcessor(tokenizer, length)

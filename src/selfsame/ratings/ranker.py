@@ -105,7 +105,7 @@ def load_ranker(folder: Path = BUNDLED_RANKER) -> Ranker:
         SelfsameError: the folder is incomplete, or its base model is not there.
     """
     if not (folder / RECORD).is_file():
-        raise RunError(f"{folder} holds no ranker ({RECORD} is missing): install the package anew")
+        raise RunError(f"{folder} holds no ranker ({RECORD} is missing): install Selfsame again")
     record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     roles = load_roles(ModelSettings(base=record["base"], lora=LoraSettings(**record["lora"])))
     roles.load("reward", folder)

@@ -70,7 +70,7 @@ def inherit(
         if not bundled and environment.get("rules") != RULES:
             raise RunError(
                 f"{source} was made by a version of Selfsame whose pairs or scores mean something else: train those stages"
-                " anew, without --run.start-from"
+                " again, without --run.start-from"
             )
         now, then = dotted(plain(config)), dotted(plain(defaults)) | dotted(other.config())
         depends_on = dict.fromkeys(DEPENDS_ON, _FITS) if bundled else DEPENDS_ON
@@ -87,7 +87,7 @@ def inherit(
     say(f"from {source}: {', '.join(taken)}")
     earlier = read_json(other.inherited_path)["environment"] if other.inherited_path.exists() else {}
     others = {known["dtype"] for known in (environment, earlier) if known.get("dtype")} - {dtype}
-    for made in () if bundled else sorted(others):  # a bundled run is a starting point, not a result to be gone on with
+    for made in () if bundled else sorted(others):  # a bundled run is a starting point, not a result to continue
         say(
             f"{source} was computed in {made}, at least in part, and this run continues in {dtype}: results will differ"
         )

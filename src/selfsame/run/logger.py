@@ -123,7 +123,7 @@ class RunLogger:
         except Exception as error:  # any package may raise anything here, and none of it is worth the run
             reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
             self._trackers.pop(name, None)
-            say(f"tracker {name} is switched off, the run goes on without it: {reason}", not self.quiet)
+            say(f"tracker {name} is switched off, the run continues without it: {reason}", not self.quiet)
 
     def _start(self, name: str, config: Mapping[str, Any]) -> None:
         tracker = make_tracker(name, self.directory.path)
