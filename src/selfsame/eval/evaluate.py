@@ -1,9 +1,9 @@
-"""One system (the base, or a trained role) on held-out personas, in three phases: it generates replies, evaluators score
-each one, and the scores are summed up beside reference rows.
+"""Evaluation of one system (the base, or a trained role) on held-out personas.
 
-Systems are compared fairly: the prompts depend on the data and the generator alone, reply k of every system is sampled
-with the same random numbers (a function of the seed and k), and so is the reply without the persona. A difference
-between two systems is then best estimated on the pairs (`Bootstrap.difference` of the `scores` in two results).
+It has three phases: the system replies, evaluators score each reply, and the scores are summed up with reference rows.
+Systems are compared fairly. The prompts depend on the data and the generator alone. Reply k of every system is sampled with
+the same random numbers (a function of the seed and k), and so is the reply without the persona. The pairs then give the
+best estimate of a difference (`Bootstrap.difference` of the `scores` in two results).
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Does one sentence contradict another, follow from it, or neither? Three judges behind one interface: rules, which need
-nothing; the judge in the package, an adapter on the bundled base; and any natural-language-inference model. How good a judge
-is belongs beside every number made with it."""
+"""Judges of contradictions: whether a sentence contradicts another, follows from it, or neither.
+
+Three judges share one interface: rules, which need nothing; the judge in the package, an adapter on the bundled base; and any
+natural-language-inference model. The accuracy of a judge belongs with every number made with it.
+"""
 
 from __future__ import annotations
 

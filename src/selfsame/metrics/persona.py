@@ -1,10 +1,12 @@
-"""Does a reply keep to the persona? Three numbers, never one: *grounding* (draws on a trait where the gold reply does),
-*contradiction* (at odds with a trait or with an earlier turn of the bot) and *copying unprompted* (copies traits nobody asked
-for). A reply is consistent where it draws on the persona, contradicts nothing and copies nothing unprompted.
+"""Scores of keeping to the persona: three numbers, never one.
 
-Drawing on a trait is matched by words, so it is always to be read beside its reference rows: it pays for recitation, and
-even a gold reply matches a random persona now and then. A contradiction is what the judge says; its accuracy on held-out
-pairs belongs beside the number (`metrics/judge.py`).
+*Grounding*: the reply uses a trait where the gold reply does. *Contradiction*: it contradicts a trait or an earlier turn of
+the bot. *Copying unprompted*: it copies traits that nobody asked for. A reply is consistent if it uses the persona,
+contradicts nothing and copies nothing unprompted.
+
+Grounding is matched by words, so its reference rows belong with it: it pays for recitation, and even a gold reply matches a
+random persona now and then. A contradiction is what the judge says, so its accuracy on held-out pairs belongs with the number
+(`metrics/judge.py`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The model that reads replies: how surprising one is, and how much what was said before takes off the surprise.
+"""The reader model: how surprising a reply is, and how much the turns before it lower the surprise.
 
 It never is the model that is judged. With `smollm2-135m` on the machine it is that base with an adapter of its own, which
-learned dialogues without any persona from another seed; else it is the bundled toy by itself. Where the system that is judged
-stands on the same base, the record says so.
+learned dialogues without any persona from another seed; otherwise it is the bundled toy. The record says if the system that
+is judged stands on the same base.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The base model of the settings, with no roles yet: as adapters on it, or as full copies of it."""
+"""Loading of the base model of the settings, without roles: for adapters on it, or full copies."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Roles as named PEFT adapters on one frozen base: `sft`, `policy`, `reward` and `value`, the last two with a scalar head. The
-KL reference is the frozen `sft` role, never "adapters off" - that is the base itself. `load_roles` makes them, or full copies.
+"""Roles as named PEFT adapters on one frozen base: `sft`, `policy`, `reward` and `value`.
+
+The last two have a scalar head. The KL reference is the frozen `sft` role; with "adapters off" the base itself speaks.
 """
 
 from __future__ import annotations

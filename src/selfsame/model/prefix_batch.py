@@ -1,9 +1,9 @@
 """The one batch type: rows that are a prompt followed by its replies.
 
 Every reply sees the prompt and itself, never its siblings: its positions start again at the prompt's end, and a mask says
-who sees whom. The prompt is computed once however many replies it has. A whole dialogue is a row too: there the replies
-are the bot's own turns, each of which sees everything before it. Exact: `tests/model/test_prefix_batch.py` compares both
-with one plain forward per reply, on every supported family.
+who sees whom. The prompt is computed once for all its replies. A whole dialogue is a row too: its replies are the bot's
+turns, and each sees everything before it. Exact: `tests/model/test_prefix_batch.py` compares both with one plain
+forward per reply, on every supported family.
 
 Axis letters: `_B` rows, `_T` tokens of a row, `_N` replies of the batch, `_R` tokens of a reply, `_V` vocabulary, `_H` hidden.
 """

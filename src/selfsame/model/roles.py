@@ -1,5 +1,6 @@
-"""What a set of roles is, whether they are adapters on one base (`roles.py`) or full copies of it (`full.py`): named weights,
-some of them with a head, that are used, trained, saved and loaded one by one.
+"""The roles of a model: named weights, some with a head, each used, trained, saved and loaded alone.
+
+They are adapters on one base (`lora.py`) or full copies of it (`full.py`).
 """
 
 from __future__ import annotations

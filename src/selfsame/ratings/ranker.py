@@ -1,5 +1,8 @@
-"""Would a person have said this here? A `reward` role on the bundled base, trained to tell what people said from replies of
-other dialogues, of other moments, echoes, and samples of the base (`evaluator_models/`)."""
+"""The ranker of replies: whether a person would have said this here.
+
+It is a `reward` role on the bundled base. It learned to prefer what people said to replies of other dialogues, of other
+moments, echoes, and samples of the base (`evaluator_models/`).
+"""
 
 from __future__ import annotations
 

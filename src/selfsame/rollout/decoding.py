@@ -1,4 +1,4 @@
-"""Decoding of several replies to each prompt, one token a step, with the keys and values of a prompt kept once.
+"""Decoding of several replies to a prompt, token by token, with the prompt's keys and values kept once.
 
 A row of the batch is a prompt; its replies are several queries in it. Columns of the cache are the prompt's tokens, then the
 replies' tokens step by step; `owner` says whose each is, and a reply sees the prompt and its own.

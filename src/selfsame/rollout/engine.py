@@ -1,5 +1,7 @@
-"""Samples replies to prompts: one pass over each prompt however many replies it gets, then one token a step for all
-replies together; finished replies leave the batch."""
+"""Sampling of replies: one pass over each prompt, then one token a step for all its replies.
+
+Finished replies leave the batch.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From logits to a token, with random numbers that belong to the reply and not to the batch it happens to be in."""
+"""Sampling of a token from logits, with random numbers that belong to the reply and not to its batch."""
 
 from __future__ import annotations
 

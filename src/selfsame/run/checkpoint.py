@@ -1,8 +1,8 @@
 """Checkpoints that are there completely or not at all: safetensors and JSON, no pickle.
 
-A checkpoint is written beside the others under a temporary name, every file is synced, `complete.json` with the size
-and hash of each comes last, and only then the folder gets its name `step-000050`. So whenever the process, the machine
-or the disk gives up, the newest complete checkpoint is still the newest complete checkpoint.
+A checkpoint is written next to the others under a temporary name, every file is synced, `complete.json` with the size and
+hash of each comes last, and only then the folder gets its name `step-000050`. So whenever the process, the machine or the
+disk gives up, the newest complete checkpoint is still the newest complete checkpoint.
 """
 
 from __future__ import annotations

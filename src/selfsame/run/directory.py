@@ -1,4 +1,4 @@
-"""A run is a directory; this file says what lies where in it and writes it so that a crash never leaves half a file.
+"""The directory of a run: what lies where, written so that a crash never leaves half a file.
 
 `config.yaml environment.json data.json metrics.jsonl samples.jsonl cost.json rejects.jsonl report.html`
 `eval/<system>.json checkpoints/<stage>/step-*/`

@@ -1,5 +1,7 @@
-"""A run that starts from another one: stages that would come out the same are copied, with what they cost and what was
-measured on them, so that variants of a later stage share everything before it."""
+"""A run that starts from another one: stages that would come out the same are copied.
+
+Their costs and evaluations are copied too, so that variants of a later stage share everything before it.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What a run says: records in metrics.jsonl and samples.jsonl, trackers beside them, a progress bar for people.
+"""The voice of a run: records in metrics.jsonl and samples.jsonl, trackers, and a progress bar for people.
 
-The two files are the truth that reports read; a tracker that is missing or fails is switched off with one line and
-never stops the training.
+The two files are the truth that reports read; a tracker that is missing or fails is switched off with one line and never stops
+the training.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a long measurement has finished so far, an item a line, so that the same command goes on where it was stopped."""
+"""The finished items of a long measurement, one a line, from which the same command resumes."""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
-"""Two probes on other people's files: whether a model prefers a human edit that makes a reply fit the persona to the reply as
-it was (PersonaMinEdit), and whether its answers to questions about a person draw on that person (PersonaGym)."""
+"""Two probes on other people's files, PersonaMinEdit and PersonaGym.
+
+PersonaMinEdit: does a model prefer a human edit that makes a reply fit the persona to the reply as it was? PersonaGym: do its
+answers to questions about a person use that person's traits?
+"""
 
 from __future__ import annotations
 

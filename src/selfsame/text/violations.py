@@ -1,7 +1,8 @@
-"""What is wrong with a reply, as far as rules can tell: it draws on no trait where the persona is called for or on one where
-it is not, recites, says or tells the same again, or denies what the person is.
+"""Faults of a reply, as far as rules can find them.
 
-The evaluators count the same recitations and repetitions; their judge of contradictions knows more than these rules.
+It uses no trait where the persona is called for, or one where it is not; it recites; it repeats itself or an earlier turn;
+or it denies what the person is. The evaluators count the same recitations and repetitions; their judge of contradictions
+knows more than these rules.
 """
 
 from __future__ import annotations

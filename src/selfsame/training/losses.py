@@ -1,5 +1,8 @@
-"""The losses of all stages: pure functions of tensors, shapes and source in each docstring. Losses with a mask return sums;
-the caller divides by the count of the whole minibatch, so that any split of it into parts gives the same gradient."""
+"""The losses of all stages: pure functions of tensors, shapes and source in each docstring.
+
+Losses with a mask return sums. The caller divides by the count of the whole minibatch, so that any split of it gives the same
+gradient.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What a reply is paid for in PPO: a weighted sum of the reward model's score, rules, and functions of the user.
+"""The reward of a reply in PPO: a weighted sum of reward model, rules, and the user's functions.
 
-Rules say what a reply breaks (`text/violations.py`); a reward model overlooks some of that where it pays. A function of one's
+Rules say what a reply breaks (`text/violations.py`); a reward model overlooks some of that where it pays. A function of your
 own (`text/functions.py`) has its weight under its name: `--training.ppo.rewards.rewards.py:short 0.5`.
 """
 

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: a role (`sft`) learns the bot's own turns of whole dialogues, one row for each."""
+"""Supervised fine-tuning: a role (`sft`) learns the bot's turns of whole dialogues, one row for each."""
 
 from __future__ import annotations
 
