@@ -109,7 +109,7 @@ def test_compare(selfsame, tmp_path):
     damaged = make(tmp_path, "damaged.json", json.dumps(result))
     assert "is damaged" in selfsame("benchmark", "compare", one, damaged).told
     strange = make(tmp_path, "strange.json", json.dumps(result | {"md5": "0"}))
-    assert "are of different files" in selfsame("benchmark", "compare", one, strange).told
+    assert "come from different files" in selfsame("benchmark", "compare", one, strange).told
 
 
 def test_persona_min_edit(selfsame, tmp_path, run_with_reward):

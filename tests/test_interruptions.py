@@ -81,7 +81,7 @@ def test_a_disk_that_is_full_at_the_second_checkpoint(selfsame, tmp_path, monkey
     assert full
     assert answer.code == 2
     assert "disk full while writing" in answer.told
-    assert "free some space and start again, the run goes on from its last save" in answer.told
+    assert "free some space and run the same command again to resume" in answer.told
     assert [path.name for path in (run / "checkpoints" / "sft").iterdir()] == ["step-000001"]
     monkeypatch.undo()
     assert selfsame.tiny("sft", run, *saving).code == 0

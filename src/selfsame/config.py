@@ -1,5 +1,6 @@
-"""The whole configuration: each room's settings, composed; YAML files that hold differences only; values from the command
-line. A wrong value is reported with all the other wrong ones, an unknown key with the nearest that exists."""
+"""The whole configuration: the settings of each room, composed.
+
+YAML files hold differences only. A wrong value is reported with all others, an unknown key with the nearest known one."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ A message says what was wrong with which value, what is allowed, and what to do 
 
 
 class SelfsameError(Exception):
-    """Anything that the user, the data or the machine did and can put right."""
+    """An error that the user, the data or the machine caused."""
 
 
 class ConfigError(SelfsameError, ValueError):
@@ -17,11 +17,11 @@ class DataError(SelfsameError, ValueError):
 
 
 class RunError(SelfsameError, RuntimeError):
-    """A run that cannot start, go on or be resumed: checkpoints, disk, a loss that is not finite."""
+    """A run that cannot start, continue or resume: checkpoints, disk, a loss that is not finite."""
 
 
 class TimeUp(RunError):
-    """A run that has used up its time. Everything is saved, and the same command goes on from there."""
+    """A run that has used up its time. Everything is saved, and the same command resumes it."""
 
     exit_code = 75
     """What BSD's sysexits.h calls EX_TEMPFAIL."""

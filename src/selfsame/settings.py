@@ -1,5 +1,8 @@
-"""The base of every settings class. Settings live beside the code they configure (`<room>/settings.py`, which imports
-nothing heavy) and are composed in `config.py`; see docs/decisions/0001-settings-beside-the-code.md."""
+"""The base class of all settings.
+
+Settings live in the room that they configure (`<room>/settings.py`, which imports nothing heavy) and are composed in
+`config.py`; see docs/decisions/0001-settings-beside-the-code.md.
+"""
 
 from __future__ import annotations
 

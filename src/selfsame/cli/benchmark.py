@@ -17,12 +17,12 @@ from selfsame.run.writable import check_writable
 DESCRIPTION = "Other people's benchmarks, read from their own files, on any model or run."
 DESCRIPTIONS = {
     "convai2": "ConvAI2's protocol on its ParlAI text (N their turn<TAB>own reply<TAB><TAB>candidate|...): Hits@1 among the"
-    " given candidates, F1 of sampled replies, perplexity per word and bits per byte of the gold replies, beside published"
-    " results. With --json the same command goes on where it was stopped.",
+    " given candidates, F1 of sampled replies, perplexity per word and bits per byte of the gold replies, next to"
+    " published results. With --json the same command resumes where it stopped.",
     "persona-min-edit": "PersonaMinEdit's JSON: how often a person's minimal edit, which makes a reply fit a persona, is"
     " likelier than the reply as it was.",
-    "personagym": "PersonaGym's questions (JSON): how many answers draw on the person asked, beside a random other person. A"
-    " probe without human labels; no PersonaScore.",
+    "personagym": "PersonaGym's questions (JSON): how many answers use a trait of the person asked, next to a random other"
+    " person. A probe without human labels; no PersonaScore.",
     "compare": "Two results of `benchmark convai2 --json`, example by example: differences with intervals over dialogues,"
     " and McNemar's test of the hits.",
 }
@@ -60,14 +60,20 @@ def options_parser() -> argparse.ArgumentParser:
         made[name].add_argument("file", metavar="FILE", help="the benchmark's file, also as .xz or .gz")
         add_model(made[name], "any model")
     for name in ("convai2", "personagym"):
-        made[name].add_argument("--temperature", type=float, help="of sampling; 0 is greedy")
-        made[name].add_argument("--seed", type=natural, default=0, help="of sampling")
+        made[name].add_argument(
+            "--temperature", type=float, help="sampling temperature; 0 always takes the likeliest token"
+        )
+        made[name].add_argument("--seed", type=natural, default=0, help="random seed of sampling")
     _add_convai2(made["convai2"])
-    made["persona-min-edit"].add_argument("--reward", action="store_true", help="also by the reward model of --run")
-    made["personagym"].add_argument(
-        "--task", default="Persona Consistency", help="which questions (default: %(default)s)"
+    made["persona-min-edit"].add_argument(
+        "--reward", action="store_true", help="also rank with the reward model of --run"
     )
-    made["personagym"].add_argument("--questions", type=natural, metavar="N", help="per person (default: all)")
+    made["personagym"].add_argument(
+        "--task", default="Persona Consistency", help="task whose questions are asked (default: %(default)s)"
+    )
+    made["personagym"].add_argument(
+        "--questions", type=natural, metavar="N", help="questions per person (default: all)"
+    )
     for name in ("one", "other"):
         made["compare"].add_argument(
             name, metavar=f"{name.upper()}.json", help="a result of `benchmark convai2 --json`"
@@ -76,9 +82,9 @@ def options_parser() -> argparse.ArgumentParser:
 
 
 def _add_convai2(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--replies", type=natural, default=500, metavar="N", help="examples, drawn at random, that a reply"
-                        " is sampled to, for F1 (default: 500; 0: no F1)")  # fmt: skip
-    parser.add_argument("--limit", type=natural, metavar="N", help="the first N dialogues only")
+    parser.add_argument("--replies", type=natural, default=500, metavar="N", help="number of examples, drawn at random, with"
+                        " a sampled reply for F1 (default: 500; 0: no F1)")  # fmt: skip
+    parser.add_argument("--limit", type=natural, metavar="N", help="read only the first N dialogues")
     parser.add_argument("--detokenize", action="store_true", help="read the text as people write it (capitals, no spaces"
                         " before punctuation) instead of as published")  # fmt: skip
 

@@ -11,9 +11,9 @@ from selfsame.cli.parsing import make_parser
 from selfsame.run.writable import check_writable
 
 DESCRIPTION = (
-    "Two or more systems in one table: RUN is a run directory, or RUN:SYSTEM for one of its systems (default: the last stage"
-    " that was evaluated: ppo, dpo, sft or base). Each is compared with the first, in pairs on the prompts that both"
-    " answered, from the records of the runs: nothing is sampled again, and only --prefer computes anything."
+    "Compare two or more systems in one table. RUN is a run directory, RUN:SYSTEM one of its systems (default: the last stage"
+    " that was evaluated: ppo, dpo, sft or base). Each is compared with the first, in pairs, on the prompts that both"
+    " answered. The numbers come from the runs' records; only --prefer computes anything."
 )
 
 
@@ -45,22 +45,22 @@ def options_parser() -> argparse.ArgumentParser:
     parser.add_argument("runs", nargs="*", metavar="RUN[:SYSTEM]", help="run directory and which of its systems")
     parser.add_argument(
         "--group", action="append", default=[], metavar="NAME=RUN[:SYSTEM],RUN[:SYSTEM],...",
-        help="runs of one recipe that differ in their seed: one row, their mean with the lowest and the highest (again for"
-        " another recipe; they stand after the runs)",
+        help="runs of one recipe that differ in their seed: one row, their mean with the lowest and the highest (repeat"
+        " it for another recipe; give it after the runs)",
     )  # fmt: skip
     parser.add_argument(
         "--prefer", action="append", default=[], metavar="RUN_OR_MODEL",
-        help="which replies are preferred by the reward model of this run (of another seed: a policy pleases its own), or by"
-        " this language model, asked in both orders (again for another judge)",
+        help="show which replies the reward model of this run prefers (take another seed: a policy pleases its own), or this"
+        " language model, asked in both orders (repeat it for another judge)",
     )  # fmt: skip
     parser.add_argument(
         "--metrics", nargs="+", default=[], metavar="NAME",
-        help="after the runs: one short table of these metrics, such as consistency perplexity, instead of all tables",
+        help="print one short table of these metrics, such as consistency perplexity, instead of all (give it after the runs)",
     )  # fmt: skip
     parser.add_argument("--json", metavar="FILE", help="write everything to this file")
     parser.add_argument("--html", metavar="FILE", help="write a page with the dialogues side by side")
     parser.add_argument(
         "--readme", metavar="FILE", help="put the tables between the markers `<!-- results:NAME -->` of this file"
     )
-    parser.add_argument("--marker", default="compare", metavar="NAME", help="which markers (default: compare)")
+    parser.add_argument("--marker", default="compare", metavar="NAME", help="name of the markers (default: compare)")
     return parser

@@ -107,7 +107,7 @@ def compare(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
 
     one, other = _result(options.one), _result(options.other)
     if one["md5"] != other["md5"]:
-        raise DataError(f"{options.one} and {options.other} are of different files: there is nothing to compare")
+        raise DataError(f"{options.one} and {options.other} come from different files: there is nothing to compare")
     try:
         found = compare_benchmarks(one, other, Bootstrap())
     except (ValueError, TypeError, KeyError) as error:

@@ -25,8 +25,8 @@ def run(arguments: Sequence[str]) -> None:
         "--data.path", dest="path", required=True, metavar="FILE", help="file, folder, hub id or `demo`"
     )
     parser.add_argument("--data.format", dest="format", default="auto", choices=("auto", "jsonl", "csv", "personachat"))
-    parser.add_argument("--out", metavar="FILE", help="convert: where to write; rejected rows go to FILE.rejects.jsonl")
-    parser.add_argument("--count", type=natural, default=2, help="show: how many dialogues")
+    parser.add_argument("--out", metavar="FILE", help="convert: file to write; rejected rows go to FILE.rejects.jsonl")
+    parser.add_argument("--count", type=natural, default=2, help="show: number of dialogues")
     options = parser.parse_args(arguments)
     from selfsame.config import load_config
     from selfsame.data.audit import audit

@@ -1,4 +1,4 @@
-"""Which command runs, how it ends (exit code, a line on stderr), and the page of `selfsame --help`.
+"""Dispatch of commands: which one runs, how it ends, and the page of `selfsame --help`.
 
 The commands' files import nothing heavy before one of them runs: `selfsame --help` answers at once.
 """

@@ -20,7 +20,7 @@ def run(arguments: Sequence[str]) -> None:
     Raises:
         SelfsameError: a model, file or option that cannot be used.
     """
-    parser = make_parser("evaluate", "Evaluate a run, an adapter or any model on held-out personas; prints a table.")
+    parser = make_parser("evaluate", "Evaluate a run, an adapter or any model on held-out personas and print a table.")
     parser.add_argument("model", metavar="RUN_OR_MODEL", help="run directory, adapter folder, model folder or hub id")
     parser.add_argument(
         "--data.path", dest="data", metavar="FILE", help="dialogues to evaluate on (default: the run's held-out ones)"

@@ -12,24 +12,24 @@ from selfsame.cli.parsing import add_json, make_parser
 from selfsame.run.writable import check_writable
 
 DESCRIPTIONS = {
-    "agreement": "How well every score agrees with human ratings, beside trivial floors and the human ceiling. FILE holds a row"
-    ' a line: {"id", "dialogue", "persona": [str], "context": [str], "reply": str, "ratings": {"overall": [one per'
+    "agreement": "How well every score agrees with human ratings, next to trivial floors and the human ceiling. FILE holds a"
+    ' row a line: {"id", "dialogue", "persona": [str], "context": [str], "reply": str, "ratings": {"overall": [one per'
     ' annotator], ...}}; the context ends with the partner\'s turn; without "reply", the context is a whole dialogue (the'
-    " partner first) and the ratings are of it. Rows that cannot be used are told on stderr.",
+    " partner first) and the ratings belong to it. Rejected rows are listed on stderr.",
     "judge": 'How often a judge of contradictions is right. FILE holds a row a line: {"premise", "hypothesis", "label":'
     ' "contradiction" | "neutral" | "entailment"}.',
-    "score": 'Scores replies that any system gave. FILE holds a row a line: {"persona": [str], "context": [str],'
+    "score": 'Score the replies of any system. FILE holds a row a line: {"persona": [str], "context": [str],'
     ' "reply": str}; the context ends with the partner\'s turn. Optional: "dialogue" (its rows are resampled together), "gold"'
     ' (what a person replied), "called" (indices of the traits that the prompt calls for, from 0; default: those that the gold'
-    ' reply draws on) and "system": each other system of the file is compared with the first one on the prompts that both'
-    " answer. Rows that cannot be used are told on stderr.",
+    ' reply uses) and "system": each other system of the file is compared with the first one on the prompts that both'
+    " answer. Rejected rows are listed on stderr.",
     "rank": "Which group of candidates a model ranks first, by mean log-probability per token. FILE holds a row a line:"
     ' {"persona": [str], "context": [str], "candidates": [{"text", "group"}, ...]}; the context ends with the partner\'s turn.',
 }
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
-    """Measure what the command is about on the rows of a file, and print it.
+    """Measure the rows of a file as the command says, and print the result.
 
     Raises:
         SelfsameError: a file, model or option that cannot be used.
@@ -47,9 +47,11 @@ def options_parser(command: str) -> argparse.ArgumentParser:
     parser.add_argument("file", metavar="FILE", help="JSONL, also as .xz or .gz")
     add_json(parser)
     if command == "rank":
-        add_model(parser, "whose likelihoods")
+        add_model(parser, "model that gives the likelihoods")
     elif command == "agreement":
-        parser.add_argument("--model", metavar="BASE", help="whose likelihoods (default: the bundled base)")
+        parser.add_argument(
+            "--model", metavar="BASE", help="model that gives the likelihoods (default: the bundled base)"
+        )
     else:
         from selfsame.eval.settings import EvaluationSettings
 
@@ -65,7 +67,7 @@ def options_parser(command: str) -> argparse.ArgumentParser:
             action="append",
             default=[],
             metavar="FILE.py:NAME",
-            help="your own metric: a function of prompts, replies and human replies; may be given several times",
+            help="your own metric: a function of prompts, replies and human replies; repeat it for another metric",
         )
     return parser
 

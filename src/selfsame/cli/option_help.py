@@ -1,5 +1,7 @@
-"""`selfsame run --help`: the settings that people change, in groups; `--help-all`: all of them. The texts are the docstrings of
-the settings, the defaults those of the command at hand (its preset and files included)."""
+"""The help of `selfsame run`: the settings that people change, in groups; with `--help-all` every setting.
+
+The texts are the docstrings of the settings. The defaults are those of the command, its preset and its files.
+"""
 
 from __future__ import annotations
 

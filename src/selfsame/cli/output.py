@@ -1,4 +1,4 @@
-"""What commands give back besides their text: a file with the result, and the rows that they could not use."""
+"""Output of commands besides their text: a file with the result, and the rejected rows."""
 
 from __future__ import annotations
 

@@ -17,7 +17,11 @@ def run(arguments: Sequence[str]) -> None:
         SelfsameError: a setting or option that cannot be used.
     """
     parser = make_parser("plan", "Memory and time of a run's stages; all other options are those of `selfsame run`.")
-    parser.add_argument("--gpu", choices=("t4", "l4", "a100", "h100", "h200", "cpu"), help="default: this machine's")
+    parser.add_argument(
+        "--gpu",
+        choices=("t4", "l4", "a100", "h100", "h200", "cpu"),
+        help="hardware to plan for (default: this machine)",
+    )
     parser.add_argument("--gpus", type=natural, default=1, help="number of GPUs, one process each")
     parser.add_argument("--hours", type=float, help="time limit for the run, in hours")
     add_json(parser, "the plan")

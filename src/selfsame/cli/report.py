@@ -1,4 +1,4 @@
-"""The command `report`, and what a run prints at its end."""
+"""The command `report`, and the text at the end of a run."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from selfsame.systems import TRAINED
 
 TRAINING = ("demo", "run", *TRAINED)
 OWN_FLAGS = ("--help", "--help-all", "--full")
-"""Of these commands, besides the settings."""
+"""Options of these commands that are no settings."""
 
 
 def run(command: str, arguments: list[str]) -> None:

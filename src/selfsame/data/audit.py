@@ -1,7 +1,7 @@
-"""What is wrong with a set of dialogues: `audit` counts it, shows examples and names what clean-up removes.
+"""The audit of dialogues: `audit` counts what is wrong, shows examples and names what clean-up removes.
 
-Synthetic dialogues carry unfilled placeholders, copies of one conversation, and speakers who claim the other's persona.
-A model trained on them learns exactly that.
+Synthetic dialogues carry unfilled placeholders, copies of one conversation, and speakers who claim the other's persona. A model
+trained on them learns exactly that.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Replies that are wrong on purpose, made of words alone: empty ones, broken ones, and contradictions of a trait.
 
-`generator.py` chooses among them, so that they tell nothing by their length.
+`pairs.py` chooses among them, so that their length says nothing.
 """
 
 from __future__ import annotations

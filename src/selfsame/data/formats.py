@@ -3,15 +3,15 @@
 What is read (also as .xz or .gz), one dialogue a row:
 
 - JSONL, the canonical form: `{"id": "d1", "user1_persona": ["I have two dogs."], "user2_persona": [],
-  "turns": [[1, "Two dogs!", [0]], [2, "Lovely."]]}`; the third element (which of the speaker's own traits the turn
-  draws on) and the id are optional.
+  "turns": [[1, "Two dogs!", [0]], [2, "Lovely."]]}`; the third element (which of the speaker's traits the turn
+  uses) and the id are optional.
 - JSONL of one's own: `{"persona": ["I have two dogs."], "turns": [{"speaker": "user", "text": "Any pets?"},
   {"speaker": "bot", "text": "Two dogs!"}]}`; the persona is the bot's (speaker 2), `"partner_persona"` the user's.
 - CSV with the columns of Synthetic-Persona-Chat: `user 1 personas`, `user 2 personas` (a trait a line) and
-  `Best Generated Conversation` (lines `User 1: ...`; a line without a tag goes on with the turn before it).
+  `Best Generated Conversation` (lines `User 1: ...`; a line without a tag belongs to the turn before it).
 - CSV of one's own: `persona` (traits on lines or separated by |), `dialogue` (lines `User: ...` and `Bot: ...`) and, if
   known, `partner_persona`.
-- PersonaChat / ConvAI2 text: `1 your persona: ...`, `2 partner's persona: ...`, `3 their turn<TAB>own turn<TAB>...`.
+- PersonaChat / ConvAI2 text: `1 your persona: ...`, `2 partner's persona: ...`, `3 their turn<TAB>my turn<TAB>...`.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def _make_turn(number: int, turn: Sequence[Any], personas: tuple[list[str], list
         return Turn(speaker, text)
     kept = [k for k, trait in enumerate(personas[speaker - 1]) if trait]
     if not isinstance(turn[2], (list, tuple)) or not all(type(k) is int and k in kept for k in turn[2]):
-        raise ValueError(f"turn {number} draws on traits {turn[2]!r:.60}, allowed are indices from {kept}")
+        raise ValueError(f"turn {number} uses traits {turn[2]!r:.60}, allowed are indices from {kept}")
     return Turn(speaker, text, tuple(kept.index(k) for k in turn[2]))
 
 

@@ -1,7 +1,7 @@
 """Preference pairs, prompts and test sets from the examples of a data set.
 
 The chosen reply is what the person said; the rejected one is worse for one known reason (`REASONS`). A pair that is not
-surely right is not made: a wrong label costs more than a missing one. Length tells nothing: over each reason the
+surely right is not made: a wrong label costs more than a missing one. Length says nothing: for each reason the
 rejected replies are as often longer as shorter, and by as many words.
 """
 

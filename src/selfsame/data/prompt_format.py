@@ -1,4 +1,4 @@
-"""The control pieces of a prompt, which stand between persona and turns: our own markers, or those of a chat template."""
+"""The control pieces between persona and turns: our own markers, or those of a chat template."""
 
 from __future__ import annotations
 

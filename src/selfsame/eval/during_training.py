@@ -1,5 +1,7 @@
-"""A look at held-out people while a policy learns: what it is rewarded for beside what it is to become. Where the two part,
-the reward is being gamed (Gao et al. 2023, arXiv:2210.10760)."""
+"""Evaluation on held-out people while a policy learns: the reward next to what the policy is to become.
+
+Where the two part, the reward is being gamed (Gao et al. 2023, arXiv:2210.10760).
+"""
 
 from __future__ import annotations
 

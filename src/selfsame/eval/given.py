@@ -1,11 +1,13 @@
-"""Replies that any system gave, read from a file, scored as our own are: for each system all that needs no model, beside
-what the same scores give to replies whose quality is known, and the systems compared on the prompts that both answer.
+"""Scores of replies from a file, by any system, made as our own.
 
-Scores are made as in `eval/evaluate.py`, with two differences. How rare a word is comes from the file (its personas, contexts
-and gold replies; not the replies that are scored, so that no system changes another's numbers) together with the bundled
-dialogues, since a file of few rows knows little of that. And prompts need not call for the persona: where it is known that
-one does not (`gold_traits` is empty, or the gold reply draws on no trait), consistency, grounding and keywords are not asked
-of its reply, and it is missing there."""
+Each system gets every score that needs no model, next to the scores of replies of known quality. Systems are compared on the
+prompts that both answer. Two things differ from `eval/evaluate.py`:
+
+- Word rarity comes from the file's personas, contexts and gold replies together with the bundled dialogues, since a small
+  file knows little of it. The scored replies are left out, so that no system changes another's numbers.
+- Prompts need not call for the persona. If `gold_traits` is empty, or the gold reply uses no trait, consistency, grounding
+  and keywords are missing there.
+"""
 
 from __future__ import annotations
 

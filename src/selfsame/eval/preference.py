@@ -1,9 +1,11 @@
-"""Which of two replies is better, asked in both orders: a language model that is shown two replies often has a favourite
-place. So one wins only where both orders say so; else it is a tie (Zheng et al. 2023, arXiv:2306.05685, section 3.4).
+"""Preference between two replies, asked in both orders.
 
-Two judges: any causal language model, asked in words, and the reward model of a run, which scores each reply by itself and
-has no favourite place. A policy was trained to please its own reward model: one of another seed, trained on samples of another
-SFT model, is a fairer judge, though it shares the taste of the pairs that both were made from."""
+A language model that reads two replies often has a favourite place. A reply wins only if both orders say so; otherwise it is
+a tie (Zheng et al. 2023, arXiv:2306.05685, section 3.4). There are two judges: any causal language model, asked in words, and
+the reward model of a run, which scores each reply by itself and has no favourite place. A policy was trained to please its
+own reward model. One of another seed learned from samples of another SFT model and is a fairer judge, though it shares the
+taste of the pairs.
+"""
 
 from __future__ import annotations
 

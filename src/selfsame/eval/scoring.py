@@ -1,4 +1,4 @@
-"""Answers scored one by one, and the scores summed up: what the evaluation of a system and `selfsame score` share."""
+"""Scores of answers one by one, and their sums, for the evaluation of a system and `selfsame score`."""
 
 from __future__ import annotations
 

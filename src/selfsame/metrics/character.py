@@ -1,7 +1,8 @@
-"""In character: the headline. Over a natural mix of turns, a reply that is right both ways: it draws on the persona where the
-person's reply did and leaves it alone where it did not; it contradicts and recites nothing, is well formed and answers.
+"""The headline score *in character*, over a natural mix of turns.
 
-One-sided numbers cannot see a bot that speaks of itself all the time, nor one whose replies are no sentences.
+A reply in character is right both ways: it uses the persona where the person's reply did and leaves it alone elsewhere. It
+contradicts and recites nothing, is well formed and answers. One-sided numbers cannot see a bot that speaks of itself all the
+time, nor one whose replies are no sentences.
 """
 
 from __future__ import annotations

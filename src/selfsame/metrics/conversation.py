@@ -1,20 +1,20 @@
-"""A whole conversation of two people who have a persona each, and what can be measured of one side of it.
+"""Measures of one side of a whole conversation between two people with a persona each.
 
-Measures, each with an interval over dialogues; T own turns, numbered from 1:
+Each has an interval over dialogues. T is the number of the bot's turns, which are numbered from 1:
 
-- `coverage`: the share of the own traits that some own turn draws on.
-- `contradiction`: the share of own turns at odds with a trait or one of the last own turns, by the judge.
-- `drift`: contradictions in the last floor(T / 3) own turns less those in the first floor(T / 3), in the same dialogue.
-  Here a turn is held against the traits alone: a late turn has more own turns before it to be at odds with.
-- `mistaken_identity`: the share of own turns, among those that say something and do not only ask, that claim the partner's
-  life: sentences in the first person, without "you", draw on a trait of the partner's, and the turn draws on none of the
-  own. Words of the partner's last turn do not count, for taking them up is what an answer does; so it is a lower bound.
-  First and second person are told by English words.
-- `repetition`: the share of own turns from the second on that say an earlier one again nearly word for word.
-- `same_fact_again`: the partner asks the same question about one own trait before own turns 2 and T - 1; the share of
-  dialogues in which both answers draw on the trait - on what the question does not say of it, so that an echo earns
-  nothing - and the second does not contradict the first. Beside it `same_fact_contradicted` and how many answers draw
-  on the trait (`same_fact_in_both`, `_in_one`, `_in_none`)."""
+- `coverage`: the share of the bot's traits that at least one of its turns uses.
+- `contradiction`: the share of the bot's turns that contradict a trait or one of its last turns, by the judge.
+- `drift`: contradictions in the bot's last floor(T / 3) turns less those in its first floor(T / 3), in the same dialogue.
+  Here the traits alone count: a late turn has more of the bot's turns before it to contradict.
+- `mistaken_identity`: the share of the bot's turns with a statement that claim the partner's life. Sentences in the first
+  person, without "you", use a trait of the partner's, and the turn uses none of the bot's. Words of the partner's last turn
+  do not count, for an answer takes them up; so it is a lower bound. English words tell first from second person.
+- `repetition`: the share of the bot's turns from the second on that repeat an earlier one nearly word for word.
+- `same_fact_again`: the partner asks the same question about one trait before the bot's turns 2 and T - 1. It is the share
+  of dialogues in which both answers use the trait and the second does not contradict the first. Only the part of the trait
+  that the question leaves out counts, so an echo earns nothing. With it come `same_fact_contradicted` and how many answers
+  use the trait (`same_fact_in_both`, `_in_one`, `_in_none`).
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""How much a reply invites to go on: four surface features, each in [0, 1], and their mean. Not yet fitted to human
-ratings: use it to compare systems of one run, not as a claim about people."""
+"""Engagement of a reply: the mean of four surface features, each in [0, 1].
+
+It is not fitted to human ratings: it compares systems of one run and claims nothing about people.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""Does one sentence contradict another, follow from it, or neither? Three judges behind one interface: rules, which need
-nothing; the judge in the package, an adapter on the bundled base; and any natural-language-inference model. How good a judge
-is belongs beside every number made with it."""
+"""Judges of contradictions: whether a sentence contradicts another, follows from it, or neither.
+
+Three judges share one interface: rules, which need nothing; the judge in the package, an adapter on the bundled base; and any
+natural-language-inference model. The accuracy of a judge belongs with every number made with it.
+"""
 
 from __future__ import annotations
 
@@ -58,6 +60,8 @@ class AdapterJudge:
 
         folder = judge_folder(name)
         self.name, record = name, json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        # The bound is what 5 % of people's replies reach in dialogues that the judge never saw. Measured with .80,
+        # set on people of its training: .23 of what other people said counted as contradicted.
         self.threshold: float = record["threshold"]
         roles = load_roles(ModelSettings(base=record["base"], lora=LoraSettings(**record["lora"])))
         roles.load("judge", folder)
@@ -80,12 +84,15 @@ class AdapterJudge:
     def _both_ways(self, pairs: Sequence[Pair]) -> np.ndarray:
         """(N, 3): who contradicts is contradicted, so a contradiction is as likely as both orders of a pair say on average."""
         found_N3 = self.model.probabilities(pairs).numpy()
+        # Measured with both orders: accuracy .80 to .81 on crossed pairs, .76 to .77 on turns of one speaker.
         turned_N3 = self.model.probabilities([(hypothesis, premise) for premise, hypothesis in pairs]).numpy()
         return _with_contradiction(found_N3, (found_N3[:, 0] + turned_N3[:, 0]) / 2)
 
 
 def _surer(found_N3: np.ndarray, rules_N3: np.ndarray) -> np.ndarray:
     """With the rules' probability of a contradiction where they find one and are surer."""
+    # The adapter alone took "three dogs" after "two dogs" for an entailment. Measured with the rules: .88 to .91
+    # on edits of our own, a point or less elsewhere.
     rules_N = np.where(rules_N3.argmax(1) == 0, rules_N3[:, 0], 0.0)
     return _with_contradiction(found_N3, np.maximum(found_N3[:, 0], rules_N))
 
@@ -192,6 +199,7 @@ def held_out_record(name: str) -> dict[str, dict[str, Any]]:
 
 def judge_summary(judge: Judge) -> dict[str, Any]:
     """A judge's name, its threshold, and its balanced accuracy by held-out set (none known: empty), to stand beside numbers."""
+    # The accuracy stands by every number: the judge sees relatedness (measured: .50 on two turns of one topic).
     known = held_out_record(judge.name)
     accuracy = {name: result["balanced_accuracy"]["value"] for name, result in known.items()}
     return {"name": judge.name, "threshold": judge.threshold, "balanced_accuracy": accuracy}

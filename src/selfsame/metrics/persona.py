@@ -1,10 +1,12 @@
-"""Does a reply keep to the persona? Three numbers, never one: *grounding* (draws on a trait where the gold reply does),
-*contradiction* (at odds with a trait or with an earlier turn of the bot) and *copying unprompted* (copies traits nobody asked
-for). A reply is consistent where it draws on the persona, contradicts nothing and copies nothing unprompted.
+"""Scores of keeping to the persona: three numbers, never one.
 
-Drawing on a trait is matched by words, so it is always to be read beside its reference rows: it pays for recitation, and
-even a gold reply matches a random persona now and then. A contradiction is what the judge says; its accuracy on held-out
-pairs belongs beside the number (`metrics/judge.py`).
+*Grounding*: the reply uses a trait where the gold reply does. *Contradiction*: it contradicts a trait or an earlier turn of
+the bot. *Copying unprompted*: it copies traits that nobody asked for. A reply is consistent if it uses the persona,
+contradicts nothing and copies nothing unprompted.
+
+Grounding is matched by words, so its reference rows belong with it: it pays for recitation, and even a gold reply matches a
+random persona now and then. A contradiction is what the judge says, so its accuracy on held-out pairs belongs with the number
+(`metrics/judge.py`).
 """
 
 from __future__ import annotations
@@ -112,6 +114,7 @@ class PersonaEvaluator:
             "grounding": self.evaluate_grounding(personas, responses),
             "same_trait": self._same_trait(personas, responses, gold_traits),
             "contradiction": self.evaluate_contradiction(personas, responses, histories),
+            # Recitation looks like grounding. Measured on PersonaGym: .60 of answers are grounded, .56 recite.
             "copying_unprompted": self.evaluate_copying_unprompted(personas, responses, gold_traits),
             "copying": self.evaluate_copying(personas, responses),
             "keywords": self.evaluate_batch_responses(personas, responses),

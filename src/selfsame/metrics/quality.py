@@ -1,4 +1,4 @@
-"""Quality of a model and of its replies by the field's usual measures, with the settings that they depend on."""
+"""Quality of a model and its replies by the field's usual measures, with their settings."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Ordinary full fine-tuning: each role is a copy of the whole model with all its parameters, stored in float32 and computed
-under autocast. It takes the memory that adapters save; it is here so that the two can be compared.
+"""Full fine-tuning: each role is a copy of the whole model with all its parameters.
+
+The copies are stored in float32 and computed under autocast. They take the memory that adapters save, for comparison.
 """
 
 from __future__ import annotations

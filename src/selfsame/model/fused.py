@@ -1,6 +1,6 @@
 """A frozen linear layer and its LoRA adapter as one operation, in the dtype of the layer.
 
-PEFT computes the adapter in float32 beside a bfloat16 layer: every activation is copied to float32 and back. Here the two
+PEFT computes the adapter of a bfloat16 layer in float32: every activation is copied to float32 and back. Here the two
 small adapter matrices are cast instead, and nothing but the layer's input and the rank-r product is kept for the backward
 pass. In float32 the values are PEFT's.
 """
@@ -75,5 +75,6 @@ class FusedLinear(LoraLinear):
 def fuse_lora(model: nn.Module) -> None:
     """Makes every LoRA layer of a PEFT model on a plain linear layer a `FusedLinear`. May be called again."""
     for layer in model.modules():
+        # PEFT's own object with another class keeps its format and its code, which is the fallback.
         if type(layer) is LoraLinear and type(layer.base_layer) in (nn.Linear, Conv1D):
             layer.__class__ = FusedLinear

@@ -1,4 +1,4 @@
-"""Heads on a role's hidden states: a scalar for a reward or a value, and labels for a pair of sentences."""
+"""Heads on a role's hidden states: a scalar for a reward or value, labels for a pair of sentences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The base model of the settings, with no roles yet: as adapters on it, or as full copies of it."""
+"""Loading of the base model of the settings, without roles: for adapters on it, or full copies."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def as_roles(model: Any, tokenizer: Any = None) -> Roles:
     if isinstance(model, Roles):
         return model
     if tokenizer is None:
-        raise ConfigError("a Hugging Face model needs its tokenizer beside it")
+        raise ConfigError("a Hugging Face model needs its tokenizer too")
     known, settings = set(tokenizer.get_vocab()), ModelSettings()
     length = min(settings.max_length, context_length(model.config) or settings.max_length)
     processor = DataProcessor(tokenizer, length)

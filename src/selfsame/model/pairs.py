@@ -1,4 +1,4 @@
-"""What one sentence says about another: the `judge` role and its head of three labels."""
+"""The relation between two sentences: the `judge` role and its head of three labels."""
 
 from __future__ import annotations
 

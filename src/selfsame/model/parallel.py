@@ -1,5 +1,7 @@
-"""Several processes (`torchrun`): each does a share of a global batch, gradients are summed, everything else is computed by
-all of them alike. One process is a group of one."""
+"""Several processes (`torchrun`) that share a global batch.
+
+Each does a share of it and gradients are summed; everything else is computed by all alike. One process is a group of one.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """The one batch type: rows that are a prompt followed by its replies.
 
 Every reply sees the prompt and itself, never its siblings: its positions start again at the prompt's end, and a mask says
-who sees whom. The prompt is computed once however many replies it has. A whole dialogue is a row too: there the replies
-are the bot's own turns, each of which sees everything before it. Exact: `tests/model/test_prefix_batch.py` compares both
-with one plain forward per reply, on every supported family.
+who sees whom. The prompt is computed once for all its replies. A whole dialogue is a row too: its replies are the bot's
+turns, and each sees everything before it. Exact: `tests/model/test_prefix_batch.py` compares both with one plain
+forward per reply, on every supported family.
 
 Axis letters: `_B` rows, `_T` tokens of a row, `_N` replies of the batch, `_R` tokens of a reply, `_V` vocabulary, `_H` hidden.
 """
@@ -24,6 +24,7 @@ from selfsame.model.vocabulary import token_logprobs
 from selfsame.run.interruption import may_stop
 from selfsame.run.logger import Progress
 
+# Measured on a CPU: an update takes 4.6 to 5.3 s with batches of 1,024 tokens, with one of 4,096 6.0 to 7.7 s.
 PASS_PRICE = {"cpu": 128, "cuda": 4096}
 """What a pass through the model costs apart from its tokens, in tokens. On a CPU so few that batches of little padding, which
 stay in its cache, win (measured); on a GPU small batches wait for the launching of kernels (assumed, not measured)."""
@@ -76,6 +77,7 @@ def prefix_batch(
     trunk: LowerStates | None = None,
 ) -> PrefixBatch:
     """Rows of a prompt and its replies (token ids); replies are numbered row by row. `trunk`: of these rows."""
+    # Measured: PPO does 1.9, 3.0, 4.0 and 4.1 replies a second with 1, 2, 4 and 8 replies to a prompt.
     rows, positions, branches, spans = [], [], [], []
     for b, (prompt, siblings) in enumerate(zip(prompts, replies, strict=True)):
         ids, position, kind = list(prompt), list(range(len(prompt))), [0] * len(prompt)
@@ -290,6 +292,7 @@ def check_exactness(model: Any) -> None:
         torch.randint(model.config.vocab_size, (n,), generator=generator).tolist() for n in (7, 4, 5)
     )
     batch = prefix_batch([prompt], [[first, second]]).to(model.device)
+    # Other people's modules are used as they are: a family that breaks an assumption is refused, not computed wrongly.
     shared_NR, _ = reply_logprobs(model, batch)
     for reply, ours_R in zip((first, second), shared_NR, strict=True):
         ids = torch.tensor([prompt + reply], device=model.device)

@@ -1,5 +1,6 @@
-"""What a set of roles is, whether they are adapters on one base (`roles.py`) or full copies of it (`full.py`): named weights,
-some of them with a head, that are used, trained, saved and loaded one by one.
+"""The roles of a model: named weights, some with a head, each used, trained, saved and loaded alone.
+
+They are adapters on one base (`lora.py`) or full copies of it (`full.py`).
 """
 
 from __future__ import annotations
@@ -125,6 +126,7 @@ class Roles(ABC):
         found = self._trainable(role) if role in self.weighted else {}
         if role in self.heads:
             found |= {f"head.{n}": p for n, p in self.heads[role].named_parameters()}
+        # PEFT's `set_adapter` switches `requires_grad` of all other adapters off.
         for parameter in found.values():
             parameter.requires_grad_(True)
         return found

@@ -82,6 +82,7 @@ class _TokenLogprobs(torch.autograd.Function):
         entropy: bool,
         needed: tuple[bool, bool],
     ) -> tuple[Tensor, Tensor]:
+        # Measured: plain softmax, entropy and their gradients over all words took a tenth of a PPO step.
         logprob_M = hidden_MH.new_empty(len(hidden_MH), dtype=torch.float32)
         entropy_M = torch.zeros_like(logprob_M)
         slopes, entropy_slopes = (torch.empty_like(hidden_MH) if wanted else None for wanted in needed)
@@ -89,6 +90,7 @@ class _TokenLogprobs(torch.autograd.Function):
         for at in range(0, len(hidden_MH), rows):
             some, place = slice(at, at + rows), torch.arange(len(token_M[at : at + rows]), device=token_M.device)
             logits = nn.functional.linear(hidden_MH[some], weight_VH, bias_V).float()
+            # A division by 1 would pass over all logits once more.
             if temperature != 1:
                 logits.div_(temperature)
             p = logits.softmax(-1)

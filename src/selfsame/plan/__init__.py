@@ -1,1 +1,1 @@
-"""What a run will take, told before it starts: memory and time of each stage on given hardware, and what to change."""
+"""The plan of a run before it starts: memory and time of each stage, and what to change."""

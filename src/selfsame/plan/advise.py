@@ -1,4 +1,4 @@
-"""What to change in a configuration so that it fits: one setting after another, each tried by planning again."""
+"""Advice that makes a configuration fit: one setting after another, each tried by planning again."""
 
 from __future__ import annotations
 

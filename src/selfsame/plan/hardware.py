@@ -1,4 +1,4 @@
-"""What a run is planned for: memory, peak speed and bandwidth of a device, and the share of the peak that our code reaches.
+"""Hardware that a run is planned for: memory, peak speed, bandwidth, and our share of the peak.
 
 Figures of GPUs are the vendor's, dense (no sparsity), from NVIDIA's datasheets: T4 (2019; 16 GB, 65 TFLOP/s float16, 8.1
 float32, 320 GB/s), L4 (2023; 24 GB, 121, 30.3, 300 GB/s), A100 80GB SXM (2021; 312, 19.5, 2,039 GB/s), H100 SXM (2023; 80 GB,

@@ -1,4 +1,4 @@
-"""Our own code run on tensors without content (PyTorch's meta device): how much memory it keeps, how much it computes.
+"""Our own code run on tensors without content (PyTorch's meta device), with its memory and operations counted.
 
 No formula of any model family is needed, and none can be out of date: `Trace` watches the very passes that a run makes.
 """

@@ -1,4 +1,4 @@
-"""The model of a configuration without its weights: parameters counted, roles added, our own code ready to run on it."""
+"""The model of a configuration without its weights: parameters counted, roles added, ready to run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long the prompts, dialogues and replies of a run are, and how many: read from the data, or assumed and said so."""
+"""The workload of a run: number and length of prompts, dialogues and replies, read from the data or assumed."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Do the numbers agree with people?"""
+"""Agreement of the numbers with people."""

@@ -1,5 +1,7 @@
-"""Do our scores agree with people? Correlations with human ratings, beside what any score has to beat (the floors) and
-what a person reaches (the ceiling)."""
+"""Agreement of our scores with people: correlations with human ratings.
+
+They stand next to what any score has to beat (the floors) and what a person reaches (the ceiling).
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""Scores fitted to human ratings by ridge regression on standardised features (Hoerl & Kennard 1970). The package holds the
-weights; `evaluator_models/ridge.py` fits them."""
+"""Scores fitted to human ratings by ridge regression on standardised features (Hoerl & Kennard 1970).
+
+The package holds the weights; `evaluator_models/ridge.py` fits them.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
-"""What would the partner say next? A reply is worse, the more likely a complaint about it is under a language model (De Bruyn
-et al. 2022, arXiv:2209.05185; Mehri & Eskenazi 2020, arXiv:2006.12719). The model is the base alone, no adapter."""
+"""Likelihoods of what the partner might say next: the likelier a complaint, the worse the reply.
+
+Sources: De Bruyn et al. 2022, arXiv:2209.05185; Mehri & Eskenazi 2020, arXiv:2006.12719. The model is the base alone, without
+an adapter.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How often is a judge of contradictions right? Its answers against labelled pairs."""
+"""Accuracy of a judge of contradictions: its answers against labelled pairs."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""What a language model finds of a reply: how likely it is after the dialogue, and how much the context and the persona
-add to that. The model is the base alone, no adapter."""
+"""Likelihood of a reply after its dialogue, and the gain from context and persona.
+
+The model is the base alone, without an adapter.
+"""
 
 from __future__ import annotations
 

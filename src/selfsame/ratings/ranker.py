@@ -1,5 +1,8 @@
-"""Would a person have said this here? A `reward` role on the bundled base, trained to tell what people said from replies of
-other dialogues, of other moments, echoes, and samples of the base (`evaluator_models/`)."""
+"""The ranker of replies: whether a person would have said this here.
+
+It is a `reward` role on the bundled base. It learned to prefer what people said to replies of other dialogues, of other
+moments, echoes, and samples of the base (`evaluator_models/`).
+"""
 
 from __future__ import annotations
 
@@ -105,7 +108,7 @@ def load_ranker(folder: Path = BUNDLED_RANKER) -> Ranker:
         SelfsameError: the folder is incomplete, or its base model is not there.
     """
     if not (folder / RECORD).is_file():
-        raise RunError(f"{folder} holds no ranker ({RECORD} is missing): install the package anew")
+        raise RunError(f"{folder} holds no ranker ({RECORD} is missing): install Selfsame again")
     record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     roles = load_roles(ModelSettings(base=record["base"], lora=LoraSettings(**record["lora"])))
     roles.load("reward", folder)

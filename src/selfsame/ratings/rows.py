@@ -1,5 +1,8 @@
-"""Rows of a JSONL file that a command scores: replies and dialogues that people rated, pairs of sentences with a label,
-prompts with candidates. A row that cannot be used is told with its file and line, never dropped silently."""
+"""Rows of a JSONL file that a command scores.
+
+They are replies and dialogues that people rated, pairs of sentences with a label, or prompts with candidates. A rejected row is
+reported with its file and line.
+"""
 
 from __future__ import annotations
 

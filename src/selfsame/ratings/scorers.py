@@ -1,7 +1,7 @@
-"""What gives a rated row a score: the floors that any score has to beat, our own scores, and features of the words.
+"""Scorers of rated rows: the floors that any score has to beat, our own scores, and word features.
 
-A scorer is anything with a `name` and `score(rows) -> list[float]`, NaN where nothing can be said. A whole dialogue gets
-the mean over the bot's turns, each scored with what was said before it.
+A scorer is anything with a `name` and `score(rows) -> list[float]`, NaN where nothing can be said. A whole dialogue gets the
+mean over the bot's turns, each scored with the turns before it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who speaks, and how: a role of a model with its sampling. The same random numbers serve whoever speaks."""
+"""A speaker: a role of a model with its sampling. The same random numbers serve whoever speaks."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Checkpoints that are there completely or not at all: safetensors and JSON, no pickle.
 
-A checkpoint is written beside the others under a temporary name, every file is synced, `complete.json` with the size
-and hash of each comes last, and only then the folder gets its name `step-000050`. So whenever the process, the machine
-or the disk gives up, the newest complete checkpoint is still the newest complete checkpoint.
+A checkpoint is written next to the others under a temporary name, every file is synced, `complete.json` with the size and
+hash of each comes last, and only then the folder gets its name `step-000050`. So whenever the process, the machine or the
+disk gives up, the newest complete checkpoint is still the newest complete checkpoint.
 """
 
 from __future__ import annotations
@@ -103,13 +103,15 @@ class CheckpointManager:
         if path is None:
             raise RunError(f"no complete checkpoint in {self.folder}: run the stage from its beginning")
         if not is_complete(path):
-            raise RunError(f"{path} is not a complete checkpoint: delete it, the run goes on from the one before it")
+            raise RunError(
+                f"{path} is not a complete checkpoint: delete it, and the run resumes from the one before it"
+            )
         marker = _read_marker(path)
         for name, entry in marker["files"].items():
             if _digest(path / name) != entry["sha256"]:
                 raise RunError(
                     f"{path / name} is damaged (its hash differs from the one stored): "
-                    f"delete the folder {path}, the run goes on from the checkpoint before it"
+                    f"delete the folder {path}, and the run resumes from the checkpoint before it"
                 )
         tensors = {name: safetensors.torch.load_file(path / f"{name}.safetensors") for name in marker["tensors"]}
         state = json.loads((path / STATE).read_text(encoding="utf-8"))

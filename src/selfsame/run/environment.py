@@ -1,4 +1,4 @@
-"""On what machine, with which versions and from which code a run was made."""
+"""The environment of a run: its machine, versions and code."""
 
 from __future__ import annotations
 

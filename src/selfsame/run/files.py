@@ -25,9 +25,7 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _DISK_FULL:
-            reason = (
-                f"disk full while writing {path}: free some space and start again, the run goes on from its last save"
-            )
+            reason = f"disk full while writing {path}: free some space and run the same command again to resume"
         elif error.errno in _NOT_ALLOWED:
             reason = f"cannot write {path} ({error.strerror}): choose a folder you may write to with --run.directory"
         else:

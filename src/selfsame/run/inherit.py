@@ -1,5 +1,7 @@
-"""A run that starts from another one: stages that would come out the same are copied, with what they cost and what was
-measured on them, so that variants of a later stage share everything before it."""
+"""A run that starts from another one: stages that would come out the same are copied.
+
+Their costs and evaluations are copied too, so that variants of a later stage share everything before it.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,7 @@ def inherit(
         if not bundled and environment.get("rules") != RULES:
             raise RunError(
                 f"{source} was made by a version of Selfsame whose pairs or scores mean something else: train those stages"
-                " anew, without --run.start-from"
+                " again, without --run.start-from"
             )
         now, then = dotted(plain(config)), dotted(plain(defaults)) | dotted(other.config())
         depends_on = dict.fromkeys(DEPENDS_ON, _FITS) if bundled else DEPENDS_ON
@@ -78,7 +80,7 @@ def inherit(
     say(f"from {source}: {', '.join(taken)}")
     earlier = read_json(other.inherited_path)["environment"] if other.inherited_path.exists() else {}
     others = {known["dtype"] for known in (environment, earlier) if known.get("dtype")} - {dtype}
-    for made in () if bundled else sorted(others):  # a bundled run is a starting point, not a result to be gone on with
+    for made in () if bundled else sorted(others):  # a bundled run is a starting point, not a result to continue
         say(
             f"{source} was computed in {made}, at least in part, and this run continues in {dtype}: results will differ"
         )

@@ -1,7 +1,7 @@
-"""What a run says: records in metrics.jsonl and samples.jsonl, trackers beside them, a progress bar for people.
+"""The voice of a run: records in metrics.jsonl and samples.jsonl, trackers, and a progress bar for people.
 
-The two files are the truth that reports read; a tracker that is missing or fails is switched off with one line and
-never stops the training.
+The two files are the truth that reports read; a tracker that is missing or fails is switched off with one line and never stops
+the training.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class RunLogger:
         except Exception as error:  # any package may raise anything here, and none of it is worth the run
             reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
             self._trackers.pop(name, None)
-            say(f"tracker {name} is switched off, the run goes on without it: {reason}", not self.quiet)
+            say(f"tracker {name} is switched off, the run continues without it: {reason}", not self.quiet)
 
     def _start(self, name: str, config: Mapping[str, Any]) -> None:
         tracker = make_tracker(name, self.directory.path)

@@ -1,4 +1,4 @@
-"""What a run cost: seconds, money and memory, all measured. What could not be measured is None and said so, never 0."""
+"""The cost of a run: seconds, money and memory, all measured; None where that failed."""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
-"""How long a run still takes: what the running part has left, and what each later part took when its like was measured in this
-process. What was not measured is left out and said so ("at least"), never guessed."""
+"""The time that a run still takes: the rest of the running part, and each later part.
+
+A later part takes as long as its like, measured in this process. What was not measured is left out and the text says so
+("at least"); nothing is guessed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a long measurement has finished so far, an item a line, so that the same command goes on where it was stopped."""
+"""The finished items of a long measurement, one a line, from which the same command resumes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Partial:
                        if before.get(k) != made_by.get(k)]  # fmt: skip
             raise RunError(
                 f"{self.path} holds what another measurement finished ({'; '.join(changed) or 'it does not say which'}):"
-                " give that command again to go on with it, delete the file, or choose another --json"
+                " give that command again to resume it, delete the file, or choose another --json"
             )
         self.items += known[1:]
         if self.path is not None and not known:

@@ -1,4 +1,4 @@
-"""Settings of a run: where its records go, how often it is saved, who else is told."""
+"""Settings of a run: where its records go, how often it is saved, which trackers get them."""
 
 from __future__ import annotations
 

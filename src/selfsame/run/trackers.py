@@ -1,4 +1,4 @@
-"""W&B, TensorBoard and trackio, by accelerate's trackers: how each is started, and what it gets beside the curves."""
+"""W&B, TensorBoard and trackio, by accelerate's trackers: how each is started, and what it gets besides curves."""
 
 from __future__ import annotations
 

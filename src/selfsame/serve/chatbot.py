@@ -1,4 +1,4 @@
-"""What can speak: a system of a run, a saved adapter, or any model."""
+"""Bots that can speak: a system of a run, a saved adapter, or any model."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""ConvAI2's protocol: Hits@1 among the given candidates, F1 of replies, and perplexity of the gold replies, which are scored in
-the same pass as the candidates. `published.py` holds what others reported."""
+"""ConvAI2's protocol: Hits@1 among the given candidates, F1 of replies, perplexity of the gold replies.
+
+Candidates and gold replies are scored in one pass. `published.py` holds what others reported.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
-"""Benchmarks as others published them, read from their own files: ConvAI2 (ParlAI text), PersonaMinEdit and PersonaGym (JSON).
-Nothing of them is in this package. What cannot be used is told with its file and line, never dropped silently."""
+"""Benchmarks as others published them, read from their own files: ConvAI2, PersonaMinEdit and PersonaGym.
+
+ConvAI2 is ParlAI text, the others are JSON. Nothing of them is in this package. A rejected row is reported with its file and
+line.
+"""
 
 from __future__ import annotations
 

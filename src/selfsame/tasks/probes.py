@@ -1,5 +1,8 @@
-"""Two probes on other people's files: whether a model prefers a human edit that makes a reply fit the persona to the reply as
-it was (PersonaMinEdit), and whether its answers to questions about a person draw on that person (PersonaGym)."""
+"""Two probes on other people's files, PersonaMinEdit and PersonaGym.
+
+PersonaMinEdit: does a model prefer a human edit that makes a reply fit the persona to the reply as it was? PersonaGym: do its
+answers to questions about a person use that person's traits?
+"""
 
 from __future__ import annotations
 
@@ -29,15 +32,15 @@ EDIT_ROWS = {
     "longer": "the edit has more words (a floor)",
 }
 PROBE_ROWS = {
-    "own": "answers that draw on the person asked",
+    "own": "answers that use a trait of the person asked",
     "recited": "answers that repeat five words of the description in a row",
-    "own_words": "answers that draw on the person without that",
+    "own_words": "answers that use a trait without repeating it",
     "other": "the same answers held against a random other person (chance)",
-    "without_persona": "answers of the model that is not told who it is (the question's own words)",
+    "without_persona": "answers of the model without the persona (the question's own words)",
 }
 NO_SCORE = (
-    "These are probes without human labels. They are no PersonaScore, which needs an LLM with a rubric: drawing on the persona"
-    " is matched by keywords, which pays for reciting the description and for repeating the question's words."
+    "These are probes without human labels. They are no PersonaScore, which needs an LLM with a rubric: use of the persona is"
+    " matched by keywords, which pays for reciting the description and for repeating the question's words."
 )
 
 

@@ -1,4 +1,4 @@
-"""What others published (`published.json`), with source and evidence, and whether it may be held against our own numbers."""
+"""Numbers that others published (`published.json`), with source, evidence, and whether they compare with ours."""
 
 from __future__ import annotations
 

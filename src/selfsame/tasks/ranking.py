@@ -1,4 +1,4 @@
-"""Which group of candidates a model ranks first: the gold reply or another, one that fits the persona or contradicts it."""
+"""The group of candidates that a model ranks first: gold or another, fitting the persona or contradicting it."""
 
 from __future__ import annotations
 

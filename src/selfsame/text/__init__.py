@@ -1,1 +1,1 @@
-"""What can be said of texts without a model: words, contradictions, rule violations."""
+"""Properties of texts without a model: words, contradictions, rule violations."""

@@ -1,4 +1,4 @@
-"""A judge made of hand-written rules on words: negation, numbers, opposites, and things of which a person has one."""
+"""A judge made of hand-written rules on words: negation, numbers, opposites, and things that a person has once."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""A question about a trait, made from it: subject and verb are asked for, what follows them is the answer and not in the
-question ("I drive a night bus." - "What do you drive?"). By rules, for English sentences of common forms in the present.
+"""Questions made from traits by rules, for English sentences of common forms in the present.
 
-Questions that people asked in the data would be better English. But nearly all of them lean on what was said before ("Why do
-you stay?"), and a reply that draws on a trait need not be the answer to the question it follows."""
+A question asks for subject and verb; what follows them is the answer and stays out ("I drive a night bus." gives "What do you
+drive?"). Questions that people asked in the data would be better English. But nearly all of them lean on earlier turns ("Why
+do you stay?"), and a reply that uses a trait need not be the answer to the question before it.
+"""
 
 from __future__ import annotations
 

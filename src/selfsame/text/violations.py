@@ -1,7 +1,8 @@
-"""What is wrong with a reply, as far as rules can tell: it draws on no trait where the persona is called for or on one where
-it is not, recites, says or tells the same again, or denies what the person is.
+"""Faults of a reply, as far as rules can find them.
 
-The evaluators count the same recitations and repetitions; their judge of contradictions knows more than these rules.
+It uses no trait where the persona is called for, or one where it is not; it recites; it repeats itself or an earlier turn;
+or it denies what the person is. The evaluators count the same recitations and repetitions; their judge of contradictions
+knows more than these rules.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ COPIED_SHARE = 0.8
 """A trait is copied where so much of its words, four at least, stands in the reply in one piece."""
 ALIKE = 0.8
 """Two turns are nearly the same word for word from this share of words on, 2 M / (a + b) of M in the same order."""
+# Measured: the rule holds for 6 % of people's replies that use a trait, and for .5 to .6 of a looping bot's turns.
 RETOLD_SHARE = 0.75
 """A reply tells nothing new where so much of its content words, each counted once, stands in own earlier turns."""
 LONGEST_TURN = 200
@@ -38,7 +40,10 @@ def find_violations(
     draws = bool(gold_traits is not None and matcher.drawn(prompt.persona, reply))
     pairs = claims(prompt.persona, prompt.history, reply)
     return {
+        # Any trait counts: more samples earn it, so it is learned faster. Measured: PPO came to .14 ungrounded,
+        # with the gold reply's own trait asked for to .45.
         "ungrounded": bool(gold_traits) and not draws,
+        # Measured: people use a trait in 12 % of their turns, in 7 % of those that answer no question.
         "off_topic_grounding": not gold_traits and draws,
         "contradiction": any(_RULES.label(*pair) == CONTRADICTION for pair in pairs),
         "copying_unprompted": copies_unprompted(prompt.persona, reply, gold_traits),

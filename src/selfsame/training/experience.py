@@ -1,4 +1,4 @@
-"""What PPO learns from in a step, and how it is cut into parts that fit into memory."""
+"""The experience of a PPO step, and its parts that fit into memory."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What is written down of a stage while it is trained, and how it goes on from there.
+"""The records of a stage in training, and the point from which it resumes.
 
-A checkpoint is one of three: in the middle of the stage; of a step whose look at held-out data is still to come (`waiting`: the
-step's numbers so far); of the stage when it is done.
+A checkpoint is one of three: in the middle of the stage; of a step whose evaluation is still to come (`waiting`: the step's
+numbers so far); of the stage when it is done.
 """
 
 from __future__ import annotations
@@ -92,5 +92,6 @@ class Keeper:
             step,
             {"optimiser": tensors},
             kept if waiting is None else kept | {"waiting": dict(waiting)},
+            # Each role has a folder in its stage's: PPO and DPO both train a `policy`, and a run can hold both.
             [lambda folder, role=role: stage.roles.save(role, folder / role) for role in (*stage.trained, *beside)],
         )

@@ -1,6 +1,6 @@
-"""What a reply is paid for in PPO: a weighted sum of the reward model's score, rules, and functions of the user.
+"""The reward of a reply in PPO: a weighted sum of reward model, rules, and the user's functions.
 
-Rules say what a reply breaks (`text/violations.py`); a reward model overlooks some of that where it pays. A function of one's
+Rules say what a reply breaks (`text/violations.py`); a reward model overlooks some of that where it pays. A function of your
 own (`text/functions.py`) has its weight under its name: `--training.ppo.rewards.rewards.py:short 0.5`.
 """
 
@@ -86,6 +86,8 @@ class Rewards:
             measured["malformed"] = torch.tensor([value == 0 for value in read["well_formed"]])
             measured["no_answer"] = torch.tensor([value == 0 for value in read["answers"]])
             grounded_N = torch.tensor([bool(self.gold_traits.get(prompt)) for prompt in prompts])
+            # Trait words in gibberish earned the reward. Measured on a toy base: consistency rose with every stage,
+            # while a reader accepted 11, 8 and 3 of 25 replies of base, SFT and PPO.
             senseless_N = measured["malformed"] | measured["no_answer"]
             measured["ungrounded"] = measured["ungrounded"] | (grounded_N & senseless_N)
         gold = [self.gold.get(prompt, "") for prompt in prompts]

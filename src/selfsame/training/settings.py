@@ -92,13 +92,13 @@ class RewardWeights(Settings):
     reward_model: float = Field(default=1.0, ge=0)
     """The reward model's score, normalised to mean 0 and standard deviation 1 on samples of the SFT model."""
     ungrounded: float = Field(default=0.0, le=0)
-    """The reply draws on no trait where the gold reply draws on one."""
+    """The reply uses no trait where the gold reply uses one."""
     off_topic_grounding: float = Field(default=0.0, le=0)
-    """The reply draws on a trait where the gold reply draws on none (see `grounded_share`)."""
+    """The reply uses a trait where the gold reply uses none (see `grounded_share`)."""
     contradiction: float = Field(default=0.0, le=0)
-    """Rules find the reply at odds with a trait or with an earlier turn of the bot."""
+    """By rules, the reply contradicts a trait or an earlier turn of the bot."""
     copying_unprompted: float = Field(default=0.0, le=0)
-    """The reply copies the wording of a trait that the gold reply does not draw on."""
+    """The reply copies the wording of a trait that the gold reply does not use."""
     repetition: float = Field(default=0.0, le=0)
     """The reply repeats itself or an earlier turn of the bot, nearly word for word."""
     nothing_new: float = Field(default=0.0, le=0)

@@ -1,4 +1,4 @@
-"""A few held-out prompts that a role answers again and again while it learns, for people to read."""
+"""Held-out prompts that a role answers again and again while it learns, for people to read."""
 
 from __future__ import annotations
 

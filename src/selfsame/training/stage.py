@@ -1,4 +1,4 @@
-"""What a stage of training is: SFT, the reward model, PPO and DPO differ in these methods and share one loop."""
+"""The interface of a training stage: SFT, reward model, PPO and DPO share one loop."""
 
 from __future__ import annotations
 

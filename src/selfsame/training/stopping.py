@@ -1,4 +1,4 @@
-"""When a run stops before its end since its time is up (for Ctrl-C see `run/interruption.py`)."""
+"""The time limit of a run (for Ctrl-C see `run/interruption.py`)."""
 
 from __future__ import annotations
 
