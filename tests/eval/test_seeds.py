@@ -13,7 +13,7 @@ from evaluated import evaluation, recorded, recorded_reply
 from selfsame.eval.compare import compare_systems
 from selfsame.eval.seeds import compare_recipes, not_comparable, on_shared_prompts, two_way
 from selfsame.metrics.statistics import Bootstrap
-from selfsame.run.records import EvaluationRecord
+from selfsame.run.records import EvaluationRecord, ReaderRecord
 
 ONE, OTHER = [1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0]
 NAMES = [f"d{k}" for k in range(12)]
@@ -67,6 +67,23 @@ def test_what_was_not_measured_alike_is_left_out():
     assert not_comparable([plain, fewer]) == {}
     found = compare_recipes([plain], [other_rules], Bootstrap())
     assert [record.metric for record in found.found] == ["contradiction"]
+
+
+def test_the_headline_is_compared_on_the_prompts_from_anywhere():
+    def talking(values, reader="smollm2-135m + reader"):
+        rows = [
+            r.model_copy(update={"scores": {"in_character": v}})
+            for r, v in zip(recorded(ONE).replies, values, strict=True)
+        ]
+        return recorded(ONE).model_copy(update={"talk": rows, "reader": ReaderRecord(name=reader)})
+
+    one, other = talking(ONE), talking(OTHER)
+    found = compare_recipes([one], [other], Bootstrap(), "talk")
+    assert [(r.metric, r.wins, r.losses) for r in found.found] == [("in_character", 4, 1)]
+    assert (found.prompts, found.most) == (8, 8)
+    toy = talking(OTHER, "selfsame-9m")
+    assert not_comparable([one, toy], "talk") == {"in_character": "read by different readers"}
+    assert compare_recipes([one], [recorded(OTHER)], Bootstrap(), "talk").found == []  # an earlier version's record
 
 
 def test_copying_is_not_compared():

@@ -184,14 +184,15 @@ def _differences(recipes: Recipes) -> tuple[list[SharedPrompts], list[Comparison
     (than, first), *others = recipes.items()
     paired, found = [], []
     for name, systems in others:
-        result = compare_recipes([s.evaluation for s in systems], [s.evaluation for s in first], Bootstrap())
-        alike = result.prompts == result.most
-        on = "same prompts" if alike else f"{result.prompts} shared prompts of {result.most}"
-        shared = SharedPrompts(prompts=result.prompts, most=result.most, left_out=result.left_out)
+        ours, theirs = ([s.evaluation for s in own] for own in (systems, first))
+        talk, replies = (compare_recipes(ours, theirs, Bootstrap(), part) for part in ("talk", "replies"))
+        left_out = {**(talk.left_out if talk.prompts else {}), **replies.left_out}
+        shared = SharedPrompts(prompts=replies.prompts, most=replies.most, left_out=left_out)
         paired.append(shared.between(name, than))
-        found += [
-            record.between(name, than).model_copy(update={"on": on + _of_seeds(record)}) for record in result.found
-        ]
+        for part in (talk, replies):  # the headline first
+            alike = part.prompts == part.most
+            on = "same prompts" if alike else f"{part.prompts} shared prompts of {part.most}"
+            found += [r.between(name, than).model_copy(update={"on": on + _of_seeds(r)}) for r in part.found]
     return paired, with_verdicts(found, Bootstrap())
 
 

@@ -15,7 +15,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from scipy import stats
@@ -24,7 +24,11 @@ from selfsame.eval.compare import NOT_COMPARED, compare_scores, scores_of
 from selfsame.metrics.statistics import Bootstrap, Estimate
 from selfsame.run.records import ComparisonRecord, EvaluationRecord, Metrics, ReplyRecord
 
-_JUDGED = ("consistency", "contradiction")
+Part = Literal["talk", "replies"]
+"""Prompts from anywhere in dialogues, or those that call for the persona."""
+_CHARACTER = ("in_character", "in_character_grounded", "in_character_other")
+_JUDGED = ("consistency", "sensible_consistency", "contradiction", *_CHARACTER)
+_READ = ("sensible_consistency", "well_formed", "answers", *_CHARACTER)
 _ALIKE = 0.01  # between machines, a judge may flip one gold reply of a hundred
 
 
@@ -36,14 +40,15 @@ def on_shared_prompts(runs: Sequence[Sequence[ReplyRecord]]) -> list[list[ReplyR
     return [[found[prompt] for prompt in shared] for found in by_prompt]
 
 
-def not_comparable(records: Sequence[EvaluationRecord]) -> dict[str, str]:
-    """Score -> why these evaluations did not measure it alike: it is missing from one of them, the judge is another, or the
-    gold replies to the same prompts got another value."""
-    found = {}
-    scores = [set(record.replies[0].scores) if record.replies else set() for record in records]
+def not_comparable(records: Sequence[EvaluationRecord], part: Part = "replies") -> dict[str, str]:
+    """Score -> why these evaluations did not measure it alike: it is missing from one of them, the judge or the reader is
+    another, or the gold replies to the same prompts got another value."""
+    found, answers = {}, [replies_of(record, part) for record in records]
+    scores = [set(replies[0].scores) if replies else set() for replies in answers]
     golds: list[Metrics] = [record.references.get("gold", {}) for record in records]
-    same = {frozenset(_by_prompt(record.replies)) for record in records}
-    for name in dict.fromkeys(name for record in records for reply in record.replies[:1] for name in reply.scores):
+    same = {frozenset(_by_prompt(replies)) for replies in answers}
+    readers = {record.reader.name if record.reader else None for record in records}
+    for name in dict.fromkeys(name for replies in answers for reply in replies[:1] for name in reply.scores):
         measured = [gold[name].value for gold in golds if name in gold]
         values = [value for value in measured if value is not None]
         if name in NOT_COMPARED:
@@ -52,6 +57,8 @@ def not_comparable(records: Sequence[EvaluationRecord]) -> dict[str, str]:
             found[name] = "not measured in all of them"
         elif name in _JUDGED and any(record.judge != records[0].judge for record in records):
             found[name] = "told by different judges"
+        elif name in _READ and len(readers) > 1:
+            found[name] = "read by different readers"
         elif len(same) == 1 and values and max(values) - min(values) > _ALIKE:
             found[name] = "measured by other rules: the same gold replies got another value"
     return found
@@ -75,26 +82,34 @@ class Differences:
 
 
 def compare_recipes(
-    ours: Sequence[EvaluationRecord], theirs: Sequence[EvaluationRecord], bootstrap: Bootstrap
+    ours: Sequence[EvaluationRecord],
+    theirs: Sequence[EvaluationRecord],
+    bootstrap: Bootstrap,
+    part: Part = "replies",
 ) -> Differences:
-    """Differences `ours - theirs` of every score that was measured alike, on the prompts that all runs answered.
+    """Differences `ours - theirs` of every score that was measured alike, on the prompts of a part that all runs answered.
 
     They hold `wins`, `ties` and `losses` in prompts; with several runs also `runs` (of either), `lowest` and `highest` (the
     difference of any two of them). p: McNemar's exact test for two single runs (None where scores are no yes or no), else
     Student's.
     """
     records = [*ours, *theirs]
-    rows = on_shared_prompts([record.replies for record in records])
-    left_out = not_comparable(records)
+    answers = [replies_of(record, part) for record in records]
+    rows, left_out = on_shared_prompts(answers), not_comparable(records, part)
     known = rows[0][0].scores if rows[0] else ()
     names = [name for name in known if name not in left_out and name not in NOT_COMPARED]
     one, other = rows[: len(ours)], rows[len(ours) :]
     return Differences(
         prompts=len(rows[0]),
-        most=max(len(record.replies) for record in records),
+        most=max(map(len, answers)),
         left_out=left_out,
         found=[_difference(one, other, name, bootstrap) for name in names],
     )
+
+
+def replies_of(record: EvaluationRecord, part: Part) -> list[ReplyRecord]:
+    """The replies of one part; records of earlier versions hold none in `talk`."""
+    return record.talk if part == "talk" else record.replies
 
 
 def _by_prompt(replies: Sequence[ReplyRecord]) -> dict[Any, ReplyRecord]:
