@@ -10,8 +10,8 @@ import pytest
 
 from commands import Command, snapshot
 from evaluated import evaluated_run, evaluation
+from selfsame.comparing.runs import compare
 from selfsame.errors import RunError
-from selfsame.eval.compare_runs import compare
 from selfsame.metrics.statistics import holm
 from selfsame.run.directory import RunDirectory
 from selfsame.run.files import dotted, write_json

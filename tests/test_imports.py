@@ -24,8 +24,9 @@ RUN = GROUND | {"run", "renamed"}
 MODEL = DATA | RUN | {"model"}
 ROLLOUT = MODEL | {"rollout"}
 METRICS = ROLLOUT | {"metrics"}
+COMPARING = METRICS | {"comparing"}
 RATINGS = METRICS | {"ratings"}
-EVAL = RATINGS | {"eval"}
+EVAL = RATINGS | COMPARING | {"eval"}
 MAY_IMPORT: dict[str, set[str]] = {
     "types": set(),
     "errors": set(),
@@ -40,15 +41,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rollout": ROLLOUT,
     "training": ROLLOUT | {"training"},
     "metrics": METRICS,
+    "comparing": COMPARING,
+    "comparing.runs": DATA | RUN | {"comparing", "metrics"},
     "ratings": RATINGS,
     "eval": EVAL,
-    "eval.compare_runs": DATA | RUN | {"eval", "metrics"},
     "tasks": EVAL | {"tasks"},
     "serve": ROLLOUT | {"serve", "config"},
     "report": RUN | {"report"},
     "plan": ROLLOUT | {"plan", "config", "training", "serve"},
     "stage_inputs": METRICS | {"config", "training", "eval"},
-    "pipeline": METRICS | {"config", "training", "eval", "serve", "report", "stage_inputs"},
+    "pipeline": METRICS | {"config", "training", "eval", "comparing", "serve", "report", "stage_inputs"},
     "launch": ROLLOUT | {"config", "pipeline", "training"},
     "show": DATA | RUN | {"report", "eval", "metrics", "tasks", "serve", "plan", "config"},
     "cli": {"cli"},
@@ -61,7 +63,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli.plan": {"errors", "config", "run", "plan", "cli"},
     "cli.evaluate": {"errors", "data", "run", "rollout", "eval", "serve", "report", "cli"},
     "cli.report": {"run", "report", "cli"},
-    "cli.compare": {"run", "eval", "report", "cli"},
+    "cli.compare": {"run", "comparing", "report", "cli"},
     "cli.chat": {"errors", "serve", "cli"},
     "cli.measure": {"text", "model", "run", "metrics", "ratings", "eval", "tasks", "serve", "report", "cli"},
     "cli.benchmark": {"errors", "model", "run", "metrics", "tasks", "cli"},
@@ -136,7 +138,7 @@ def test_imports_point_one_way(file):
         ("report/page.py", "from selfsame.data.settings import DataSettings", "data.settings"),
         ("data/loader.py", "from selfsame import cli", "cli"),
         ("serve/chat.py", "from selfsame.cli.parsing import natural", "cli.parsing"),
-        ("eval/compare_runs.py", "from selfsame.model.roles import Roles", "model.roles"),
+        ("comparing/runs.py", "from selfsame.model.roles import Roles", "model.roles"),
         ("cli/parsing.py", "from selfsame.run.directory import write_json", "run.directory"),
         ("cli/chat.py", "def f():\n    from selfsame import pipeline", "pipeline"),
         ("cli/another.py", "from selfsame.eval.evaluate import evaluate_system", "eval.evaluate"),

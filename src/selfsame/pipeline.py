@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from selfsame.comparing.pairs import compare_systems
+from selfsame.comparing.side_by_side import side_by_side
 from selfsame.config import Config, config_hash, get_default_config
 from selfsame.data.loader import Dataset, DatasetLoader, half, write_rejects
 from selfsame.data.pairs import HELD_OUT, PreferenceGenerator
 from selfsame.errors import DataError, RunError
-from selfsame.eval.compare import compare_systems
 from selfsame.eval.evaluate import evaluate_system
-from selfsame.eval.sidebyside import side_by_side
 from selfsame.metrics.statistics import Bootstrap
 from selfsame.model import parallel
 from selfsame.model.base import dtype_name

@@ -8,7 +8,7 @@ import pytest
 from test_report import HOSTILE, Reader, section
 
 from evaluated import evaluated_run, evaluation
-from selfsame.eval.compare_runs import compare
+from selfsame.comparing.runs import compare
 from selfsame.report.comparison import write_comparison
 
 TALK = {"persona": ["I sing."], "partner_persona": ["I <u>knit</u>."], "turns": ["Hi.", "La la.", "Purl.", ""]}

@@ -12,7 +12,7 @@ from test_report import Reader, section
 
 import selfsame
 from evaluated import estimate, evaluated_run, evaluation
-from selfsame.eval.compare_runs import compare
+from selfsame.comparing.runs import compare
 from selfsame.report.comparison import write_comparison
 from selfsame.report.formats import difference, shown
 from selfsame.report.metrics import DEFINED, SECTIONS, Metric, curve_of, metric_of, reference_of

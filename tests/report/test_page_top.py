@@ -11,8 +11,8 @@ from test_report import HOSTILE, Reader, section
 
 from evaluated import estimate, evaluated_run, evaluation, reply
 from selfsame.cli.chat import options_parser
-from selfsame.eval.compare import compare_systems
-from selfsame.eval.compare_runs import compare
+from selfsame.comparing.pairs import compare_systems
+from selfsame.comparing.runs import compare
 from selfsame.metrics.statistics import Bootstrap
 from selfsame.report.comparison import write_comparison
 from selfsame.report.page import write_report

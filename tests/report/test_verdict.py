@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from evaluated import evaluated_run, evaluation, reply
-from selfsame.eval.compare import compare_systems
+from selfsame.comparing.pairs import compare_systems
 from selfsame.metrics.statistics import Bootstrap
 from selfsame.report.tables import read_evaluations
 from selfsame.report.verdict import SamePrompt, replies_text, run_verdict, unselected, verdict

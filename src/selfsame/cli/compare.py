@@ -26,7 +26,7 @@ def run(arguments: Sequence[str]) -> None:
     options = options_parser().parse_args(arguments)
     for file in (options.json, options.html):
         check_writable(file)
-    from selfsame.eval.compare_runs import compare
+    from selfsame.comparing.runs import compare
     from selfsame.report.comparison import markdown_comparison, text_comparison, write_comparison
     from selfsame.report.tables import update_readme
 

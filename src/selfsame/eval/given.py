@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from selfsame.eval.compare import Paired, ScoredReply, compare_replies
+from selfsame.comparing.pairs import Paired, ScoredReply, compare_replies
 from selfsame.eval.scoring import (
     AnswerScorer,
     Metrics,

@@ -66,7 +66,7 @@ def turns_of(history: Sequence[str]) -> list[Turn]:
 
 
 def dialogue(found: DialogueRecord) -> SideBySide:
-    """A prompt with the replies of several systems, as `eval/sidebyside.py` chose it."""
+    """A prompt with the replies of several systems, as `comparing/side_by_side.py` chose it."""
     turns, replies = turns_of(found.history), [_reply(name, reply) for name, reply in found.replies.items()]
     return SideBySide(found.persona, found.gold, turns[:-_TURNS], turns[-_TURNS:], replies)
 

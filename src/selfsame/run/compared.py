@@ -60,7 +60,7 @@ class Wins(PairRecord):
 
 
 class Preferred(PairRecord):
-    """How often the replies of a system are preferred to those of another: see `prefer` in `eval/preference.py`."""
+    """How often the replies of a system are preferred to those of another: see `prefer` in `comparing/preference.py`."""
 
     judge: str
     prompts: int
@@ -77,7 +77,7 @@ class Preferred(PairRecord):
 
 
 class Compared(BaseModel):
-    """All that `compare` in `eval/compare_runs.py` collects.
+    """All that `compare` in `comparing/runs.py` collects.
 
     Attributes:
         systems: by their names in tables; the others are compared with the first.

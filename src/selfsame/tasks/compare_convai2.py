@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from selfsame.eval.compare import verdict_of
+from selfsame.comparing.pairs import verdict_of
 from selfsame.metrics.statistics import Bootstrap, Estimate, holm, mcnemar
 from selfsame.tasks.convai2 import unpack
 

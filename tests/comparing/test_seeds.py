@@ -10,8 +10,8 @@ import pytest
 from scipy import stats
 
 from evaluated import evaluation, recorded, recorded_reply
-from selfsame.eval.compare import compare_systems
-from selfsame.eval.seeds import compare_recipes, not_comparable, on_shared_prompts, two_way
+from selfsame.comparing.pairs import compare_systems
+from selfsame.comparing.seeds import compare_recipes, not_comparable, on_shared_prompts, two_way
 from selfsame.metrics.statistics import Bootstrap
 from selfsame.run.records import EvaluationRecord, ReaderRecord
 

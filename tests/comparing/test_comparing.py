@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from selfsame.eval.compare import compare_systems
+from selfsame.comparing.pairs import compare_systems
 from selfsame.metrics.statistics import Bootstrap, holm, mcnemar
 from selfsame.run.records import EvaluationRecord, ReplyRecord
 from selfsame.tasks.compare_convai2 import compare_benchmarks, comparison_text

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy import stats
 
-from selfsame.eval.compare import NOT_COMPARED, compare_scores, scores_of
+from selfsame.comparing.pairs import NOT_COMPARED, compare_scores, scores_of
 from selfsame.metrics.statistics import Bootstrap, Estimate
 from selfsame.run.records import ComparisonRecord, EvaluationRecord, Metrics, ReplyRecord
 

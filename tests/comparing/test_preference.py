@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from selfsame.comparing.preference import ModelPreference, RewardPreference, _share, load_preference_judge, prefer
 from selfsame.errors import ConfigError, RunError
-from selfsame.eval.preference import ModelPreference, RewardPreference, _share, load_preference_judge, prefer
 from selfsame.metrics.statistics import Bootstrap
 from selfsame.run.records import ReplyRecord
 from selfsame.types import Prompt

@@ -17,8 +17,8 @@ from typing import Protocol
 
 import numpy as np
 
+from selfsame.comparing.seeds import on_shared_prompts, two_way
 from selfsame.errors import ConfigError, RunError
-from selfsame.eval.seeds import on_shared_prompts, two_way
 from selfsame.metrics.statistics import Bootstrap, Estimate
 from selfsame.model.settings import ModelSettings
 from selfsame.run.checkpoint import finished

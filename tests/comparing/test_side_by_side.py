@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from evaluated import recorded, recorded_reply
-from selfsame.eval.sidebyside import marked, side_by_side
+from selfsame.comparing.side_by_side import marked, side_by_side
 
 PERSONA = ("I have two big brown dogs at home.", "I teach chemistry.")
 

@@ -28,7 +28,7 @@ def compare(
     Args:
         runs: `RUN` or `RUN:SYSTEM` each.
         groups: `NAME=RUN[:SYSTEM],...` each.
-        judges: runs or models that say which replies are preferred (see `eval/preference.py`).
+        judges: runs or models that say which replies are preferred (see `comparing/preference.py`).
         metrics: names that have to be among what was measured.
 
     Returns:
@@ -37,7 +37,7 @@ def compare(
     Raises:
         SelfsameError: what cannot be read, fewer than two systems, one named twice, a metric that no system has.
     """
-    from selfsame.eval.sidebyside import side_by_side
+    from selfsame.comparing.side_by_side import side_by_side
 
     recipes = read_recipes(runs, groups)
     systems = {system.name: system for members in recipes.values() for system in members}
@@ -177,8 +177,8 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def _differences(recipes: Recipes) -> tuple[list[SharedPrompts], list[ComparisonRecord]]:
     """Each recipe against the first; p-values are corrected for all of these differences together."""
-    from selfsame.eval.compare import with_verdicts
-    from selfsame.eval.seeds import compare_recipes
+    from selfsame.comparing.pairs import with_verdicts
+    from selfsame.comparing.seeds import compare_recipes
     from selfsame.metrics.statistics import Bootstrap
 
     (than, first), *others = recipes.items()
@@ -198,7 +198,7 @@ def _differences(recipes: Recipes) -> tuple[list[SharedPrompts], list[Comparison
 
 def _preferred(name: str, recipes: Recipes) -> Iterable[Preferred]:
     """What a judge prefers: each recipe against the first."""
-    from selfsame.eval.preference import load_preference_judge, prefer
+    from selfsame.comparing.preference import load_preference_judge, prefer
     from selfsame.metrics.statistics import Bootstrap
 
     judge = load_preference_judge(name)

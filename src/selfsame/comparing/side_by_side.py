@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from selfsame.eval.seeds import on_shared_prompts
+from selfsame.comparing.seeds import on_shared_prompts
 from selfsame.run.records import DialogueRecord, ReplyRecord, ShownReply
 from selfsame.text.keywords import shared_words, word_spans
 from selfsame.text.violations import copied_words
