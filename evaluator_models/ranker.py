@@ -28,7 +28,7 @@ from selfsame.run.directory import RunDirectory
 from selfsame.run.environment import describe_environment
 from selfsame.run.logger import RunLogger
 from selfsame.text.keywords import words
-from selfsame.training.comparisons import PairSampler
+from selfsame.training.comparisons import PairSampler, matcher_of
 from selfsame.training.keeper import Record
 from selfsame.training.reward import RewardTrainer
 from selfsame.types import Example, PreferencePair, Prompt
@@ -86,7 +86,7 @@ def _trainer(recipe: Recipe, work: Path, data: Path) -> RewardTrainer:
     roles = _start(recipe)
     return RewardTrainer(
         roles, pairs=pairs, validation=make_pairs(dataset.validation, 400, recipe.seed + 2),
-        settings=recipe.ranker, seed=recipe.seed, sampler=PairSampler(roles, recipe.ranker, recipe.seed, 40),
+        settings=recipe.ranker, seed=recipe.seed, sampler=PairSampler(roles, recipe.ranker, recipe.seed, 40, matcher_of(pairs)),
         record=Record(CheckpointManager(work / "ranker"), RunLogger(RunDirectory(work)), 100, 200),
     )  # fmt: skip
 

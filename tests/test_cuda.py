@@ -15,7 +15,7 @@ from selfsame.model.prefix_batch import prefix_batch, reply_logprobs
 from selfsame.model.settings import ModelSettings
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.sampler import reply_noise
-from selfsame.training.comparisons import PairSampler
+from selfsame.training.comparisons import PairSampler, matcher_of
 from selfsame.training.loop import Totals, fit
 from selfsame.training.optimiser import Optimiser
 from selfsame.training.ppo import PPOTrainer
@@ -57,7 +57,11 @@ def test_sft_and_reward_learn(tiny_models, dtype, tuning):
     assert after < before - 0.5 and all(p.dtype == torch.float32 for p in roles.parameters("sft").values())
     settings = RewardSettings(max_steps=30, epochs=99, normalise_samples=4)
     reward = RewardTrainer(
-        roles, pairs=pairs(), validation=pairs(), settings=settings, sampler=PairSampler(roles, settings, 0, 8)
+        roles,
+        pairs=pairs(),
+        validation=pairs(),
+        settings=settings,
+        sampler=PairSampler(roles, settings, 0, 8, matcher_of(pairs())),
     )
     reward.train()
     assert reward.evaluate()["validation_accuracy"] == 1.0

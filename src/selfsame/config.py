@@ -125,8 +125,8 @@ def save_config(config: Config, path: str | Path) -> None:
 
 
 def config_hash(config: Config) -> str:
-    """Eight hex digits that change with anything but where and how the run is recorded."""
-    text = json.dumps(config.model_dump(mode="json", exclude={"run"}), sort_keys=True)
+    """Eight hex digits of the settings that differ from the defaults, but for where and how the run is recorded."""
+    text = json.dumps(config.model_dump(mode="json", exclude={"run"}, exclude_defaults=True), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 

@@ -36,8 +36,11 @@ from selfsame.run.settings import FREE
 from selfsame.serve.chatbot import check_systems, finished_stages
 from selfsame.stage_inputs import (
     accuracy_table,
+    check_functions,
     distrusted_kinds,
+    functions_behind,
     gold_traits_of,
+    is_evaluated,
     policy_evaluation,
     reward_sense,
     those_that_fit,
@@ -111,7 +114,7 @@ class _Pipeline:
             with self._timed("data"):
                 self.data = self._load_data()
             with self._timed("base"):
-                self._announce(f"loading the base model {config.model.base}")
+                say(f"loading the base model {config.model.base}", parallel.is_main())
                 self.roles = load_roles(config.model, config.seed)
             self.data = those_that_fit(config, self.data, self.roles.processor)
             self.people = self._held_out_people()
@@ -119,6 +122,7 @@ class _Pipeline:
             self.held_out = PreferenceGenerator(self.people, config.pairs, HELD_OUT)
             self.pairs = self._make_pairs() if {"reward", "dpo"} & set(config.run.stages) else ([], [])
             check_systems(config.run, self.directory)
+            check_functions(config)
             with outlook_of_run() as self.outlook:
                 self._stages(config.run.stages)
             self.logger.send_rest(lambda: tracked(self.directory))
@@ -131,12 +135,9 @@ class _Pipeline:
         for number, stage in enumerate(stages, 1):
             self.limit.check(f"before {stage}")
             done = ", finished already" if finished(self.directory, stage) else ""
-            self._announce(f"stage {number} of {len(stages)}: {stage} ({STAGES[stage].purpose}){done}")
+            say(f"stage {number} of {len(stages)}: {stage} ({STAGES[stage].purpose}){done}", parallel.is_main())
             with self._timed(stage), self.outlook.during(stage, stages[number:]):
                 getattr(self, f"_{stage}")()
-
-    def _announce(self, text: str) -> None:
-        say(text, parallel.is_main())
 
     def _data(self) -> None:
         """Nothing: the data was loaded and recorded before the first stage."""
@@ -202,11 +203,12 @@ class _Pipeline:
         config, done = self.config, finished_stages(self.directory)
         everything = [*SINGLE, *(BEST_OF_N if config.evaluation.best_of > 1 else ())]
         systems = dict.fromkeys(config.run.systems) or [s for s in everything if {*SYSTEMS[s].loaded} <= done.keys()]
-        left = [name for name in systems if not self._evaluated(name, done.get(SYSTEMS[name].stage or ""))]
+        marks = {name: done.get(SYSTEMS[name].stage or "") for name in systems}
+        left = [name for name, mark in marks.items() if not is_evaluated(config, self.directory, name, mark)]
         kinds = ["a best of n" if SYSTEMS[name].best_of_n else "a system" for name in left]
         for number, name in enumerate(left):
             with self.outlook.during(kinds[number], kinds[number + 1 :]):
-                self._evaluate_one(name, done.get(SYSTEMS[name].stage or ""))
+                self._evaluate_one(name, marks[name])
         if parallel.is_main():
             paths = {system: self.directory.eval_path(system) for system in SYSTEMS}
             records = {system: read_record(path, EvaluationRecord) for system, path in paths.items() if path.exists()}
@@ -214,11 +216,6 @@ class _Pipeline:
             write_json(self.directory.path / "comparisons.json", compare_systems(records, bootstrap))
             replies = {system: record.replies for system, record in records.items()}
             write_json(self.directory.path / "dialogues.json", side_by_side(replies) if replies else [])
-
-    def _evaluated(self, system: str, checkpoint: Path | None) -> bool:
-        """Whether there is a record of these weights. `checkpoint`: of its stage; None: the base."""
-        path, mark = self.directory.eval_path(system), checkpoint.name if checkpoint else None
-        return path.exists() and (known := read_record(path, EvaluationRecord)).checkpoint == mark and bool(known.items)
 
     def _evaluate_one(self, system: str, checkpoint: Path | None) -> None:
         """Writes the record of a system."""
@@ -229,11 +226,13 @@ class _Pipeline:
         if role is not None and checkpoint is not None:
             self.roles.load(role, checkpoint / role)
         self.limit.check(f"before the evaluation of {system}")
-        bonus = weighted_sum(config.training.ppo.rewards.functions) if best_of > 1 else None
-        policy = Policy(self.roles, role, config.sampling, config.seed, best_of, bonus)
+        rewards = config.training.ppo.rewards
+        worth = weighted_sum(rewards.functions, rewards.reward_model) if best_of > 1 else None
+        policy = Policy(self.roles, role, config.sampling, config.seed, best_of, worth)
         record = evaluate_system(policy, self.people, self.held_out, config.evaluation, system)
         if parallel.is_main():
             record.checkpoint = checkpoint.name if checkpoint else None
+            record.settings["functions"] = functions_behind(config, system)
             write_json(self.directory.eval_path(system), record)
 
     # --- what they need ---------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from selfsame.config import Config
@@ -25,7 +26,9 @@ from selfsame.model import parallel
 from selfsame.model.roles import Roles
 from selfsame.run.directory import RunDirectory
 from selfsame.run.logger import say
-from selfsame.run.records import RewardRecord, read_record
+from selfsame.run.records import EvaluationRecord, RewardRecord, read_record
+from selfsame.systems import SYSTEMS
+from selfsame.text.functions import digests, load_functions
 from selfsame.text.keywords import TraitMatcher
 from selfsame.training.rewards import Sense
 from selfsame.types import Answer, Example, Prompt
@@ -128,3 +131,32 @@ def distrusted_kinds(directory: RunDirectory) -> tuple[str, ...]:
     if kinds:
         say(f"reward: not paid out for {', '.join(kinds)}, which it ranks below chance", parallel.is_main())
     return kinds
+
+
+def check_functions(config: Config) -> None:
+    """Load the user's functions, so that a mistake in one is known before anything is trained.
+
+    Raises:
+        ConfigError: one cannot be loaded, or two have the same label.
+    """
+    load_functions(config.evaluation.functions)
+    load_functions([*config.training.ppo.rewards.functions])
+
+
+def functions_behind(config: Config, system: str) -> dict[str, str]:
+    """Hashes of the user's functions that the evaluation of a system rests on."""
+    chosen = config.training.ppo.rewards.functions if SYSTEMS[system].best_of_n else {}
+    return digests([*config.evaluation.functions, *chosen])
+
+
+def is_evaluated(config: Config, directory: RunDirectory, system: str, checkpoint: Path | None) -> bool:
+    """Whether there is a record of these weights, measured with the same functions. `checkpoint`: of the system's stage; None:
+    the base."""
+    path, mark = directory.eval_path(system), checkpoint.name if checkpoint else None
+    try:
+        known = read_record(path, EvaluationRecord) if path.exists() else None
+    except RunError:  # damaged: it is measured again
+        return False
+    if known is None or not known.items or known.checkpoint != mark:
+        return False
+    return known.settings.get("functions", {}) == functions_behind(config, system)

@@ -149,7 +149,7 @@ class LabelledPair:
 
 @dataclass(frozen=True, slots=True)
 class PreferencePair:
-    """Two replies to one prompt and why the rejected one is worse (`data/generator.py` lists the reasons)."""
+    """Two replies to one prompt and why the rejected one is worse (`data/pairs.py` lists the reasons)."""
 
     prompt: Prompt
     chosen: str

@@ -81,7 +81,7 @@ def test_the_best_of_several_replies_has_the_highest_reward(tiny_models, tmp_pat
     scores = RewardModel(roles).score_ids(ids, [[reply.ids for reply in group] for group in groups])
     assert best == [max(zip(s, t, strict=True))[1] for s, t in zip(scores, texts, strict=True)]
     assert best != [group[0] for group in texts]
-    longest = weighted_sum({f"{_longer(tmp_path)}:letters": 1000.0})
+    longest = weighted_sum({f"{_longer(tmp_path)}:letters": 1000.0}, 0.5)
     chosen = Policy(roles, "sft", SAMPLING, 3, 4, longest).generate(prompts)
     assert [len(reply) for reply in chosen] == [max(map(len, group)) for group in texts]
 

@@ -20,7 +20,7 @@ from selfsame.model.prefix_batch import prefix_batch, reply_logprobs
 from selfsame.model.reward_model import RewardModel
 from selfsame.model.settings import ModelSettings
 from selfsame.serve.chatbot import load_chatbot
-from selfsame.training.comparisons import PairSampler
+from selfsame.training.comparisons import PairSampler, matcher_of
 from selfsame.training.dpo import DPOTrainer
 from selfsame.training.optimiser import Optimiser
 from selfsame.training.ppo import PPOTrainer
@@ -211,7 +211,9 @@ def test_every_stage_trains_the_whole_model_of_its_role(tiny_models, dtype):
     assert all(not torch.equal(t, base[n]) for n, t in roles.state("sft").items())
     sft = copy.deepcopy(roles.state("sft"))
     reward = RewardSettings(**SMALL, normalise_samples=4)
-    RewardTrainer(roles, pairs=pairs(), settings=reward, sampler=PairSampler(roles, reward, 0, 6)).train()
+    RewardTrainer(
+        roles, pairs=pairs(), settings=reward, sampler=PairSampler(roles, reward, 0, 6, matcher_of(pairs()))
+    ).train()
     frozen = {role: roles.state(role) for role in ("sft", "reward")}
     for variant, chosen in VARIANTS.items():
         settings = PPOSettings(steps=2, prompts_per_step=2, samples_per_prompt=2, max_new_tokens=6, **chosen)

@@ -36,7 +36,7 @@ def test_the_base_is_asked_what_the_partner_says_after_the_reply(roles):
     rows = [reply("I like tea.", "What do you drink?"), reply("Yes.", "", "Hello.", "Hi. Is it you?")]
     prompts = [
         Prompt((), ("", "What do you drink?", "I like tea.")),
-        Prompt((), ("", "", "Hello.", "Hi. Is it you?", "Yes.")),
+        Prompt((), ("Hello.", "Hi. Is it you?", "Yes.")),
     ]
     expected = BenchmarkEvaluator().rank(roles, None, prompts, [texts] * 2)
     found = FollowUps(roles).likelihoods(rows)
@@ -49,6 +49,10 @@ def test_of_a_dialogue_its_end_counts_and_of_a_long_one_the_last_turns(roles):
     end = ("Hi.", "Hello.", "Tea?", "Yes, please.")
     assert followups.likelihoods([dialogue(*end)]) == followups.likelihoods([reply(end[-1], *end[:-1])])
     assert followups.likelihoods([dialogue(*end, "Bye.")]) == followups.likelihoods([dialogue(*end)])  # the partner's
+    assert followups.likelihoods([reply("Yes.", "", "Hello.", "Tea?")]) == followups.likelihoods(
+        [reply("Yes.", "Hello.", "Tea?")]
+    )
+    assert followups.likelihoods([dialogue("", "Hello.")]) == followups.likelihoods([reply("Hello.", "")])
     long = [f"Turn {k}." for k in range(20)]
     assert followups.likelihoods([dialogue(*long)]) == followups.likelihoods([dialogue("", *long[-TURNS:])])
 

@@ -10,7 +10,7 @@ from test_roles import load, scramble
 from selfsame.errors import RunError
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.text.keywords import TraitMatcher
-from selfsame.training.comparisons import PairSampler, contrast, matched_pairs
+from selfsame.training.comparisons import PairSampler, contrast, matched_pairs, matcher_of
 from selfsame.training.losses import ranking_loss
 from selfsame.training.reward import RewardTrainer, encode_comparison, pairs_within
 from selfsame.training.settings import RewardSettings
@@ -23,7 +23,7 @@ def trainer(folder, share, seed=0, sft=True, missed=0.0):
         roles.add("sft")
         scramble(roles, "sft")
     settings = RewardSettings(sampled_share=share, comparison_share=missed, comparison_samples=4)
-    sampler = PairSampler(roles, settings, seed, 12)
+    sampler = PairSampler(roles, settings, seed, 12, matcher_of(pairs()))
     return RewardTrainer(roles, pairs=pairs() * 8, validation=pairs(), settings=settings, seed=seed, sampler=sampler)
 
 

@@ -11,7 +11,7 @@ from stages import ppo_trainer, prompts
 
 from selfsame.errors import ConfigError, RunError
 from selfsame.text.violations import VIOLATIONS
-from selfsame.training.rewards import SENSELESS, Rewards
+from selfsame.training.rewards import Rewards
 from selfsame.training.settings import RewardWeights
 from selfsame.types import Answer
 
@@ -24,7 +24,9 @@ def answered(prompts, gold_traits=None, gold=None):
 
 def test_every_reward_has_its_own_weight(tiny_models):
     """Each rule alone, against the sum by hand."""
-    weights = dict(zip((*VIOLATIONS, *SENSELESS), (-1.0, -2.0, -4.0, -8.0, -16.0, -32.0, -64.0, -128.0), strict=True))
+    weights = dict(
+        zip((*VIOLATIONS, "malformed", "no_answer"), (-1.0, -2.0, -4.0, -8.0, -16.0, -32.0, -64.0, -128.0), strict=True)
+    )
     rewards = Rewards(RewardWeights(reward_model=0.5, missing_eos=-0.25, **weights), answered(prompts()))
     scores_N, ended_N = torch.tensor([2.0, -2.0]), torch.tensor([True, False])
     for rule, weight in weights.items():

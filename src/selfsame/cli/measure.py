@@ -121,10 +121,10 @@ def _score(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from selfsame.report.sources import judge_line
     from selfsame.report.tables import comparison_lines, rows_of, text_table
     from selfsame.run.records import ComparisonRecord, EvaluationRecord, JudgeRecord
-    from selfsame.text.functions import load_function
+    from selfsame.text.functions import load_functions
 
     rows, rejected = read_given(options.file)
-    functions = [*map(load_function, options.function)]
+    functions = load_functions(options.function)
     result = score_given(rows, load_judge(options.judge), Bootstrap(), functions)
     evaluations = {name: EvaluationRecord.model_validate(found) for name, found in result["systems"].items()}
     compared = [ComparisonRecord.model_validate(found) for found in result["comparisons"]]

@@ -186,7 +186,7 @@ def _differences(recipes: Recipes) -> tuple[list[SharedPrompts], list[Comparison
     for name, systems in others:
         ours, theirs = ([s.evaluation for s in own] for own in (systems, first))
         talk, replies = (compare_recipes(ours, theirs, Bootstrap(), part) for part in ("talk", "replies"))
-        left_out = {**(talk.left_out if talk.prompts else {}), **replies.left_out}
+        left_out = {**talk.left_out, **replies.left_out}
         shared = SharedPrompts(prompts=replies.prompts, most=replies.most, left_out=left_out)
         paired.append(shared.between(name, than))
         for part in (talk, replies):  # the headline first

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from selfsame.eval.scoring import AnswerScorer, replies_of
+from selfsame.eval.scoring import AnswerScorer, answered, replies_of
 from selfsame.metrics.persona import PersonaEvaluator
 from selfsame.metrics.quality import QualityEvaluator
 from selfsame.metrics.sense import SenseEvaluator
@@ -52,7 +52,7 @@ class PolicyEvaluation:
         policy = Policy(roles, "policy", self.sampling, self.seed)
         total = len(self.items) + len(self.talk)
         with Progress(total, "held-out replies", enabled=parallel.is_main(), inner=True) as progress:
-            answers, talk = (_answered(policy, items, progress) for items in (self.items, self.talk))
+            answers, talk = (answered(policy, items, progress) for items in (self.items, self.talk))
         scorer = AnswerScorer(self.evaluator, self.sense)
         scores, prompts = scorer.of_persona(answers), [a.prompt for a in answers]
         rewards = RewardModel(roles).score(prompts, [[a.reply] for a in answers])
@@ -69,8 +69,3 @@ class PolicyEvaluation:
         if self.sense is not None and self.talk:
             found |= {name: share(values).value for name, values in scorer.of_character(talk).items()}
         return {f"eval_{name}": value for name, value in found.items()}
-
-
-def _answered(policy: Policy, items: Sequence[Answer], progress: Progress) -> list[Answer]:
-    replies = policy.generate([item.prompt for item in items], progress)
-    return [item.with_reply(reply) for item, reply in zip(items, replies, strict=True)]

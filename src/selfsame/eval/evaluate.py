@@ -13,7 +13,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from selfsame.data.pairs import PreferenceGenerator
-from selfsame.eval.scoring import AnswerScorer, Metrics, Scores, engagement, gold_answers, groups_of, recited, strangers
+from selfsame.eval.scoring import (
+    AnswerScorer,
+    Metrics,
+    Scores,
+    answered,
+    engagement,
+    gold_answers,
+    groups_of,
+    recited,
+    strangers,
+)
 from selfsame.eval.selfplay import evaluate_selfplay
 from selfsame.eval.settings import EvaluationSettings
 from selfsame.metrics.hits import BenchmarkEvaluator, draw_distractors, fits, longest_candidate
@@ -30,7 +40,7 @@ from selfsame.rollout.policy import Policy
 from selfsame.run.logger import Progress
 from selfsame.run.records import EvaluationRecord, JudgeRecord, ReaderRecord, ReplyRecord
 from selfsame.run.records import Metrics as MetricRecords
-from selfsame.text.functions import load_function
+from selfsame.text.functions import load_functions
 from selfsame.text.keywords import TraitMatcher
 from selfsame.types import Answer, Example
 
@@ -95,15 +105,13 @@ def evaluate_system(
         settings: sizes, intervals.
         system: its name in tables.
     """
+    functions, judge = load_functions(settings.functions), load_judge(settings.judge)
     answers = generate(policy, generator, settings, system)
-    persona = PersonaEvaluator(
-        TraitMatcher.of(examples),
-        Bootstrap(settings.resamples, settings.confidence, policy.seed),
-        load_judge(settings.judge),
-    )
+    bootstrap = Bootstrap(settings.resamples, settings.confidence, policy.seed)
+    persona = PersonaEvaluator(TraitMatcher.of(examples), bootstrap, judge)
     sense = sense_of(settings.model, examples, [*answers.grounded, *answers.talk], policy.seed)
     followups = FollowUps(sense.reader.roles) if reader_name(settings.model) == BASE else None
-    scorer = AnswerScorer(persona, sense, tuple(map(load_function, settings.functions)), followups)
+    scorer = AnswerScorer(persona, sense, functions, followups)
     with Progress(SCORED, f"score {system}", enabled=parallel.is_main()) as progress:
         scores = score(scorer, policy, answers, examples, settings, progress)
         metrics = aggregate(scorer, answers, scores)
@@ -123,7 +131,7 @@ def evaluate_system(
             "seed": policy.seed,
             "best_of": policy.best_of,
         },
-        judge=JudgeRecord(**judge_summary(persona.judge or load_judge())),
+        judge=JudgeRecord(**judge_summary(judge)),
         reader=_reader(policy.roles, sense),
         replies=_rows(scorer, answers.grounded, scores.grounded),
         talk=_rows(scorer, answers.talk, scores.character | scores.functions),
@@ -145,17 +153,12 @@ def generate(policy: Policy, generator: PreferenceGenerator, settings: Evaluatio
     bare = [replace(item, prompt=item.prompt.with_persona(())) for item in grounded]
     progress = Progress(2 * len(grounded) + len(talk), f"evaluate {system}", enabled=parallel.is_main())
     with progress:
-        found = [_answers(policy, items, progress) for items in (grounded, bare, talk)]
+        found = [answered(policy, items, progress) for items in (grounded, bare, talk)]
     # The persona that was left out of the prompt is the one that the reply is held against.
     without = [replace(answer, prompt=item.prompt) for answer, item in zip(found[1], grounded, strict=True)]
     return Answers(
         found[0], without, found[2], len(tests.consistency) + len(tests.engagement) - len(grounded) - len(talk)
     )
-
-
-def _answers(policy: Policy, items: Sequence[Answer], progress: Progress) -> list[Answer]:
-    replies = policy.generate([item.prompt for item in items], progress)
-    return [item.with_reply(reply) for item, reply in zip(items, replies, strict=True)]
 
 
 # --- score --------------------------------------------------------------------------------------------------------------

@@ -16,6 +16,8 @@ from selfsame.metrics.sense import SenseEvaluator
 from selfsame.metrics.statistics import Bootstrap, Estimate
 from selfsame.ratings.fit import OVERALL, QUALITY, score_answers
 from selfsame.ratings.followups import FollowUps
+from selfsame.rollout.policy import Policy
+from selfsame.run.logger import Progress
 from selfsame.text.functions import UserFunction
 from selfsame.types import Answer, Persona
 
@@ -142,6 +144,12 @@ def engagement(answers: Sequence[Answer]) -> list[float]:
 def gold_overlap(answers: Sequence[Answer]) -> list[float]:
     """Words of each answer that the gold reply has too (F1)."""
     return [word_f1(a.reply, a.gold) for a in answers]
+
+
+def answered(policy: Policy, items: Sequence[Answer], progress: Progress) -> list[Answer]:
+    """What a policy replies to the same prompts."""
+    replies = policy.generate([item.prompt for item in items], progress)
+    return [item.with_reply(reply) for item, reply in zip(items, replies, strict=True)]
 
 
 # --- answers in place of others -----------------------------------------------------------------------------------------

@@ -136,6 +136,7 @@ def row_hash(row: RatedReply) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
+@lru_cache(maxsize=4)
 def model_hash(name: str = BUNDLED) -> str:
     """Of the weights in a model's folder; empty where there are none."""
     path = Path(locate_model(name)) / "model.safetensors"
@@ -147,13 +148,17 @@ def fitted_scorers(
 ) -> list[FittedScorer]:
     """The fitted scores of the package; none where the likelihoods come from another model than they were fitted with, and
     `OVERALL` only with `followups`."""
-    path = importlib.resources.files("selfsame") / "ratings" / WEIGHTS
-    if not path.is_file():
-        return []
-    content = json.loads(path.read_text(encoding="utf-8"))
-    made = [fitted for fitted in map(Fitted.from_dict, content["scores"]) if fitted.model == model_hash(model)]
+    made = [fitted for fitted in _packaged() if fitted.model == model_hash(model)]
     kinds = {QUALITY: None} | ({OVERALL: followups} if followups is not None else {})
     return [FittedScorer(f, likelihood, load_ranker(), kinds[f.kind]) for f in made if f.kind in kinds]
+
+
+@lru_cache(maxsize=1)
+def _packaged() -> tuple[Fitted, ...]:
+    """The fits in the package; none in a checkout without them."""
+    path = importlib.resources.files("selfsame") / "ratings" / WEIGHTS
+    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"scores": []}
+    return tuple(map(Fitted.from_dict, content["scores"]))
 
 
 def score_answers(kind: str, answers: Sequence[Answer], followups: FollowUps | None = None) -> list[float]:

@@ -90,9 +90,10 @@ class _FollowUp:
 
 def _last_turns(row: RatedReply) -> tuple[str, ...]:
     """The last turns as the partner hears them, the bot's last; empty where the bot said nothing there."""
-    own = row.reply if row.reply is not None else row.context[len(row.context) // 2 * 2 - 1]
-    before = row.context if row.reply is not None else row.context[: len(row.context) // 2 * 2 - 1]
-    if not own.strip():
+    said = [*row.context[: len(row.context) // 2 * 2]] if row.reply is None else [*row.context, row.reply]
+    if not said or not said[-1].strip():
         return ()
-    turns = (*before, own)[-TURNS:]
+    while not said[0].strip():  # where the bot opened, as in data that starts with its turn
+        said = said[1:]
+    turns = tuple(said[-TURNS:])
     return turns if len(turns) % 2 else ("", *turns)

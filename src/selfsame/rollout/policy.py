@@ -9,7 +9,7 @@ from selfsame.model.roles import Roles
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.run.logger import Progress
-from selfsame.text.functions import Weighted
+from selfsame.text.functions import Total
 from selfsame.types import Prompt
 
 
@@ -24,7 +24,7 @@ class Policy:
         sampling: how replies are sampled.
         seed: of the random numbers.
         best_of: replies sampled for each prompt, of which the `reward` role chooses one.
-        bonus: what a reply gets besides its reward when one is chosen.
+        worth: what it is chosen by; None: the reward model's score.
     """
 
     roles: Roles
@@ -32,7 +32,7 @@ class Policy:
     sampling: SamplingSettings = SamplingSettings()
     seed: int = 0
     best_of: int = 1
-    bonus: Weighted | None = None
+    worth: Total | None = None
 
     def generate(
         self,
@@ -43,7 +43,7 @@ class Policy:
     ) -> list[str]:
         """A reply to each prompt. `progress` advances by one a reply; `step` and `places` (default: 0, 1, ...) say which
         random numbers the replies are drawn with."""
-        engine = RolloutEngine(self.roles, self.sampling.batch_size, self.bonus)
+        engine = RolloutEngine(self.roles, self.sampling.batch_size, self.worth)
         places = range(len(prompts)) if places is None else places
         replies: list[str] = []
         size = 4 * self.sampling.batch_size  # several batches at once, so that prompts of similar length meet

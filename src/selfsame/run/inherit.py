@@ -72,8 +72,8 @@ def inherit(
             raise RunError(f"{source} has nothing that this run could start from: leave out --run.start-from")
         record = {"source": str(source), "stages": list(taken), "environment": environment}
         systems = [name for name, system in SYSTEMS.items() if {*system.stages} <= {*taken}]
-        if bundled or _differing(now, then, _EVALUATION):
-            systems = []
+        if bundled or _differing(now, then, _EVALUATION) or now.get("evaluation.functions"):
+            systems = []  # what a function of the user does may have changed
         elif any("training.ppo.rewards" in key and ":" in key for key in (*now, *then)):
             systems = [name for name in systems if not SYSTEMS[name].best_of_n]  # the user's functions choose the best
         _copy(other, run, taken, systems, record, same_data=not bundled)

@@ -53,7 +53,7 @@ class ReplyRecord(BaseModel):
     persona: list[str]
     history: list[str]
     gold: str = ""
-    gold_traits: list[int] = []
+    gold_traits: list[int] | None = None
     reply: str
     scores: dict[str, float | None]
     at_odds: list[str] = []

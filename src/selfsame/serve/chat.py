@@ -140,7 +140,7 @@ class Conversation:
         policy, decode = self.policy, self.policy.roles.processor.decode_reply
         # a letter of several tokens is shown when it is whole
         watch = None if show is None else lambda ids: show(decode(ids).rstrip("\ufffd"))
-        (reply,) = RolloutEngine(policy.roles, watch=watch).replies(
+        (reply,) = RolloutEngine(policy.roles, policy.sampling.batch_size, policy.worth, watch).replies(
             policy.role,
             [Prompt(self.persona, (*turns, said))],
             policy.sampling,

@@ -25,6 +25,7 @@ from selfsame.run.settings import RunSettings
 from selfsame.serve.cards import read_persona
 from selfsame.serve.chat import Conversation
 from selfsame.systems import LATEST, SINGLE, SYSTEMS, TRAINED
+from selfsame.text.functions import weighted_sum
 from selfsame.types import Persona, Prompt
 
 LONGEST = 128
@@ -90,7 +91,9 @@ class Chatbot:
         settings = chat_sampling(self, traits, **sampling)
         if best_of > 1:
             self.load_reward()
-        policy = Policy(self.roles, self.role, settings, seed, best_of)
+        rewards = self.config.training.ppo.rewards
+        worth = weighted_sum(rewards.functions, rewards.reward_model) if best_of > 1 else None
+        policy = Policy(self.roles, self.role, settings, seed, best_of, worth)
         return Conversation(policy, traits, opening, self.systems(), self.system)
 
     def systems(self) -> dict[str, Callable[[], str | None]]:

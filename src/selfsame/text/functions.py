@@ -9,8 +9,10 @@ floats; NaN means that a reply is not scored.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +21,8 @@ from typing import Any
 from selfsame.errors import ConfigError, RunError
 from selfsame.types import Prompt
 
-Weighted = Callable[[Sequence[Prompt], Sequence[str]], list[float]]
-"""Gives each reply a weighted sum of functions."""
+Total = Callable[[Sequence[Prompt], Sequence[str], Sequence[float]], list[float]]
+"""Prompts, replies and the reward model's scores -> what each reply is worth."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,11 @@ def load_function(name: str) -> UserFunction:
     path, _, function = name.rpartition(":")
     if not Path(path).is_file():
         raise ConfigError(f"{name}: there is no file {path} with a function {function}")
-    spec = importlib.util.spec_from_file_location(f"selfsame_function_{Path(path).stem}", path)
+    unique = hashlib.sha256(str(Path(path).resolve()).encode()).hexdigest()[:8]
+    spec = importlib.util.spec_from_file_location(f"selfsame_function_{Path(path).stem}_{unique}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module  # dataclasses look their module up
     try:
         spec.loader.exec_module(module)
     except Exception as error:
@@ -80,14 +84,33 @@ def load_function(name: str) -> UserFunction:
     return UserFunction(name, found)
 
 
-def weighted_sum(weights: Mapping[str, float]) -> Weighted | None:
-    """The sum of these functions, each times its weight; what is not scored counts 0. None without functions."""
+def load_functions(names: Sequence[str]) -> tuple[UserFunction, ...]:
+    """Several functions, whose labels have to differ.
+
+    Raises:
+        ConfigError: one cannot be loaded, or two have the same label.
+    """
+    functions = tuple(map(load_function, names))
+    labels = [function.label for function in functions]
+    if twice := next((label for label in labels if labels.count(label) > 1), None):
+        raise ConfigError(f"there are two functions {twice}: give one file or function another name")
+    return functions
+
+
+def digests(names: Sequence[str]) -> dict[str, str]:
+    """A hash of each function's file: what was measured with it is out of date when it changes."""
+    return {name: hashlib.sha256(Path(name.rpartition(":")[0]).read_bytes()).hexdigest()[:16] for name in names}
+
+
+def weighted_sum(weights: Mapping[str, float], reward_weight: float = 1.0) -> Total | None:
+    """What PPO pays, as far as it is known without people's replies: the weighted reward and these functions, each times its
+    weight; what is not scored counts 0. None without functions."""
     if not weights:
         return None
     functions = {load_function(name): weight for name, weight in weights.items()}
 
-    def total(prompts: Sequence[Prompt], replies: Sequence[str]) -> list[float]:
-        sums = [0.0] * len(replies)
+    def total(prompts: Sequence[Prompt], replies: Sequence[str], scores: Sequence[float]) -> list[float]:
+        sums = [reward_weight * score for score in scores]
         for function, weight in functions.items():
             values = function(prompts, replies, [""] * len(replies))
             sums = [s + weight * (0.0 if math.isnan(v) else v) for s, v in zip(sums, values, strict=True)]

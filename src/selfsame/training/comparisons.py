@@ -25,6 +25,11 @@ _TRAIN, _HELD_OUT = (1, 3), (2, 4)
 Made = TypeVar("Made", Comparison, PreferencePair)
 
 
+def matcher_of(pairs: Sequence[PreferencePair]) -> TraitMatcher:
+    """Knows how rare a word is in these pairs."""
+    return TraitMatcher(text for p in pairs for text in (*p.prompt.persona, p.chosen))
+
+
 class PairSampler:
     """Adds samples to preference pairs. Without an `sft` role it adds none.
 
@@ -33,18 +38,18 @@ class PairSampler:
         settings: how many (`sampled_share`, `comparison_share`, `off_topic_share`, `comparison_samples`).
         seed: of the samples.
         max_new_tokens: longest reply that is sampled; PPO's.
-        matcher: says which traits a reply draws on; None: one that knows the first pairs that are given.
+        matcher: says which traits a reply draws on (see `matcher_of`).
     """
 
     def __init__(
         self,
         roles: Roles,
         settings: RewardSettings,
-        seed: int = 0,
-        max_new_tokens: int = 32,
-        matcher: TraitMatcher | None = None,
+        seed: int,
+        max_new_tokens: int,
+        matcher: TraitMatcher,
     ) -> None:
-        self.roles, self.settings, self.seed, self._matcher = roles, settings, seed, matcher
+        self.roles, self.settings, self.seed, self.matcher = roles, settings, seed, matcher
         self.max_new_tokens = min(max_new_tokens, roles.processor.max_length // 2)
 
     def comparisons(self, pairs: Sequence[PreferencePair]) -> list[Comparison]:
@@ -80,10 +85,7 @@ class PairSampler:
         where a reply is to draw on it; and to those that surely do not (of pairs with a recited reply, if what the person said
         draws on no trait), where it is not to. At most as many prompts of each as the settings say."""
         s, recited = self.settings, {p.prompt for p in pairs if p.reason == "recited"}
-        if self._matcher is None:
-            self._matcher = TraitMatcher(text for p in pairs for text in (*p.prompt.persona, p.chosen))
-        matcher = self._matcher
-        gold_traits = {p.prompt: matcher.drawn(p.prompt.persona, p.chosen) for p in pairs}
+        gold_traits = {p.prompt: self.matcher.drawn(p.prompt.persona, p.chosen) for p in pairs}
         prompts = [prompt for prompt, traits in gold_traits.items() if traits and s.comparison_share]
         # The share is 0 by default. Measured: 150 such comparisons among 4,300 taught nothing (.24 ranked correctly).
         prompts += [p for p, traits in gold_traits.items() if not traits and p in recited and s.off_topic_share]
@@ -94,7 +96,7 @@ class PairSampler:
         _, groups = self.sample([prompts[i] for i in mine], numbers, stream, what)
         texts = parallel.gather([[self._text(reply) for reply in group] for group in groups])
         # All good samples meet all bad ones. Measured on held-out prompts: .887 ranked correctly, in pairs .786.
-        found = [contrast(p, group, gold_traits[p], matcher) for p, group in zip(prompts, texts, strict=True)]
+        found = [contrast(p, group, gold_traits[p], self.matcher) for p, group in zip(prompts, texts, strict=True)]
         return self._at_most([comparison for comparison in found if comparison], len(pairs))
 
     def _at_most(self, made: Sequence[Made], pairs: int) -> list[Made]:

@@ -15,7 +15,7 @@ from selfsame.model.prefix_batch import PrefixBatch, final_states, hidden_states
 from selfsame.model.reward_model import RewardModel
 from selfsame.model.roles import Roles
 from selfsame.run.logger import Progress
-from selfsame.training.comparisons import PairSampler, as_comparison, check_pairs, digest
+from selfsame.training.comparisons import PairSampler, as_comparison, check_pairs, digest, matcher_of
 from selfsame.training.keeper import Record
 from selfsame.training.loop import batch_indices, fit, step_count
 from selfsame.training.losses import ranking_loss
@@ -93,7 +93,7 @@ class RewardTrainer:
             raise DataError("there is no preference pair to train on")
         self.roles, self.eval_every = roles, settings.eval_every
         self.settings, self.seed, self.record = settings, seed, record
-        self.sampler = sampler or PairSampler(roles, settings, seed)
+        self.sampler = sampler or PairSampler(roles, settings, seed, 32, matcher_of(pairs))
         self.comparisons = self.sampler.comparisons(pairs)
         self.validation = self.sampler.pairs(validation, held_out=True)
         self.steps = step_count(len(self.comparisons), settings.batch_size, settings.epochs, settings.max_steps)

@@ -18,8 +18,6 @@ from selfsame.text.violations import VIOLATIONS, find_violations
 from selfsame.training.settings import RewardWeights
 from selfsame.types import Answer, Prompt
 
-SENSELESS = ("malformed", "no_answer")
-"""Rules that a model has to read a reply for."""
 Sense = Callable[[Sequence[Prompt], Sequence[str]], Mapping[str, Sequence[float]]]
 """Gives `well_formed` and `answers` of replies, 0 where they are not; NaN is not known and costs nothing."""
 VIOLATIONS_OF = {
