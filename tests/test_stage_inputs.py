@@ -1,13 +1,20 @@
-"""Whether a reward model can be trusted: said as a table, kinds below chance named, a broken one refused."""
+"""What stages are given: a reward model that can be trusted, functions that can be loaded, evaluations that are up to date."""
 
 from __future__ import annotations
 
 import pytest
 
-from selfsame.errors import RunError
+from selfsame.config import get_default_config, load_config
+from selfsame.errors import ConfigError, RunError
 from selfsame.run.directory import RunDirectory
 from selfsame.run.files import write_json
-from selfsame.stage_inputs import accuracy_table, distrusted_kinds
+from selfsame.stage_inputs import (
+    accuracy_table,
+    check_functions,
+    distrusted_kinds,
+    functions_behind,
+    is_evaluated,
+)
 
 
 def run_with(tmp_path, pairs, **metrics):
@@ -42,3 +49,29 @@ def test_the_table_has_a_line_for_each_kind_and_marks_what_is_below_chance():
     lines = accuracy_table({"accuracy": 0.76, "accuracy/bland": 1.0, "accuracy/contradicted": 0.34}).split("\n")
     assert [line.split()[0] for line in lines[1:]] == ["all", "bland", "contradicted"]
     assert [line.endswith("below chance") for line in lines[1:]] == [False, False, True]
+
+
+def test_a_function_that_is_not_there_is_named_before_anything_is_trained():
+    for values in ({"evaluation": {"functions": ["no.py:f"]}}, {"training": {"ppo": {"rewards": {"no.py:f": 1}}}}):
+        with pytest.raises(ConfigError, match=r"there is no file no\.py"):
+            check_functions(load_config(values=values))
+
+
+def test_an_evaluation_is_up_to_date_for_its_weights_and_functions(tmp_path):
+    file, run = tmp_path / "mine.py", RunDirectory.create(tmp_path / "run", {"seed": 0})
+    file.write_text("def f(prompts, replies, gold):\n    return [1.0 for _ in replies]\n")
+    checkpoint, config = tmp_path / "step-000003", load_config(values={"evaluation": {"functions": [f"{file}:f"]}})
+    record = {"items": 3, "metrics": {}, "checkpoint": checkpoint.name}
+    settings = {"functions": functions_behind(config, "sft")}
+
+    def state(**changes):
+        write_json(run.eval_path("sft"), record | {"settings": settings} | changes)
+        return is_evaluated(config, run, "sft", checkpoint)
+
+    assert not is_evaluated(config, run, "sft", checkpoint)
+    assert state()
+    assert not state(checkpoint="step-000002") and not state(items=0) and not state(metrics=None)
+    assert not state(settings={}) and is_evaluated(get_default_config(), run, "sft", checkpoint)
+    assert state()
+    file.write_text(file.read_text().replace("1.0", "2.0"))
+    assert not is_evaluated(config, run, "sft", checkpoint)
