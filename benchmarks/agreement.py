@@ -257,7 +257,9 @@ def markdown(record: Mapping[str, Any], published: Sequence[Mapping[str, Any]]) 
     lines = [_line(head), _line(["---", "---", *["---:"] * (len(head) - 3), "---"])]
     tables = [(name, table) for name, content in record["sets"].items() for table in content["tables"]]
     lines += [_line(_quality(name, table, published)) for name, table in tables if table["rating"] != "persona picked"]
-    return "\n\n".join(["\n".join(lines), *(_persona(name, t) for name, t in tables if "persona" in t["rating"]), NOTE])
+    return "\n\n".join(
+        ["\n".join(lines), _count(record), *(_persona(name, t) for name, t in tables if "persona" in t["rating"]), NOTE]
+    )
 
 
 def _quality(name: str, table: Mapping[str, Any], published: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -299,6 +301,18 @@ def _persona(name: str, table: Mapping[str, Any]) -> str:
         lines.append(_line([label, show_estimate(row["auc"]), show_estimate(row["spearman"]), verdict]))
     head = f"{name}: could the person tell the bot's persona from another? {table['rows']} chats; floors in italics."
     return f"{head}\n\n" + "\n".join(lines)
+
+
+def _count(record: Mapping[str, Any]) -> str:
+    """On how many lines each cross-validated score is above the strongest floor."""
+    tables = [t for content in record["sets"].values() for t in content["tables"] if t["rating"] != "persona picked"]
+    seen = next(iter(PREDICTED))
+    counts = []
+    for kind in (OVERALL, QUALITY):
+        rows = [row for t in tables for row in t["scores"] if row["name"] == f"{kind}, {seen}"]
+        higher = sum(row.get("beside_floor", {}).get("verdict") == "higher" for row in rows)
+        counts.append(f"*{kind}* on {higher} of {len(tables)} lines")
+    return f"Above the strongest floor, after correction, by fits on {seen}: {', '.join(counts)}."
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -129,6 +129,10 @@ def test_the_table_shows_a_set_and_what_was_published():
     }
     text = markdown(record, [theirs, theirs | {"who": "unknown", "spearman": None}])
     assert "**1.00 [1.00, 1.00]**" in text and "X 0.30 [R]" in text and "unknown" not in text
+    assert "*overall* on 0 of 1 lines" in text
+    better = Known("overall, this set's other dialogues", known[0].by_id)
+    record = {"sets": {"FED": agreement(rows, [*known, better], Bootstrap(200))}}
+    assert "*overall* on 1 of 1 lines, *fitted quality* on 0 of 1 lines" in markdown(record, [])
     assert math.isnan(Known("a", {}).score(rows)[0])
 
 

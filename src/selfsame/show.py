@@ -155,7 +155,7 @@ def curves(run: str | Path | RunDirectory, stage: str) -> Picture:
 
 
 def reward(run: str | Path | RunDirectory) -> Picture:
-    """What the reward model ranks rightly, by reason; and PPO's reward against its KL, where there is one."""
+    """What the reward model ranks correctly, by reason; and PPO's reward against its KL, where there is one."""
     directory = _open(run)
     path = directory.path / "reward.json"
     measured = read_record(path, RewardRecord) if path.exists() else None
@@ -237,8 +237,8 @@ def published(
 
 
 def chat(run: str | Path | RunDirectory, persona: Sequence[str], system: str | None = None, best_of: int = 1) -> Any:
-    """A chat with a run's bot: the persona can be edited, which starts a new conversation. `best_of`: of so many
-    replies the one with the highest reward is said.
+    """A chat with a run's bot: the persona can be edited, which starts a new conversation. `best_of`: sample
+    this many replies and say the one that the reward model scores highest.
 
     Raises:
         ConfigError: ipywidgets is not installed.

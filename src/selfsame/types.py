@@ -100,10 +100,12 @@ class Answer:
 
     @property
     def persona(self) -> Persona:
+        """Who gave the reply."""
         return self.prompt.persona
 
     @property
     def history(self) -> tuple[str, ...]:
+        """The turns before the reply, the partner's last."""
         return self.prompt.history
 
 

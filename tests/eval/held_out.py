@@ -13,6 +13,17 @@ from selfsame.text.contradictions import RuleJudge
 from selfsame.text.keywords import TraitMatcher
 from selfsame.types import Answer, Dialogue, Example, Turn
 
+PERSONA_METRICS = [
+    "consistency",
+    "grounding",
+    "same_trait",
+    "contradiction",
+    "copying_unprompted",
+    "copying",
+    "keywords",
+]
+"""What `PersonaEvaluator.evaluate_each` says of a reply."""
+
 THINGS = ("dogs", "cats", "horses", "boats", "guitars", "bees", "roses", "clocks", "stamps", "maps", "kites", "drums")
 ODD_REPLIES = (
     "",

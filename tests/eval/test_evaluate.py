@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from held_out import numpy_state, short_examples
-from test_roles import load, scramble
+from held_out import PERSONA_METRICS, numpy_state, short_examples
+from test_roles import with_sft
 
 from selfsame.data.pairs import PreferenceGenerator
 from selfsame.eval.evaluate import evaluate_system
@@ -29,16 +29,7 @@ from selfsame.types import Example
 
 SETTINGS = EvaluationSettings(resamples=100, judge="rules", selfplay_size=0, model="selfsame-9m")
 SAMPLING = SamplingSettings(max_new_tokens=6)
-PERSONA_METRICS = [
-    "sensible_consistency",
-    "consistency",
-    "grounding",
-    "same_trait",
-    "contradiction",
-    "copying_unprompted",
-    "copying",
-    "keywords",
-]
+GROUNDED_METRICS = ["sensible_consistency", *PERSONA_METRICS]
 CHARACTER_METRICS = ["in_character", "in_character_grounded", "in_character_other", "well_formed", "answers"]
 TALK_METRICS = [
     *CHARACTER_METRICS,
@@ -58,10 +49,7 @@ PERPLEXITIES = ["perplexity", "perplexity_word", "bits_per_byte"]
 
 @pytest.fixture(scope="module")
 def roles(tiny_models):
-    roles = load(tiny_models())
-    roles.add("sft")
-    scramble(roles, "sft")
-    return roles
+    return with_sft(tiny_models())
 
 
 def evaluate(roles, role=None, examples=None, sampling=SAMPLING, seed=0, **settings):
@@ -84,8 +72,8 @@ def test_every_metric_accounts_for_every_item(results):
     """12 dialogues of four own turns: one of each draws on the persona, two are mid-dialogue."""
     for result in results:
         metrics = result["metrics"]
-        assert sorted(metrics) == sorted(PERSONA_METRICS + TALK_METRICS + PERPLEXITIES)
-        for names, items in ((PERSONA_METRICS, 12), (TALK_METRICS, 24), (PERPLEXITIES, 48)):
+        assert sorted(metrics) == sorted(GROUNDED_METRICS + TALK_METRICS + PERPLEXITIES)
+        for names, items in ((GROUNDED_METRICS, 12), (TALK_METRICS, 24), (PERPLEXITIES, 48)):
             for name in names:
                 cell = metrics[name]
                 # 15 different own turns in all: not 19 distractors; no turn in mid-dialogue calls for the persona
@@ -180,7 +168,7 @@ def test_gold_is_measured_by_all_that_does_not_compare_with_it(roles, monkeypatc
     gold, metrics = result["references"]["gold"], result["metrics"]
     assert sorted(gold) == sorted(
         [
-            *PERSONA_METRICS,
+            *GROUNDED_METRICS,
             *CHARACTER_METRICS,
             "grounding_anywhere",
             "engagement",

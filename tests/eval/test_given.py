@@ -6,7 +6,7 @@ import json
 import math
 
 import pytest
-from held_out import ODD_REPLIES
+from held_out import ODD_REPLIES, PERSONA_METRICS
 
 from selfsame.errors import DataError
 from selfsame.eval.given import score_given
@@ -19,15 +19,6 @@ from selfsame.text.functions import load_function
 
 BOOTSTRAP = Bootstrap(200)
 PERSONA = ("I have two dogs.", "I teach chemistry.")
-PERSONA_METRICS = [
-    "consistency",
-    "grounding",
-    "same_trait",
-    "contradiction",
-    "copying_unprompted",
-    "copying",
-    "keywords",
-]
 
 
 def read(tmp_path, *rows):

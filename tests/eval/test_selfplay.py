@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import torch
 from held_out import demo_examples, numpy_state, short_examples
-from test_roles import load, scramble
+from test_roles import with_sft
 
 from selfsame.data.loader import persona_key
 from selfsame.data.pairs import PreferenceGenerator
@@ -37,10 +37,7 @@ FACT = [f"same_fact_{name}" for name in ("again", "contradicted", "in_both", "in
 
 @pytest.fixture(scope="module")
 def roles(tiny_models):
-    roles = load(tiny_models())
-    roles.add("sft")
-    scramble(roles, "sft")
-    return roles
+    return with_sft(tiny_models())
 
 
 def evaluate(roles, role=None, examples=None, size=12, turns=TURNS, sampling=SAMPLING, seed=0, best_of=1):

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from held_out import ODD_REPLIES, short_examples
-from test_roles import load, scramble
+from test_roles import with_sft
 
 from selfsame.metrics.hits import BenchmarkEvaluator, draw_distractors, hit, longest_candidate
 from selfsame.types import Prompt
@@ -17,10 +17,7 @@ REPLIES = ["I have two dogs.", "Yes.", "I drive a night bus in Leeds and live ne
 
 @pytest.fixture(scope="module")
 def roles(tiny_models):
-    roles = load(tiny_models())
-    roles.add("sft")
-    scramble(roles, "sft")
-    return roles
+    return with_sft(tiny_models())
 
 
 def naive(roles, role, prompt, reply, limit=None) -> float:

@@ -31,6 +31,14 @@ def scramble(roles, role, seed=1):
         torch.nn.init.normal_(p, std=0.2)
 
 
+def with_sft(folder):
+    """A model with an `sft` role that speaks unlike its base."""
+    roles = load(folder)
+    roles.add("sft")
+    scramble(roles, "sft")
+    return roles
+
+
 def output(roles, role):
     with torch.no_grad(), roles.use(role) as model:
         return reply_logprobs(model, prefix_batch(*BATCH))[0]

@@ -5,22 +5,22 @@ from __future__ import annotations
 import math
 
 import pytest
-from test_roles import load, scramble
+from test_roles import with_sft
 
+from selfsame.eval.scoring import AnswerScorer
 from selfsame.metrics.hits import BenchmarkEvaluator
+from selfsame.metrics.persona import PersonaEvaluator
 from selfsame.ratings.fit import OVERALL, QUALITY, fitted_scorers, score_answers
 from selfsame.ratings.followups import BASE, COMPLAINTS, TURNS, FollowUps
 from selfsame.ratings.likelihood import Likelihood
 from selfsame.ratings.rows import RatedReply
+from selfsame.text.contradictions import RuleJudge
 from selfsame.types import Answer, Prompt
 
 
 @pytest.fixture(scope="module")
 def roles(tiny_models):
-    roles = load(tiny_models())
-    roles.add("sft")
-    scramble(roles, "sft")
-    return roles
+    return with_sft(tiny_models())
 
 
 def reply(text, *context):
@@ -74,6 +74,16 @@ def test_overall_is_scored_only_where_its_base_is(roles):
         "overall of a reply",
         "overall of a dialogue",
     ]
+
+
+def test_an_evaluation_has_an_overall_score_where_somebody_answers(roles):
+    answers = [Answer(Prompt((), ("Hi.",)), text, group=text) for text in ("Hello, how are you?", "I like tea.", "")]
+    persona = PersonaEvaluator(judge=RuleJudge())
+    assert list(AnswerScorer(persona).quality(answers)) == ["fitted_quality"]
+    found = AnswerScorer(persona, followups=FollowUps(roles)).quality(answers)
+    expected = score_answers(OVERALL, answers, FollowUps(roles))
+    assert found["overall"].value == pytest.approx((expected[0] + expected[1]) / 2)
+    assert (found["overall"].count, found["overall"].missing) == (2, 1)
 
 
 def test_a_confusing_reply_calls_for_a_complaint(real_base):

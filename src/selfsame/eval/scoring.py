@@ -47,6 +47,7 @@ class AnswerScorer:
 
     @property
     def bootstrap(self) -> Bootstrap:
+        """How intervals are made."""
         return self.persona.bootstrap
 
     # --- answer by answer -------------------------------------------------------------------------------------------
@@ -178,12 +179,15 @@ def strangers(personas: Sequence[Persona], seed: int) -> list[Persona]:
 
 
 def replies_of(answers: Sequence[Answer]) -> list[str]:
+    """The reply of each answer."""
     return [a.reply for a in answers]
 
 
 def histories_of(answers: Sequence[Answer]) -> list[tuple[str, ...]]:
+    """The turns before each answer."""
     return [a.history for a in answers]
 
 
 def groups_of(answers: Sequence[Answer]) -> list[Hashable]:
+    """The group of each answer, in which it is resampled."""
     return [a.group for a in answers]

@@ -82,7 +82,7 @@ class DPOTrainer:
         self.roles.add("policy", like="sft")
 
     def train(self) -> None:
-        """Trains to the end, or goes on from the newest checkpoint."""
+        """Train to the end, from the newest checkpoint where there is one."""
         fit(self, self.record)
 
     def collect(self, step: int) -> list[EncodedPair]:

@@ -111,7 +111,7 @@ class PPOTrainer:
                 add("value", like="reward")
 
     def train(self) -> None:
-        """Trains to the last step, or goes on from the newest checkpoint."""
+        """Train to the last step, from the newest checkpoint where there is one."""
         fit(self, self.record)
 
     # --- a step: sample, score, reward, advantage, update, record ---------------------------------------------------

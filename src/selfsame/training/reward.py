@@ -106,7 +106,7 @@ class RewardTrainer:
         self.roles.add("reward", like="sft" if "sft" in self.roles.names else None)
 
     def train(self) -> None:
-        """Trains to the end, or goes on from the newest checkpoint."""
+        """Train to the end, from the newest checkpoint where there is one."""
         fit(self, self.record)
 
     def collect(self, step: int) -> list[EncodedComparison]:

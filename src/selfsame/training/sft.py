@@ -80,7 +80,7 @@ class SFTTrainer:
         self.roles.add("sft")
 
     def train(self) -> None:
-        """Trains to the end, or goes on from the newest checkpoint."""
+        """Train to the end, from the newest checkpoint where there is one."""
         fit(self, self.record)
 
     def collect(self, step: int) -> list[EncodedDialogue]:
