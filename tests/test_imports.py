@@ -1,6 +1,6 @@
-"""The rooms of CONTRIBUTING.md and who may import whom: `types, errors, settings <- config <- data, run <- model <- rollout
-<- training, eval, serve <- plan, pipeline <- cli`; `report` reads run directories only. A file has the rule of its room, or its
-own, which is stricter: each command imports what it needs and no more."""
+"""The rooms of CONTRIBUTING.md and who may import whom: `types, errors, settings <- config`; `text <- cards <- data, run <-
+model <- rollout <- training, eval, serve <- plan, pipeline <- cli`; `report` reads run directories only. A file has the rule of
+its room, or its own, which is stricter: each command imports what it needs and no more."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ ROOT = Path(selfsame.__file__).parent
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 GROUND = {"types", "errors", "settings", "systems"}
 TEXT = GROUND | {"text"}
-DATA = TEXT | {"data"}
+CARDS = TEXT | {"cards"}
+DATA = CARDS | {"data"}
 RUN = GROUND | {"run", "renamed"}
 MODEL = DATA | RUN | {"model"}
 ROLLOUT = MODEL | {"rollout"}
@@ -35,6 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "renamed": set(),
     "config": GROUND | {"renamed"},  # and each room's settings.py, as every room may
     "text": TEXT,
+    "cards": CARDS,
     "data": DATA,
     "run": RUN,
     "model": MODEL,
@@ -64,7 +66,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli.evaluate": {"errors", "data", "run", "rollout", "eval", "serve", "report", "cli"},
     "cli.report": {"run", "report", "cli"},
     "cli.compare": {"run", "comparing", "report", "cli"},
-    "cli.chat": {"errors", "serve", "cli"},
+    "cli.chat": {"errors", "cards", "serve", "cli"},
     "cli.measure": {"text", "model", "run", "metrics", "ratings", "eval", "tasks", "serve", "report", "cli"},
     "cli.benchmark": {"errors", "model", "run", "metrics", "tasks", "cli"},
     "cli.convai2": {"errors", "run", "metrics", "tasks", "cli"},

@@ -18,7 +18,7 @@ def run(arguments: Sequence[str]) -> None:
         SelfsameError: a model, persona or option that cannot be used.
     """
     options = options_parser().parse_args(arguments)
-    from selfsame.serve.cards import read_persona
+    from selfsame.cards.card import read_persona
 
     persona = Path(options.card) if options.card else options.persona
     read_persona(persona)  # a mistake in it is reported before anything is loaded

@@ -10,6 +10,7 @@ from typing import Any
 
 from transformers import AutoConfig
 
+from selfsame.cards.card import read_persona
 from selfsame.config import Config, check, load_config
 from selfsame.errors import ConfigError, RunError
 from selfsame.model.base import context_length, explained, locate_model
@@ -22,7 +23,6 @@ from selfsame.run.checkpoint import finished
 from selfsame.run.directory import BUNDLED_RUNS, RunDirectory, locate_run
 from selfsame.run.files import read_json
 from selfsame.run.settings import RunSettings
-from selfsame.serve.cards import read_persona
 from selfsame.serve.chat import Conversation
 from selfsame.systems import LATEST, SINGLE, SYSTEMS, TRAINED
 from selfsame.text.functions import weighted_sum

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from selfsame.cards.card import read_persona
 from selfsame.errors import DataError, SelfsameError
 from selfsame.model.named import cache_folder
-from selfsame.serve.cards import read_persona
 from selfsame.serve.chat import Conversation
 from selfsame.text.keywords import sentences
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from selfsame.cards.card import MAX_BYTES, MAX_TRAIT_LENGTH, MAX_TRAITS, make_traits, read_card
 from selfsame.errors import DataError
-from selfsame.serve.cards import MAX_BYTES, MAX_TRAIT_LENGTH, MAX_TRAITS, make_traits, read_card
 
 FIELDS = {
     "name": "Mika",

@@ -1,0 +1,1 @@
+"""Character cards of the chat world -> who the bot is: name, traits, greeting, scene."""
