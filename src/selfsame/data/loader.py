@@ -61,7 +61,7 @@ class DatasetLoader:
     """
 
     settings: DataSettings = field(default_factory=DataSettings)
-    records: Iterable[Mapping[str, Any]] | Mapping[str, Iterable[Mapping[str, Any]]] | None = None
+    records: Iterable[Mapping[str, Any]] | Mapping[str, Any] | None = None
 
     def load(self) -> Dataset:
         """Reads, cleans, cuts and splits. Raises `DataError` (with path, problem and remedy) and `ConfigError`."""
@@ -104,7 +104,7 @@ class DatasetLoader:
         """The files, splits or rows of the source, each with its dialogues and with what was understood of it."""
         settings, name, path = self.settings, self.settings.path, Path(self.settings.path)
         if self.records is not None:
-            whole = self.records if isinstance(self.records, Mapping) else {"train": self.records}
+            whole: Any = self.records if isinstance(self.records, Mapping) else {"train": self.records}
             return _read_splits("records", whole, settings)
         if name == "demo":
             demo = importlib.resources.files("selfsame") / "data" / "demo" / "dialogues.jsonl"
@@ -123,7 +123,9 @@ class DatasetLoader:
         Raises `DataError` where the file as a whole cannot be used.
         """
         sources = read_file(path, self.settings.model_copy(update={"format": format}))
-        return [d for source in sources for d in source.dialogues], [row for source in sources for row in source.rejected]
+        return [d for source in sources for d in source.dialogues], [
+            row for source in sources for row in source.rejected
+        ]
 
 
 def _find_parts(folder: Path) -> list[tuple[str, Path]]:

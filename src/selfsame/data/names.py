@@ -15,7 +15,9 @@ _OTHERS = """
 system developer tool function functioncall functionresponse toolcall toolresponse observation ipython environment
 narrator systemprompt
 """
-_ROLES = {name: role for role, names in (("bot", _BOTS), ("user", _USERS), ("other", _OTHERS)) for name in names.split()}
+_ROLES = {
+    name: role for role, names in (("bot", _BOTS), ("user", _USERS), ("other", _OTHERS)) for name in names.split()
+}
 
 
 def name_key(name: object) -> str:

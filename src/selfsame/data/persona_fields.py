@@ -7,19 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from selfsame.data.turns import fold, folded
+from selfsame.data.field_names import BOT_NAME, BOT_PERSONA, PARTNER_PERSONA, SPC, USER_NAME, fold, folded
 from selfsame.text.keywords import sentences
 
-SPC = ("user_1_personas", "user_2_personas", "best_generated_conversation")
-"""Columns of Synthetic-Persona-Chat, a trait a line."""
 _NUMBERED = (("user1_persona", "user2_persona"), SPC[:2])
-_BOT = """persona bot_persona user2_persona personality char_persona character_persona assistant_persona your_persona
-    system system_prompt system_message traits profile bot_description char_description character_description
-    personas bio character description instruction""".split()
-_PARTNER = """partner_persona user_persona user1_persona human_persona their_persona partner_personality
-    user_personality""".split()
-_BOT_NAME = ("bot_name", "char_name", "character_name", "role_name", "character", "bot", "char")
-_USER_NAME = ("user_name", "username")
+NUMBERED = "both speakers' fields"
+"""Where the personas are from that belong to the speakers 1 and 2."""
 _ADDRESSED = re.compile(r"\s*(?:you are|you're|act as|pretend|play the role|your name is|imagine you)\b", re.IGNORECASE)
 
 
@@ -59,12 +52,12 @@ def find_personas(fields: Mapping[str, Any], system: str, given: str = "") -> Pe
         return Personas((), _traits(fold(given), fields[fold(given)]), given)
     for first, second in _NUMBERED:
         if first in fields and second in fields:
-            return Personas(_traits(first, fields[first]), _traits(second, fields[second]), second, numbered=True)
+            return Personas(_traits(first, fields[first]), _traits(second, fields[second]), NUMBERED, numbered=True)
     both = fields.get("personas")
     if isinstance(both, (list, tuple)) and len(both) == 2 and all(isinstance(one, (list, tuple)) for one in both):
         return Personas(_traits("personas", both[0]), _traits("personas", both[1]), "personas")
-    partner = next((traits for name in _PARTNER if (traits := _traits(name, fields.get(name)))), ())
-    for name in _BOT:
+    partner = next((traits for name in PARTNER_PERSONA if (traits := _traits(name, fields.get(name)))), ())
+    for name in BOT_PERSONA:
         if name == "system" and system.strip():
             return Personas(partner, system_traits(system).traits, "the system message")
         if traits := _traits(name, fields.get(name)):
@@ -76,14 +69,16 @@ def bot_name(fields: Mapping[str, Any], given: str = "") -> str:
     """The bot's name: `given`, or what the field of that name holds; or a field that names the character."""
     if given:
         return str(fields.get(fold(given), given))
-    persona = next((fields[name] for name in ("character", "persona", "bot") if isinstance(fields.get(name), Mapping)), {})
-    names = [fields.get(name) for name in _BOT_NAME] + [folded(persona).get("name")]
+    persona = next(
+        (fields[name] for name in ("character", "persona", "bot") if isinstance(fields.get(name), Mapping)), {}
+    )
+    names = [fields.get(name) for name in BOT_NAME] + [folded(persona).get("name")]
     return next((name.strip() for name in names if isinstance(name, str) and 0 < len(name.strip()) <= 40), "")
 
 
 def user_name(fields: Mapping[str, Any]) -> str:
     """The partner's name where a field says it."""
-    return next((fields[name].strip() for name in _USER_NAME if isinstance(fields.get(name), str)), "")
+    return next((fields[name].strip() for name in USER_NAME if isinstance(fields.get(name), str)), "")
 
 
 def system_traits(text: str) -> SystemText:
@@ -100,7 +95,7 @@ def _traits(name: str, value: Any) -> tuple[str, ...]:
         inside = {key: one for key, one in folded(value).items() if key not in ("name", "id", "image", "avatar")}
         return tuple(t for key, one in inside.items() if isinstance(one, (str, list)) for t in _traits(key, one))
     if isinstance(value, str):
-        if name in SPC or re.search(r"[|\n]", value) and not name.startswith("system"):
+        if name in SPC or (re.search(r"[|\n]", value) and not name.startswith("system")):
             return tuple(re.split(r"[|\n]", value.strip()))
         if name == "character" and len(value.split()) <= 4:
             return ()  # its name

@@ -13,6 +13,7 @@ from selfsame.cards.card import read_card
 from selfsame.data.containers import Parts, Row, read_csv, read_json, read_parquet
 from selfsame.data.encoding import decode, read_bytes
 from selfsame.data.names import role_of
+from selfsame.data.persona_fields import NUMBERED
 from selfsame.data.settings import DataSettings
 from selfsame.data.speakers import Bot, Placed, UnknownBotError, place
 from selfsame.data.structure import read_records
@@ -100,7 +101,11 @@ def _by_content(text: str, path: Path) -> Parts:
     rows = read_transcript(text)
     if rows is not None:
         return {"": rows}
-    return read_json(text, path) if start in ("{", "[") or path.suffix.lower() in (".json", ".jsonl") else read_csv(text, path)
+    return (
+        read_json(text, path)
+        if start in ("{", "[") or path.suffix.lower() in (".json", ".jsonl")
+        else read_csv(text, path)
+    )
 
 
 def _read_rows(source: str, rows: Iterable[Row], part: str, stem: str, known: tuple[DataSettings, Bot]) -> Source:
@@ -111,8 +116,7 @@ def _read_rows(source: str, rows: Iterable[Row], part: str, stem: str, known: tu
     personas: Counter[str] = Counter()
     unknown: Counter[str] = Counter()
     seen: dict[str, int] = {}
-    fields = {name: value for name, value in settings.fields.items()}
-    for line, row in read_records(rows, stem, fields):
+    for line, row in read_records(rows, stem, {str(name): of for name, of in settings.fields.items()}):
         try:
             if isinstance(row, str):
                 raise ValueError(row)
@@ -126,7 +130,7 @@ def _read_rows(source: str, rows: Iterable[Row], part: str, stem: str, known: tu
         seen[made.dialogue.id] = line
         placed.append(made)
         forms[row.form] += 1
-        personas[row.personas.source or ("the card" if settings.card else "data.persona")] += 1
+        personas[row.personas.source or ("the card" if not settings.persona else "data.persona")] += 1
     if not placed:
         raise DataError(_nothing(source, found.rejected, unknown))
     found.dialogues = [one.dialogue for one in placed]
@@ -144,7 +148,8 @@ def _nothing(source: str, rejected: list[RejectedRow], unknown: Counter[str]) ->
     for row in rejected:
         lines.setdefault(row.reason, []).append(row.line)
     shown = [
-        f"line {at[0]}{f' and {len(at) - 1} more' if at[1:] else ''}: {reason}" for reason, at in [*lines.items()][:_SHOWN]
+        f"line {at[0]}{f' and {len(at) - 1} more' if at[1:] else ''}: {reason}"
+        for reason, at in [*lines.items()][:_SHOWN]
     ]
     return f"{source}: no usable dialogue in {len(rejected)} rows ({'; '.join(shown) or 'there are no rows'})"
 
@@ -156,7 +161,9 @@ def _notes(name: str, placed: list[Placed], forms: Counter[str], personas: Count
     shown = ", ".join(named.get(bot, repr(bot)) for bot, _ in bots.most_common(_SHOWN))
     more = f" and {len(bots) - _SHOWN} more" if len(bots) > _SHOWN else ""
     what = ", ".join(f"{form}: {count} dialogues" for form, count in forms.most_common())
-    notes = [f"{name}: {what}; bot = {shown}{more}; persona from {', '.join(personas)}"]
+    numbered = set(personas) <= {NUMBERED}
+    whose = f"persona from {NUMBERED}" if numbered else f"bot = {shown}{more}; persona from {', '.join(personas)}"
+    notes = [f"{name}: {what}; {whose}"]
     left_out: Counter[str] = Counter()
     for one in placed:
         left_out.update(one.left_out)

@@ -24,7 +24,7 @@ class DataSettings(Settings):
     """Traits of the bot, for dialogues that bring none."""
     card: str = ""
     """Character card with the traits of the bot, for dialogues that bring none; its name is the bot's where it speaks."""
-    fields: dict[Literal["turns", "speaker", "text", "persona", "bot"], str] = {}
+    fields: dict[Literal["turns", "speaker", "text", "persona", "bot"], str] = Field(default_factory=dict)
     """Which fields of a record hold what, such as turns=log,speaker=nick,text=said,persona=about; the others are found."""
     clean: bool = True
     """Leave out the rows that `selfsame data audit` rejects."""

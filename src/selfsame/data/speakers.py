@@ -21,10 +21,17 @@ _CHAR = re.compile(r"\{\{\s*char\s*\}\}|<(?:bot|char)>", re.IGNORECASE)
 _USER = re.compile(r"\{\{\s*user\s*\}\}|<user>", re.IGNORECASE)
 _CALLED = re.compile(
     r"(?:\{\{char\}\} is called|\{\{char\}\}['’]s name is|my name is|i am called|you are called|your name is|you are|i am)"
-    r" ([A-Z]\w*(?: [A-Z]\w*)?)(?=[.,!]|$)", re.IGNORECASE,
+    r" ([A-Z]\w*(?: [A-Z]\w*)?)(?=[.,!]|$)",
+    re.IGNORECASE,
 )
 _FIRST_PERSON = ((r"['’]s\b", "my"), (r" is\b", "I am"), (r" was\b", "I was"), (r" has\b", "I have"), ("", "I"))
-_SECOND_PERSON = ((r"['’]s\b", "your"), (r" is\b", "you are"), (r" was\b", "you were"), (r" has\b", "you have"), ("", "you"))
+_SECOND_PERSON = (
+    (r"['’]s\b", "your"),
+    (r" is\b", "you are"),
+    (r" was\b", "you were"),
+    (r" has\b", "you have"),
+    ("", "you"),
+)
 
 
 class UnknownBotError(ValueError):
@@ -67,7 +74,7 @@ def place(conversation: Conversation, bot: Bot) -> Placed:
     given = conversation.personas
     traits = (given.bot, given.partner) if swapped else (given.partner, given.bot)
     own = _own_name(name, conversation, bot, traits[1])
-    partners = list(dict.fromkeys(str(turn.who) for turn in usable if not _same(turn.who, name)))
+    partners = [*{speaker_key(turn.who): str(turn.who) for turn in usable if not _same(turn.who, name)}.values()]
     fill = _Fill(own, "" if len(partners) != 1 or role_of(partners[0]) else partners[0], conversation.user)
     personas = tuple([fill.persona(trait.strip(), k) for trait in one] for k, one in enumerate(traits, start=1))
     if not any(personas[1]) and not (conversation.numbered and any(personas[0])):
@@ -153,7 +160,7 @@ def _own_name(name: Any, conversation: Conversation, bot: Bot, traits: Sequence[
         return str(name)
     if conversation.bot and not role_of(conversation.bot):
         return conversation.bot
-    called = next((found[1] for trait in traits if (found := _CALLED.match(trait.strip()))), "")
+    called = next((found[1] for trait in traits if (found := _CALLED.search(trait.strip()))), "")
     return bot.card or (called if called[:1].isupper() else "")
 
 

@@ -4,7 +4,7 @@
 |---|---|
 | Selfsame | `user1_persona`, `user2_persona`, `turns`; or `persona`, `partner_persona`, `turns` |
 | ShareGPT, OpenAI, TRL | `conversations` or `messages`, the persona in a system message or next to them |
-| PersonaChat of the hub | `personality`, `utterances` of `history` and `candidates` (the right one last); or one utterance a row |
+| PersonaChat of the hub | `personality`, `utterances` of `history` and `candidates` (gold last); or one utterance a row |
 | Alpaca | `instruction`, `input`, `output`, `system`, `history` |
 | logs and exports | a message a row, or a list of them, with its name, text and time (SillyTavern, Discord, Telegram) |
 | tables | `persona`, `dialogue` (lines `User: ...`, `Bot: ...`), and Synthetic-Persona-Chat's own columns |
@@ -18,19 +18,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from selfsame.data.containers import Row
-from selfsame.data.persona_fields import SPC, Personas, bot_name, find_personas, system_traits, user_name
-from selfsame.data.turns import TEXT, WHO, Said, fold, folded, read_turns, sessions
+from selfsame.data.field_names import ANSWERS, HISTORY, QUESTIONS, SPC, TEXT, TURNS, WHO, fold, folded
+from selfsame.data.persona_fields import Personas, bot_name, find_personas, system_traits, user_name
+from selfsame.data.rows import Found, joined, without_prefixes
+from selfsame.data.turns import Said, read_turns, sessions
 
 GAP = 6 * 3600
 """Seconds without a message that end a session of a chat."""
-_TURNS = """turns conversations conversation messages dialogue dialog utterances chat best_generated_conversation
-    transcript log msgs exchanges thread lines""".split()
-_HISTORY = ("history", "chat_history")
-_GROUP = """conv_id conversation_id dialog_id dialogue_id dialogueid conversationid chat_id thread_id session_id
-    conversation dialog dialogue session conv chat thread""".split()
-_ORDER = ("utterance_idx", "turn_idx", "turn_id", "turn_index", "utterance_id", "turn", "position", "seq")
-_QUESTIONS = ("instruction", "prompt", "question", "query", "input")
-_ANSWERS = ("output", "response", "completion", "answer")
 _FORMS = {
     "Selfsame": ("persona", "turns"),
     "ShareGPT": ("conversations", "system"),
@@ -68,23 +62,12 @@ class Conversation:
     numbered: bool = False
 
 
-@dataclass(slots=True)
-class _Found:
-    """A record in which turns, or one turn, were found."""
-
-    line: int
-    fields: dict[str, Any]
-    form: str
-    turns: list[Said]
-    kind: str = "turns"
-
-
 def read_records(rows: Iterable[Row], stem: str, given: Mapping[str, str]) -> Iterator[tuple[int, Conversation | str]]:
     """(line, conversation or the reason why there is none) of all records of a source. `given`: fields that are named.
 
     Messages that stand one a row are put together; a chat is divided where six hours pass without a message.
     """
-    found: list[_Found] = []
+    found: list[Found] = []
     bad: list[tuple[int, str]] = []
     for line, record in rows:
         if isinstance(record, str):
@@ -94,7 +77,7 @@ def read_records(rows: Iterable[Row], stem: str, given: Mapping[str, str]) -> It
             found += _unwrap(line, record, given)
         except (ValueError, RecursionError) as error:
             bad.append((line, str(error)))
-    whole = _without_prefixes([*_joined(found)])
+    whole = without_prefixes([*joined(found)])
     made: list[tuple[int, Conversation | str]] = [*bad]
     used: dict[str, int] = {}
     for item in whole:
@@ -108,13 +91,13 @@ def read_records(rows: Iterable[Row], stem: str, given: Mapping[str, str]) -> It
 # --- finding the turns
 
 
-def _unwrap(line: int, record: Any, given: Mapping[str, str], depth: int = 0) -> list[_Found]:
+def _unwrap(line: int, record: Any, given: Mapping[str, str], depth: int = 0) -> list[Found]:
     """What a record holds itself, or else what the objects inside it hold, each with the fields around it."""
     fields = folded(record) if isinstance(record, Mapping) else {"turns": record}
     found = _find(line, fields, given)
     if found:
         return [found]
-    inside: list[_Found] = []
+    inside: list[Found] = []
     for name, value in fields.items() if depth < _DEEPEST else ():
         outer = {n: v for n, v in fields.items() if n not in (name, "id")}
         for item in value if isinstance(value, (list, tuple)) else [value]:
@@ -125,18 +108,18 @@ def _unwrap(line: int, record: Any, given: Mapping[str, str], depth: int = 0) ->
                     continue
                 inside += [replace(part, fields={**outer, **part.fields}) for part in inner]
     if not inside:
-        empty = any(fields.get(name) in ([], (), "") for name in _TURNS if name in fields)
+        empty = any(fields.get(name) in ([], (), "") for name in TURNS if name in fields)
         raise ValueError("has 0 turns, at least 2 are needed" if empty else _no_form(fields))
     return inside
 
 
-def _find(line: int, fields: dict[str, Any], given: Mapping[str, str]) -> _Found | None:
+def _find(line: int, fields: dict[str, Any], given: Mapping[str, str]) -> Found | None:
     if "turns" in given:
         name = fold(given["turns"])
         if name not in fields:
             return None
         turns = read_turns(fields[name], given.get("speaker", ""), given.get("text", ""))
-        return _Found(line, fields, name, turns) if turns else None
+        return Found(line, fields, name, turns) if turns else None
     if "chosen" in fields and "rejected" in fields:
         raise ValueError("is a preference pair (chosen, rejected), not a dialogue")
     for read in (_of_candidates, _of_turns, _of_exchange, _of_message):
@@ -144,11 +127,11 @@ def _find(line: int, fields: dict[str, Any], given: Mapping[str, str]) -> _Found
         if found:
             return replace(found, line=line)
     if isinstance(fields.get("character_name"), str) and "user_name" in fields:
-        return _Found(line, fields, "header", [], kind="header")
+        return Found(line, fields, "header", [], kind="header")
     return None
 
 
-def _of_candidates(fields: dict[str, Any], given: Mapping[str, str]) -> _Found | None:
+def _of_candidates(fields: dict[str, Any], given: Mapping[str, str]) -> Found | None:
     """PersonaChat of the hub: the longest history and the right candidate, which is the last."""
     utterances = fields.get("utterances")
     options = utterances if isinstance(utterances, (list, tuple)) else [fields]
@@ -162,43 +145,43 @@ def _of_candidates(fields: dict[str, Any], given: Mapping[str, str]) -> _Found |
     turns = [Said(("bot", "user")[(len(texts) - 1 - k) % 2], text) for k, text in enumerate(texts)]
     turns = [turn for turn in turns if turn.text.strip().replace(" ", "") != "__SILENCE__"]
     kind = "turns" if utterances else "prefix"
-    return _Found(0, fields, "utterances" if utterances else "history", turns, kind)
+    return Found(0, fields, "utterances" if utterances else "history", turns, kind)
 
 
 def _are_texts(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and all(isinstance(text, str) for text in value)
 
 
-def _of_turns(fields: dict[str, Any], given: Mapping[str, str]) -> _Found | None:
+def _of_turns(fields: dict[str, Any], given: Mapping[str, str]) -> Found | None:
     """Turns in a field with a usual name, or in the only field that holds a list of them."""
     known_only = set(SPC) <= set(fields)
     message = _of_message(fields, given)
-    for name in _TURNS:
+    for name in TURNS:
         value = fields.get(name)
         if value is None or (message and not isinstance(value, (list, tuple, Mapping))):
             continue
         turns = read_turns(value, given.get("speaker", ""), given.get("text", ""), known_only)
         if turns:
-            return _Found(0, fields, str(fields.get("form", name)), turns)
-    skipped = {*_TURNS, *_HISTORY, "candidates", "traits", "persona", "personality", "personas"}
+            return Found(0, fields, str(fields.get("form", name)), turns)
+    skipped = {*TURNS, *HISTORY, "candidates", "traits", "persona", "personality", "personas"}
     others = []
     for name, value in fields.items():
         if name not in skipped and isinstance(value, (list, tuple)) and any(not isinstance(v, str) for v in value):
             turns = read_turns(value, given.get("speaker", ""), given.get("text", ""))
             others += [(name, turns)] if turns and len(turns) > 1 and all(t.who != "" or t.fault for t in turns) else []
-    return _Found(0, fields, *others[0]) if len(others) == 1 else None
+    return Found(0, fields, *others[0]) if len(others) == 1 else None
 
 
-def _of_exchange(fields: dict[str, Any], given: Mapping[str, str]) -> _Found | None:
+def _of_exchange(fields: dict[str, Any], given: Mapping[str, str]) -> Found | None:
     """Alpaca and its like: a question, its answer and what was said before."""
-    asked = [name for name in _QUESTIONS if fields.get(name)]
-    answer = next((name for name in _ANSWERS if fields.get(name)), "")
+    asked = [name for name in QUESTIONS if fields.get(name)]
+    answer = next((name for name in ANSWERS if fields.get(name)), "")
     if not asked or not answer:
-        return next((_Found(0, fields, n, t) for n in _HISTORY if (t := read_turns(fields.get(n) or []))), None)
+        return next((Found(0, fields, n, t) for n in HISTORY if (t := read_turns(fields.get(n) or []))), None)
     before, after = fields[asked[0]], fields[answer]
     if not isinstance(before, str):  # TRL's conversational prompt and completion
         turns = [*(read_turns(before) or ()), *(read_turns(after) or ())]
-        return _Found(0, fields, f"{asked[0]} and {answer}", turns) if turns else None
+        return Found(0, fields, f"{asked[0]} and {answer}", turns) if turns else None
     if not isinstance(after, str):
         return None
     texts = [fields[name] for name in dict.fromkeys((asked[0], *(n for n in asked if n == "input")))]
@@ -206,75 +189,32 @@ def _of_exchange(fields: dict[str, Any], given: Mapping[str, str]) -> _Found | N
         fields = {**fields, "system": texts.pop(0)}
     history = [pair for pair in fields.get("history") or () if isinstance(pair, (list, tuple)) and len(pair) == 2]
     pairs = [(user, bot) for user, bot in history if isinstance(user, str) and isinstance(bot, str)]
-    turns = [Said(who, text) for user, bot in (*pairs, ("\n".join(texts), after)) for who, text in (("user", user), ("bot", bot))]
-    return _Found(0, fields, f"{asked[0]} and {answer}", turns)
+    turns = [
+        Said(who, text)
+        for user, bot in (*pairs, ("\n".join(texts), after))
+        for who, text in (("user", user), ("bot", bot))
+    ]
+    return Found(0, fields, f"{asked[0]} and {answer}", turns)
 
 
-def _of_message(fields: dict[str, Any], given: Mapping[str, str]) -> _Found | None:
+def _of_message(fields: dict[str, Any], given: Mapping[str, str]) -> Found | None:
     """One message of a log."""
-    text = fold(given.get("text", "")) or next((n for n in (*TEXT, "dialogue", "dialog") if isinstance(fields.get(n), (str, list))), "")
+    spoken = [name for name in (*TEXT, "dialogue", "dialog") if isinstance(fields.get(name), (str, list))]
+    text = fold(given.get("text", "")) or next(iter(spoken), "")
     flags = [name for name in ("is_user", "is_human", "is_bot") if name in fields]
-    who = given.get("speaker") or next((n for n in WHO if fields.get(n) not in (None, "")), "") or (flags and "name")
+    named = [name for name in WHO if fields.get(name) not in (None, "")]
+    who = given.get("speaker") or next(iter(named), "name" if flags else "")
     if not text or not who or (text in ("dialogue", "dialog") and "\n" in str(fields[text])):
         return None
     turns = read_turns([fields], who, text)
-    return _Found(0, fields, "a message a row", turns, kind="message") if turns else None
-
-
-# --- putting rows together
-
-
-def _joined(found: Iterable[_Found]) -> Iterator[_Found]:
-    """The conversations, messages of one conversation as one; all messages of a source without an id belong together."""
-    groups: dict[Any, list[_Found]] = {}
-    header: dict[str, Any] = {}
-    for item in found:
-        if item.kind == "header":
-            header = item.fields
-        elif item.kind == "message":
-            key = next((str(item.fields[name]) for name in _GROUP if isinstance(item.fields.get(name), (str, int))), "")
-            groups.setdefault(key, []).append(item)
-        else:
-            yield item
-    for items in groups.values():
-        order = next((name for name in _ORDER if all(_is_number(item.fields.get(name)) for item in items)), "")
-        if order:
-            items = sorted(items, key=lambda item: float(item.fields[order]))
-        turns = [replace(turn, line=item.line) for item in items for turn in item.turns]
-        first = min(items, key=lambda item: item.line)
-        around = {name: value for name, value in first.fields.items() if name not in (*TEXT, *WHO, "id", "title")}
-        yield _Found(first.line, {**header, **around}, "a message a row", turns)
-
-
-def _is_number(value: Any) -> bool:
-    return str(value).lstrip("-").isdecimal() and not isinstance(value, bool)
-
-
-def _without_prefixes(found: Sequence[_Found]) -> Iterator[_Found]:
-    """Rows of one utterance each: of those that grow out of one another the last, and one for each conversation id."""
-    last: dict[Any, _Found] = {}
-    chain = 0
-    before: _Found | None = None
-    for item in found:
-        if item.kind != "prefix":
-            yield item
-            continue
-        key = next((item.fields[name] for name in _GROUP if isinstance(item.fields.get(name), (str, int))), None)
-        if key is None:
-            grows = before is not None and [t.text for t in item.turns[:1]] == [t.text for t in before.turns[:1]]
-            chain += not grows or len(item.turns) <= len(before.turns if before else ())
-            key = ("chain", chain)
-        before = item
-        if key not in last or len(item.turns) >= len(last[key].turns):
-            last[key] = replace(item, line=last[key].line) if key in last else item
-    yield from last.values()
+    return Found(0, fields, "a message a row", turns, kind="message") if turns else None
 
 
 # --- making conversations
 
 
 def _conversations(
-    item: _Found, stem: str, given: Mapping[str, str], used: dict[str, int]
+    item: Found, stem: str, given: Mapping[str, str], used: dict[str, int]
 ) -> list[tuple[int, Conversation | str]]:
     fields = item.fields
     turns = item.turns
@@ -286,7 +226,11 @@ def _conversations(
     made: list[tuple[int, Conversation | str]] = []
     for part in sessions(rest, GAP):
         line = part[0].line if part and part[0].line else item.line + int(fields.get("first_line") or 1) * 0
-        key = str(fields["id"]).strip() if named and "conversation" not in str(fields.get("type")) else f"{stem}-{line:05d}"
+        key = (
+            str(fields["id"]).strip()
+            if named and "conversation" not in str(fields.get("type"))
+            else f"{stem}-{line:05d}"
+        )
         used[key] = used.get(key, 0) + 1
         # The second session of a chat, or the second chat of a record; two records of one id are told.
         unique = key if used[key] == 1 or (named and len(made) == 0) else f"{key}-{used[key]}"
@@ -317,5 +261,9 @@ def _no_form(fields: Mapping[str, Any]) -> str:
 
     nearest = max(_FORMS, key=lambda form: likeness(_FORMS[form]))
     shown = ", ".join(map(repr, names[:12])) or "none"
-    hint = f"the nearest form is {nearest} ({', '.join(_FORMS[nearest])})" if likeness(_FORMS[nearest]) else "no form is near"
+    hint = (
+        f"the nearest form is {nearest} ({', '.join(_FORMS[nearest])})"
+        if likeness(_FORMS[nearest])
+        else "no form is near"
+    )
     return f"has no turns that can be read; its fields are {shown}, {hint}; name them with --data.fields turns=...,persona=..."

@@ -13,11 +13,12 @@ from selfsame.data.names import name_key, role_of
 
 _NAME = r"[^\W\d_](?:[\w .'’&-]{0,38}[\w.)])?|\{\{\w+\}\}|<\w+>|\[[\w ]{1,30}\]|[12]"
 _TAG = re.compile(rf"(?P<mark>[\s*_#>]*)(?P<who>{_NAME})\s*[*_]*\s*[:：](?!//)[*_]*(?P<text>.*)", re.DOTALL)
-_LABELS = frozenset(
-    """note notes ps edit update warning tip tips hint example examples eg ie http https ftp mailto re fwd todo tldr
-    funfact fact spoiler spoileralert ingredients steps instructions directions pros cons summary time date subject title
-    reminder disclaimer important result source link url anmerkung hinweis achtung beispiel zutaten nachtrag""".split()
-)
+_LABEL_WORDS = """
+note notes ps edit update warning tip tips hint example examples eg ie http https ftp mailto re fwd todo tldr funfact fact
+spoiler spoileralert ingredients steps instructions directions pros cons summary time date subject title reminder disclaimer
+important result source link url anmerkung hinweis achtung beispiel zutaten nachtrag
+"""
+_LABELS = frozenset(_LABEL_WORDS.split())
 """Words that stand before a colon in ordinary text."""
 MOST_WORDS = 4
 

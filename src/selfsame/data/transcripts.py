@@ -6,6 +6,7 @@ WhatsApp exports (iOS and Android, any date order), lines `Name: text`, PersonaC
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
@@ -24,7 +25,19 @@ _NO_MESSAGE = re.compile(
     r"|(?:diese nachricht wurde|du hast diese nachricht) gelöscht\.?|missed (?:voice|video) call.{0,40}",
     re.IGNORECASE,
 )
-_HALF = {"am": 0, "上午": 0, "午前": 0, "오전": 0, "öö": 0, "pm": 12, "下午": 12, "午後": 12, "오후": 12, "ös": 12, "μμ": 12}
+_HALF = {
+    "am": 0,
+    "上午": 0,
+    "午前": 0,
+    "오전": 0,
+    "öö": 0,
+    "pm": 12,
+    "下午": 12,
+    "午後": 12,
+    "오후": 12,
+    "ös": 12,
+    "μμ": 12,
+}
 """Hours to add to a time of the twelve-hour clock."""
 _EDITED = re.compile(r"\s*\u200e?<(?:this message was edited|diese nachricht wurde bearbeitet)>\s*$", re.IGNORECASE)
 LONGEST_NAME = 40
@@ -37,7 +50,10 @@ def read_transcript(text: str) -> list[Row] | None:
     shown = [line for line in lines[:2000] if line.strip()]
     readers: list[tuple[bool, Callable[[list[str]], Iterable[Row]]]] = [
         (bool(_STAMP.match(first)) or sum(map(bool, map(_STAMP.match, shown[:20]))) >= 3, _read_whatsapp),
-        (bool(re.match(r"\d+ ", first)) and "\t" in text or bool(re.match(r"\d+ (?:your|partner's) ", first)), read_numbered),
+        (
+            (bool(re.match(r"\d+ ", first)) and "\t" in text) or bool(re.match(r"\d+ (?:your|partner's) ", first)),
+            read_numbered,
+        ),
         (bool(re.match(r"text:.*\tlabels:", first)), _read_parlai),
         ("__eou__" in first, _read_eou),
         (_is_tagged(shown), _read_tagged),
@@ -84,7 +100,7 @@ def _times(stamps: Sequence[tuple[str, ...]]) -> list[str]:
         times = [_time(stamp, order) for stamp in stamps]
         if all(times):
             seconds = [time.timestamp() for time in times if time]
-            back = sum(b < a for a, b in zip(seconds, seconds[1:], strict=False))
+            back = sum(later < earlier for earlier, later in itertools.pairwise(seconds))
             candidates.append((back, seconds[-1] - seconds[0] if seconds else 0, times))
     best = min(candidates, key=lambda candidate: candidate[:2])[2] if candidates else [None] * len(stamps)
     return [time.isoformat() if time else "" for time in best]
@@ -103,7 +119,12 @@ def _time(stamp: tuple[str, ...], order: tuple[int, int, int]) -> datetime | Non
 def _is_tagged(lines: Sequence[str]) -> bool:
     """Whether most lines begin with a name and a colon, and names come back."""
     names = [tag[0].lower() for line in lines if (tag := tag_of(line))]
-    return len(names) >= 2 and tag_of(lines[0]) is not None and len(names) >= 0.5 * len(lines) and (len(set(names)) < len(names) or len(lines) < 4)
+    return (
+        len(names) >= 2
+        and tag_of(lines[0]) is not None
+        and len(names) >= 0.5 * len(lines)
+        and (len(set(names)) < len(names) or len(lines) < 4)
+    )
 
 
 def _read_tagged(lines: Sequence[str]) -> Iterator[Row]:
@@ -166,7 +187,8 @@ def _read_parlai(lines: Sequence[str]) -> Iterator[Row]:
     """Episodes of lines `text:...<TAB>labels:...`; the persona is among the first lines of a text."""
     start, record = 0, {"user1_persona": [], "user2_persona": [], "turns": []}
     for number, line in enumerate(lines, start=1):
-        fields = dict(part.partition(":")[::2] for part in line.rstrip("\r").split("\t"))
+        parts = [part.partition(":") for part in line.rstrip("\r").split("\t")]
+        fields = {name: value for name, _, value in parts}
         if not line.strip():
             continue
         if "text" not in fields or not {"labels", "eval_labels"} & set(fields):

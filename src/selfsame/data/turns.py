@@ -8,17 +8,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from selfsame.data.field_names import IS_BOT, IS_USER, TEXT, TIMES, WHO, fold, folded
 from selfsame.data.names import name_key, role_of
 from selfsame.data.tagged import MOST_WORDS, alternating_turns, tag_of, tagged_turns
 
-WHO = (
-    "from role speaker name author sender who user username user_name character src agent participant speaker_name"
-    " speaker_id speaker_idx sender_name from_name nick"
-).split()
-TEXT = "value content text mes message utterance body msg sentence line say reply".split()
-_IS_USER = ("is_user", "isuser", "is_human", "ishuman", "from_user")
-_IS_BOT = ("is_bot", "isbot", "from_bot", "is_assistant")
-_TIMES = ("timestamp", "time", "date", "send_date", "created_at", "date_unixtime", "create_time", "sent_at")
 _SERVICE = ("service", "system", "notification")
 _PAIRS = (
     *((user, bot) for user in ("user", "human", "prompter") for bot in ("bot", "assistant", "gpt", "ai", "model")),
@@ -50,16 +43,6 @@ class Said:
     fault: str = ""
     time: float | None = None
     line: int = 0
-
-
-def fold(name: object) -> str:
-    """The name of a field as it is looked up: "User 1 personas" -> "user_1_personas"."""
-    return re.sub(r"[\s-]+", "_", str(name).strip()).lower()
-
-
-def folded(record: Mapping[Any, Any]) -> dict[str, Any]:
-    """A record under folded names."""
-    return {fold(name): value for name, value in record.items()}
 
 
 def read_turns(value: Any, speaker: str = "", text: str = "", known_only: bool = False) -> list[Said] | None:
@@ -128,7 +111,7 @@ def _of_objects(value: Sequence[Any], speaker: str, text: str) -> list[Said] | N
             return [_said(who, said) for item in fields for who, said in item.items()]
     text = fold(text) if text else _find_text(fields)
     speaker = fold(speaker) if speaker else _find_speaker(fields, text)
-    if not text or not (speaker or any(flag in item for item in fields for flag in (*_IS_USER, *_IS_BOT))):
+    if not text or not (speaker or any(flag in item for item in fields for flag in (*IS_USER, *IS_BOT))):
         return None
     turns = []
     for item in items:
@@ -141,7 +124,7 @@ def _of_objects(value: Sequence[Any], speaker: str, text: str) -> list[Said] | N
 
 def _of_object(item: dict[str, Any], speaker: str, text: str) -> Said:
     side = ""
-    for flags, yes, no in ((_IS_USER, "user", "bot"), (_IS_BOT, "bot", "")):
+    for flags, yes, no in ((IS_USER, "user", "bot"), (IS_BOT, "bot", "")):
         for flag in flags:
             if item.get(flag) is not None and not side:
                 side = yes if str(item[flag]).lower() in ("true", "1") else no
@@ -149,12 +132,14 @@ def _of_object(item: dict[str, Any], speaker: str, text: str) -> Said:
     if who is None or who == "":
         who = side
     said = _said(who, item.get(text), item.get("traits"))
-    service = str(item.get("type", "")).lower() in _SERVICE or item.get("is_system") is True or (
-        "isbot" in item and str(item.get("type", "Default")) not in ("Default", "Reply")
+    service = (
+        str(item.get("type", "")).lower() in _SERVICE
+        or item.get("is_system") is True
+        or ("isbot" in item and str(item.get("type", "Default")) not in ("Default", "Reply"))
     )
     fault = "is a system message" if service else said.fault
     line = item["line"] if type(item.get("line")) is int else 0
-    time = next((t for name in _TIMES if (t := seconds_of(item.get(name))) is not None), None)
+    time = next((t for name in TIMES if (t := seconds_of(item.get(name))) is not None), None)
     return replace(said, side=side, fault=fault, time=time, line=line)
 
 
@@ -211,7 +196,9 @@ def _find_text(fields: Sequence[dict[str, Any]]) -> str:
     if full or present:
         return (full or present)[0]
     names = {name for item in fields for name in item}
-    spoken = [n for n in names if sum(isinstance(i.get(n), str) and " " in i[n].strip() for i in fields) >= len(fields) / 2]
+    spoken = [
+        n for n in names if sum(isinstance(i.get(n), str) and " " in i[n].strip() for i in fields) >= len(fields) / 2
+    ]
     return spoken[0] if len(spoken) == 1 else ""
 
 
