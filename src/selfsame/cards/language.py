@@ -6,7 +6,8 @@ import re
 
 
 def language_of(text: str) -> str:
-    """The language of a text as an ISO code, by its script and its most frequent function words; "en" where neither tells."""
+    """The language of a text as an ISO code, by its script and its function words; "en" where neither tells, "und" for
+    words with foreign letters of which it knows none."""
     letters = [letter for letter in text if letter.isalpha()]
     scripts = {code: sum(low <= letter <= high for letter in letters) for code, low, high in _SCRIPTS}
     if scripts["kana"] > 0.05 * len(letters):
@@ -17,6 +18,8 @@ def language_of(text: str) -> str:
     words = re.findall(r"[^\W\d_]+", text.lower())
     counts = {code: sum(word in known for word in words) for code, known in _FUNCTION_WORDS.items()}
     best = max(counts, key=lambda code: counts[code])
+    if not any(counts.values()) and len(words) > 5 and any(ord(letter) > 127 for letter in letters):
+        return "und"
     return best if counts[best] > counts["en"] else "en"
 
 
@@ -34,6 +37,9 @@ _FUNCTION_WORDS = {
         "it": "il la i gli le è e un una lei lui in di del con per che suo sua non io ha sei al",
         "pt": "o a os as é e um uma ela ele em de do da com por que seu sua não eu tem você",
         "nl": "de het is en een zij hij ik in van met op niet haar zijn heeft je bent",
+        "sv": "och är en ett i på som han hon inte det att med till för av den jag du har bor hans hennes",
+        "da": "og er en et i på som han hun ikke det at med til for af den jeg du har bor hans hendes",
+        "tr": "ve bir bu çok için ile o da de ama gibi var yok onun",
         "pl": "jest i w z na nie się to ma jej jego że do od ja ona on jak",
     }.items()
 }
