@@ -18,6 +18,7 @@ from selfsame.data.audit import audit
 from selfsame.data.formats import from_records, read_file
 from selfsame.data.settings import DataSettings
 from selfsame.errors import ConfigError, DataError, RunError
+from selfsame.text.language import describe_languages
 from selfsame.types import Dialogue, Example, Persona, RejectedRow
 
 _Source = tuple[str, str, "list[Dialogue]", "list[RejectedRow]"]
@@ -87,6 +88,8 @@ class DatasetLoader:
             raise DataError(f"{settings.path}: no dialogue is left to train on; set clean to false or add dialogues")
         count = {"train": len(train), "validation": len({side.id.rpartition("/")[0] for side in validation})}
         dataset = Dataset(_sides(train), validation, rejected, count, dict(+removed))
+        if languages := describe_languages([_words_of(dialogue) for dialogue in train]):
+            dataset.notes.append(languages)
         if not validation:
             dataset.notes.append("no validation part: the dialogues share too few personas to hold any out")
         return dataset
@@ -175,6 +178,12 @@ def half(examples: Iterable[Example], which: str) -> list[Example]:
         return list(examples)
     digest = {e.persona: hashlib.sha256(repr(sorted(persona_key(e.persona))).encode()).digest() for e in examples}
     return [e for e in examples if (digest[e.persona][0] % 2 == 1) == (which == "test")]
+
+
+def _words_of(dialogue: Dialogue) -> str:
+    """Everything that is said in a dialogue and of its speakers."""
+    traits = [trait for persona in dialogue.personas for trait in persona]
+    return "\n".join([*traits, *(turn.text for turn in dialogue.turns)])
 
 
 def _personas(dialogues: Iterable[Dialogue]) -> set[frozenset[str]]:
