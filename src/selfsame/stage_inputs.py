@@ -104,7 +104,13 @@ def policy_evaluation(config: Config, validation: Sequence[Example]) -> PolicyEv
     say("ppo: preparing the evaluation during training", parallel.is_main())
     evaluator = PersonaEvaluator(TraitMatcher.of(people), judge=load_judge(config.evaluation.judge))
     sides = random.Random(HELD_OUT + 1).sample(people, min(size, len(people)))
-    sense = sense_of(config.evaluation.model, people, [*tests.consistency, *tests.engagement], config.seed)
+    sense = sense_of(
+        config.evaluation.model,
+        people,
+        [*tests.consistency, *tests.engagement],
+        config.seed,
+        evaluator.matcher.language,
+    )
     return PolicyEvaluation(tests.consistency, tests.engagement, sides, evaluator, config.sampling, config.seed, sense)
 
 
@@ -116,7 +122,7 @@ def reward_sense(config: Config, roles: Roles, pairs: PreferenceGenerator) -> Se
         return None
     turns = [(item.prompt.history, item.reply) for item in pairs.extract_items(SENSE_TURNS, 0.5)]
     say(f"ppo: reading {len(turns)} human turns to learn what makes sense", parallel.is_main())
-    evaluator = SenseEvaluator(Reader(roles, "sft", "sft", remember=False), turns, config.seed)
+    evaluator = SenseEvaluator(Reader(roles, "sft", "sft", remember=False), turns, config.seed, pairs.matcher.language)
     say(f"reward: {evaluator.bounds.line()}", parallel.is_main())
 
     def sense(prompts: Sequence[Prompt], replies: Sequence[str]) -> Mapping[str, Sequence[float]]:

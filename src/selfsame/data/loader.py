@@ -19,6 +19,7 @@ from selfsame.data.hold_out import hold_out_dialogues, hold_out_people, persona_
 from selfsame.data.reading import Source, from_records, read_file
 from selfsame.data.settings import DataSettings
 from selfsame.errors import ConfigError, DataError, RunError
+from selfsame.text.language import describe_languages
 from selfsame.types import Dialogue, Example, RejectedRow
 
 _PART = {"ignored": r"test|new[-_ ]?personas?", "train": r"train(?:ing)?", "validation": r"valid(?:ation)?|dev"}
@@ -100,6 +101,8 @@ class DatasetLoader:
         if not train:
             raise DataError(f"{settings.path}: no dialogue is left to train on; set clean to false or add dialogues")
         count = {"train": len(train), "validation": len({side.id.rpartition("/")[0] for side in validation})}
+        if languages := describe_languages([_words_of(dialogue) for dialogue in train]):
+            notes.append(languages)
         return Dataset(_sides(train), validation, rejected, count, dict(+removed), notes)
 
     def read_parts(self) -> tuple[dict[str, list[Dialogue]], list[RejectedRow]]:
@@ -203,6 +206,12 @@ def half(examples: Iterable[Example], which: str) -> list[Example]:
         return hashlib.sha256(key.encode("utf-8", "backslashreplace")).digest()[0] % 2 == 1
 
     return [example for example in examples if is_test(example) == (which == "test")]
+
+
+def _words_of(dialogue: Dialogue) -> str:
+    """Everything that is said in a dialogue and of its speakers."""
+    traits = [trait for persona in dialogue.personas for trait in persona]
+    return "\n".join([*traits, *(turn.text for turn in dialogue.turns)])
 
 
 def _sides(dialogues: Iterable[Dialogue]) -> list[Example]:
