@@ -54,7 +54,7 @@ def read_turns(value: Any, speaker: str = "", text: str = "", known_only: bool =
     if isinstance(value, str):
         if lines := None if known_only else alternating_turns(value):
             return _alternating(lines)
-        return [_said(who, said) for who, said in tagged_turns(value, known_only)]
+        return [_said(who, said) for _, who, said in tagged_turns(value, known_only)]
     if isinstance(value, Mapping):
         value = _transposed(value)
     if not isinstance(value, (list, tuple)) or not value:
