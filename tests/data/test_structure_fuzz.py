@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,7 +56,9 @@ def files(draw: Any) -> tuple[str, list[tuple[str, str]]]:
     for _ in range(draw(st.integers(0, 2))):
         record = draw(st.sampled_from([{draw(WORD): record}, {draw(WORD): [record]}, [record]]))
     crowd = len({side for side, _ in said}) > 2 and sides[""]
-    return json.dumps(record, indent=draw(st.sampled_from([None, 1]))), [] if crowd else [(sides[s], t) for s, t in said]
+    return json.dumps(record, indent=draw(st.sampled_from([None, 1]))), [] if crowd else [
+        (sides[s], t) for s, t in said
+    ]
 
 
 @settings(max_examples=300, deadline=None)

@@ -247,5 +247,6 @@ class _Fill:
         own, other = self.names[speaker - 1], self.names[2 - speaker]
         for ending, word in _FIRST_PERSON if not own else [("", own)]:
             text = re.sub(f"(?:{_SLOTS[speaker].pattern}){ending}", lambda _, w=word: w, text, flags=re.IGNORECASE)
+        text = re.sub(r"^my\b", "My", text)
         text = _SLOTS[3 - speaker].sub(lambda _: other or "{{user}}", text)
         return fill_in(text, other, language_of(text))

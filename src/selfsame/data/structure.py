@@ -179,6 +179,7 @@ def _of_turns(fields: dict[str, Any], given: Mapping[str, str]) -> Found | None:
         if turns:
             return Found(0, fields, str(fields.get("form", name)), turns)
     skipped = {*TURNS, *HISTORY, "candidates", "traits", "persona", "personality", "personas"}
+    skipped |= {*QUESTIONS, *ANSWERS} if any(name in fields for name in ANSWERS) else set()
     others = []
     for name, value in fields.items():
         if name not in skipped and isinstance(value, (list, tuple)) and any(not isinstance(v, str) for v in value):
