@@ -15,6 +15,11 @@ from selfsame.data.settings import DataSettings
 CHAT = "Ida: Any pets?\nTom: A goat 🐐.\nIda: 你好, and work?\nTom: I dig wells.\nIda: مرحبا\n"
 
 
+@pytest.fixture
+def selfsame(capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(capsys, Path())
+
+
 def test_show_says_what_was_understood(selfsame, tmp_path):
     path = make(tmp_path, "chat.txt", CHAT)
     asked = selfsame("data", "show", "--data.path", path)

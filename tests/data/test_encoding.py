@@ -25,7 +25,7 @@ TALK = [(1, "Grüße; alles gut?"), (2, "Natürlich – wie süß!")]
             ('"sep=|"\n' + TABLE.replace("|", " ").replace("; ", ", ").replace(";", "|")).replace(", ", "; ").encode(),
             "",
         ),
-        (TABLE.encode("cp1252"), "read as cp1252, as it is not UTF-8 at byte offset 24"),
+        (TABLE.encode("cp1252"), "read as cp1252, as it is not UTF-8 at byte offset 23"),
         (
             TABLE.replace("persona;dialogue", "persona\tdialogue").replace('";"', '"\t"').encode("utf-16"),
             "read as UTF-16",
@@ -52,7 +52,7 @@ def test_tables_of_excel(tmp_path: Path, content: bytes, note: str) -> None:
 )
 def test_other_code_pages_are_not_guessed(tmp_path: Path, text: str, encoding: str) -> None:
     content = f"persona,dialogue\nI dig.,User: {text}\n".encode(encoding)
-    with pytest.raises(DataError, match="is not UTF-8 at byte offset .* and not cp1252; save the file as UTF-8"):
+    with pytest.raises(DataError, match=r"is not UTF-8 at byte offset .* and not cp1252; save the file as UTF-8"):
         read(write(tmp_path, "a.csv", content))
 
 
@@ -61,7 +61,7 @@ def test_other_code_pages_are_not_guessed(tmp_path: Path, text: str, encoding: s
     [
         (b"PK\x03\x04rest", "is a zip archive or an Excel workbook; .* CSV UTF-8"),
         (b"%PDF-1.7", "is a PDF"),
-        (b"\xff\xfea\0b", "is damaged UTF-16 at byte offset 2"),
+        (b"\xff\xfea\0b", "is damaged UTF-16 at byte offset 4"),
         (b"PAR1 and no more", "is damaged Parquet"),
         (b"\xff\xfe\n\0", "is empty"),
     ],
