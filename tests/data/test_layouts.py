@@ -173,17 +173,22 @@ def test_fields_can_be_named(tmp_path: Path) -> None:
     path = write(tmp_path, "a.json", [{"facts": [*TRAITS], "extra": [*talk], "hero": "Zoe"}])
     with pytest.raises(DataError, match=r"its fields are 'facts', 'extra', 'hero'.*--data\.fields"):
         read(path)
+    given = ("turns=extra", "speaker=a", "text=b")
     for bot in ("hero", "Zoe"):
-        (dialogue,), _, _ = read(
-            path, fields={"turns": "extra", "speaker": "a", "text": "b", "persona": "facts", "bot": bot}
-        )
+        (dialogue,), _, _ = read(path, fields=(*given, "persona=facts", f"bot={bot}"))
         assert spoken(dialogue) == TALK and dialogue.personas == ((), TRAITS)
     with pytest.raises(DataError, match="has no field 'nothing' for the persona; its fields are 'facts'"):
-        read(path, fields={"turns": "extra", "speaker": "a", "text": "b", "persona": "nothing"})
-    assert DataSettings(fields="turns=extra, text=b").fields == {"turns": "extra", "text": "b"}  # type: ignore[arg-type]
+        read(path, fields=(*given, "persona=nothing"))
+    with pytest.raises(DataError, match="its fields are 'facts'"):
+        read(path, fields=("turns=nothing",))
+    assert DataSettings(fields=("turns=extra, text=b", "bot=x")).given_fields() == {
+        "turns": "extra",
+        "text": "b",
+        "bot": "x",
+    }
     for wrong in ("turns", "turns=", "=x", "words=x"):
-        with pytest.raises(ValueError, match=r"name=field pairs|'turns', 'speaker'"):
-            DataSettings(fields=wrong)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=f"{wrong}' is not one of turns=FIELD, speaker=FIELD"):
+            DataSettings(fields=(wrong,))
 
 
 @pytest.mark.parametrize(

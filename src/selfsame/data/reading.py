@@ -117,7 +117,7 @@ def _read_rows(source: str, rows: Iterable[Row], part: str, stem: str, known: tu
     unknown: Counter[str] = Counter()
     unasked = True
     seen: dict[str, int] = {}
-    for line, row in read_records(rows, stem, {str(name): of for name, of in settings.fields.items()}):
+    for line, row in read_records(rows, stem, settings.given_fields()):
         try:
             if isinstance(row, str):
                 raise ValueError(row)
