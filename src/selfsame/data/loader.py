@@ -79,6 +79,7 @@ class DatasetLoader:
             reasons = audit([*parts["validation"], *parts["train"]]).reasons()
             removed.update(f"clean-up ({reason})" for reason in reasons.values())
             parts = {name: [d for d in part if d.id not in reasons] for name, part in parts.items()}
+        notes += _told_of_cuts([*parts["validation"], *parts["train"]], settings.max_turns)
         parts = {n: [replace(d, turns=d.turns[: settings.max_turns]) for d in part] for n, part in parts.items()}
         own_part = bool(parts["validation"])
         held = (
@@ -135,6 +136,14 @@ class DatasetLoader:
         return [d for source in sources for d in source.dialogues], [
             row for source in sources for row in source.rejected
         ]
+
+
+def _told_of_cuts(dialogues: Iterable[Dialogue], most: int) -> list[str]:
+    """How many dialogues are longer than `most` turns, and what that costs."""
+    lost = [len(dialogue.turns) - most for dialogue in dialogues if len(dialogue.turns) > most]
+    return (
+        [f"cut after {most} turns (data.max_turns): {len(lost)} dialogues, {sum(lost)} turns left out"] if lost else []
+    )
 
 
 def _find_parts(folder: Path) -> list[tuple[str, Path]]:

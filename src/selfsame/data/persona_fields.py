@@ -7,12 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from selfsame.cards.traits import make_traits
 from selfsame.data.field_names import BOT_NAME, BOT_PERSONA, PARTNER_PERSONA, SPC, USER_NAME, fold, folded
 from selfsame.text.keywords import sentences
 
 _NUMBERED = (("user1_persona", "user2_persona"), SPC[:2])
 NUMBERED = "both speakers' fields"
 """Where the personas are from that belong to the speakers 1 and 2."""
+_AFTER_SYSTEM = "traits"
+"""Fields before this one say more surely who the bot is than a system message does."""
+_NOBODY = "Nobody"
+"""Stands for the name that cards need where a text says none."""
+_ROLE_PLAY = re.compile(r"(?:act as|pretend|play the role|imagine you)\b", re.IGNORECASE)
 _ADDRESSED = re.compile(r"\s*(?:you are|you're|act as|pretend|play the role|your name is|imagine you)\b", re.IGNORECASE)
 
 
@@ -58,7 +64,7 @@ def find_personas(fields: Mapping[str, Any], system: str, given: str = "") -> Pe
         return Personas(_traits("personas", both[0]), _traits("personas", both[1]), "personas")
     partner = next((traits for name in PARTNER_PERSONA if (traits := _traits(name, fields.get(name)))), ())
     for name in BOT_PERSONA:
-        if name == "system" and system.strip():
+        if name == _AFTER_SYSTEM and system.strip():
             return Personas(partner, system_traits(system).traits, "the system message")
         if traits := _traits(name, fields.get(name)):
             return Personas(partner, traits, name)
@@ -82,9 +88,20 @@ def user_name(fields: Mapping[str, Any]) -> str:
 
 
 def system_traits(text: str) -> SystemText:
-    """The sentences of a text for the model, without bullets."""
-    lines = "\n".join(re.sub(r"^\s*(?:[-*•#]+|\d+[.)])\s+", "", line) for line in text.split("\n"))
-    return SystemText(tuple(sentences(lines)), bool(_ADDRESSED.match(text)))
+    """The traits in a text for the model: its sentences, without bullets; "You are Marta." in the first person."""
+    addressed = _ADDRESSED.match(text)
+    if not addressed:
+        lines = "\n".join(re.sub(r"^\s*(?:[-*•#]+|\d+[.)])\s+", "", line) for line in text.split("\n"))
+        return SystemText(tuple(sentences(lines)), False)
+    called = re.match(
+        r"\s+(?:called |named )?([A-Z][\w'’-]*(?: [A-Z][\w'’-]*)*)(?=[.,;!\n]|$)", text[addressed.end() :]
+    )
+    name = called[1] if called else ""
+    traits = make_traits(name or _NOBODY, text)
+    # "I am Marta." says what "My name is Marta." says; a nameless one has no such trait.
+    first = f"I am {name}." in traits or not name
+    told = [trait.replace(f"{_NOBODY}: ", "") for trait in traits[first:] if not _ROLE_PLAY.match(trait)]
+    return SystemText(tuple(told), True)
 
 
 def _traits(name: str, value: Any) -> tuple[str, ...]:

@@ -115,8 +115,9 @@ def _read_rows(source: str, rows: Iterable[Row], part: str, stem: str, known: tu
     forms: Counter[str] = Counter()
     personas: Counter[str] = Counter()
     unknown: Counter[str] = Counter()
+    unasked = True
     seen: dict[str, int] = {}
-    for line, row in read_records(rows, stem, {str(name): of for name, of in settings.fields.items()}):
+    for line, row in read_records(rows, stem, settings.given_fields()):
         try:
             if isinstance(row, str):
                 raise ValueError(row)
@@ -124,6 +125,7 @@ def _read_rows(source: str, rows: Iterable[Row], part: str, stem: str, known: tu
             if made.dialogue.id in seen:
                 raise ValueError(f"the id {made.dialogue.id!r} was used before, on line {seen[made.dialogue.id]}")
         except ValueError as error:
+            unasked &= isinstance(error, UnknownBotError)
             unknown.update(error.speakers if isinstance(error, UnknownBotError) else {})
             found.rejected.append(RejectedRow(source, line, str(error)))
             continue
@@ -132,18 +134,19 @@ def _read_rows(source: str, rows: Iterable[Row], part: str, stem: str, known: tu
         forms[row.form] += 1
         personas[row.personas.source or ("the card" if not settings.persona else "data.persona")] += 1
     if not placed:
-        raise DataError(_nothing(source, found.rejected, unknown))
+        raise DataError(_nothing(source, found.rejected, unknown if unasked else Counter(), bot.asked))
     found.dialogues = [one.dialogue for one in placed]
     found.notes = _notes(Path(source).name, placed, forms, personas)
     return found
 
 
-def _nothing(source: str, rejected: list[RejectedRow], unknown: Counter[str]) -> str:
+def _nothing(source: str, rejected: list[RejectedRow], unknown: Counter[str], asked: str) -> str:
     """Why a source gives no dialogue: nobody is known to be the bot, or the reasons of its rows."""
     if unknown:
         speakers = ", ".join(f"{name!r} ({count} turns)" for name, count in unknown.most_common(8))
         likely = max(unknown, key=lambda name: ({"bot": 2, "": 1}.get(role_of(name), 0), unknown[name]))
-        return f"{source}: who is the bot? Its speakers are {speakers}; name one: --data.bot {shlex.quote(likely)}"
+        question = f"nobody is called {asked!r}." if asked else "who is the bot?"
+        return f"{source}: {question} Its speakers are {speakers}; name one: --data.bot {shlex.quote(likely)}"
     lines: dict[str, list[int]] = {}
     for row in rejected:
         lines.setdefault(row.reason, []).append(row.line)
@@ -167,5 +170,6 @@ def _notes(name: str, placed: list[Placed], forms: Counter[str], personas: Count
     left_out: Counter[str] = Counter()
     for one in placed:
         left_out.update(one.left_out)
-    notes += [f"{name}: turns left out, {kind}: {count}" for kind, count in left_out.items() if count]
+    if kinds := ", ".join(f"{count} {kind}" for kind, count in left_out.most_common()):
+        notes.append(f"{name}: turns left out: {kinds}")
     return notes

@@ -12,26 +12,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from selfsame.cards.language import language_of
+from selfsame.cards.macros import fill_in
 from selfsame.data.names import role_of, speaker_key
 from selfsame.data.structure import Conversation
 from selfsame.data.turns import Said
 from selfsame.types import Dialogue, Persona, Turn, clean_persona
 
-_CHAR = re.compile(r"\{\{\s*char\s*\}\}|<(?:bot|char)>", re.IGNORECASE)
-_USER = re.compile(r"\{\{\s*user\s*\}\}|<user>", re.IGNORECASE)
+_SLOTS = {
+    2: re.compile(r"\{\{\s*(?:char|bot|charifnotgroup)\s*\}\}|<(?:bot|char)>", re.IGNORECASE),
+    1: re.compile(r"\{\{\s*user\s*\}\}|<user>", re.IGNORECASE),
+}
+_MACRO = re.compile(
+    r"\{\{\s*(?://|(?:char|user|bot|random|pick|roll|time|date|original|newline|trim|idle)\w*\b)|<(?:bot|char|user)>",
+    re.IGNORECASE,
+)
 _CALLED = re.compile(
     r"(?:\{\{char\}\} is called|\{\{char\}\}['’]s name is|my name is|i am called|you are called|your name is|you are|i am)"
     r" ([A-Z]\w*(?: [A-Z]\w*)?)(?=[.,!]|$)",
     re.IGNORECASE,
 )
 _FIRST_PERSON = ((r"['’]s\b", "my"), (r" is\b", "I am"), (r" was\b", "I was"), (r" has\b", "I have"), ("", "I"))
-_SECOND_PERSON = (
-    (r"['’]s\b", "your"),
-    (r" is\b", "you are"),
-    (r" was\b", "you were"),
-    (r" has\b", "you have"),
-    ("", "you"),
-)
 
 
 class UnknownBotError(ValueError):
@@ -75,13 +76,20 @@ def place(conversation: Conversation, bot: Bot) -> Placed:
     traits = (given.bot, given.partner) if swapped else (given.partner, given.bot)
     own = _own_name(name, conversation, bot, traits[1])
     partners = [*{speaker_key(turn.who): str(turn.who) for turn in usable if not _same(turn.who, name)}.values()]
-    fill = _Fill(own, "" if len(partners) != 1 or role_of(partners[0]) else partners[0], conversation.user)
-    personas = tuple([fill.persona(trait.strip(), k) for trait in one] for k, one in enumerate(traits, start=1))
+    partner = partners[0] if len(partners) == 1 and _is_name(partners[0]) else conversation.user
+    fill = _Fill((partner, own))
+    personas = tuple([fill(trait.strip(), k) for trait in one] for k, one in enumerate(traits, start=1))
     if not any(personas[1]) and not (conversation.numbered and any(personas[0])):
         personas = (personas[0], list(bot.persona))
     turns, left_out = _make_turns(conversation, name, personas, fill, prefix=len(partners) > 1)
     if not any(personas[0] + personas[1]):
-        raise ValueError("neither speaker has a persona; give the bot's with --data.persona or --data.card")
+        raise ValueError(
+            "neither speaker has a persona; give the bot's with --data.persona or --data.card"
+            + (
+                f", or its field ({', '.join(conversation.fields)}) with --data.fields persona=..."
+                * bool(conversation.fields)
+            )
+        )
     if len(turns) < 2:
         faults = [f"turn {k} {_unusable(t)}" for k, t in enumerate(conversation.turns, start=1) if _unusable(t)]
         why = f" ({'; '.join(faults[:2])})" if faults else ""
@@ -154,9 +162,13 @@ def _shown(counts: Mapping[Any, int]) -> dict[str, int]:
     return {str(name): count for name, count in counts.items()}
 
 
+def _is_name(name: Any) -> bool:
+    return bool(name) and not role_of(name) and name not in ("first", "second") and not str(name).isdecimal()
+
+
 def _own_name(name: Any, conversation: Conversation, bot: Bot, traits: Sequence[str]) -> str:
     """How the bot is called; "" where nothing says so."""
-    if name and not role_of(name) and name not in ("first", "second") and not str(name).isdecimal():
+    if _is_name(name):
         return str(name)
     if conversation.bot and not role_of(conversation.bot):
         return conversation.bot
@@ -184,7 +196,7 @@ def _make_turns(
     turns: list[Turn] = []
     for number, said in enumerate(conversation.turns, start=1):
         speaker = 2 if _same(said.who, bot) and bot != "" else 1
-        text = fill.turn(said.text, speaker).strip()
+        text = fill(said.text, speaker).strip()
         fault = _unusable(said) or ("" if text else "has no text")
         if fault:
             left_out[_kind(fault)] += 1
@@ -196,7 +208,9 @@ def _make_turns(
 
 
 def _kind(fault: str) -> str:
-    return fault.split(":")[0].replace("has no text", "without text").replace("is not a text", "without text")
+    """A fault as it is counted: "without text", "of 'tool'"."""
+    words = fault.split(":")[0].replace("has no ", "without ").replace("is not a text", "without text")
+    return words.removeprefix("is ")
 
 
 def _indices(traits: Any, number: int, persona: Sequence[str], exact: bool) -> tuple[int, ...] | None:
@@ -218,30 +232,21 @@ def _indices(traits: Any, number: int, persona: Sequence[str], exact: bool) -> t
 
 @dataclass(frozen=True, slots=True)
 class _Fill:
-    """Fills the slots of role-play texts: names where they are known; else I and you, or nothing where one is addressed."""
+    """Fills the slots of role-play texts, `{{char}}` and `{{user}}`.
 
-    bot: str
-    user: str
-    header_user: str = ""
+    Where a name is unknown, whoever speaks is "I" and the other is "you", or nothing where only called. `names`: of the
+    speakers 1 and 2; "" where unknown.
+    """
 
-    def persona(self, text: str, speaker: int) -> str:
-        """The trait of a speaker."""
-        return self.turn(text, speaker)
+    names: tuple[str, str]
 
-    def turn(self, text: str, speaker: int) -> str:
-        """What speaker 1 (the partner) or 2 (the bot) says."""
-        user = self.user or self.header_user
-        text = _fill(text, _CHAR, self.bot, _FIRST_PERSON if speaker == 2 else _SECOND_PERSON)
-        return _fill(text, _USER, user, _FIRST_PERSON if speaker == 1 else _SECOND_PERSON)
-
-
-def _fill(text: str, slot: re.Pattern[str], name: str, words: Sequence[tuple[str, str]]) -> str:
-    if not slot.search(text):
-        return text
-    if name:
-        return slot.sub(lambda _: name, text)
-    # "Morning, {{user}}!" calls somebody by a name that nobody knows.
-    text = re.sub(rf",\s*(?:{slot.pattern})(?=\s*(?:[.!?…;,。！？]|$))", "", text, flags=re.IGNORECASE | re.MULTILINE)
-    for ending, word in words:
-        text = re.sub(rf"(?:{slot.pattern}){ending}", word, text, flags=re.IGNORECASE)
-    return re.sub(r"^(you|my)\b", lambda found: found[0].capitalize(), text)
+    def __call__(self, text: str, speaker: int) -> str:
+        """A trait of `speaker`, or what `speaker` says."""
+        if not _MACRO.search(text):
+            return text
+        own, other = self.names[speaker - 1], self.names[2 - speaker]
+        for ending, word in _FIRST_PERSON if not own else [("", own)]:
+            text = re.sub(f"(?:{_SLOTS[speaker].pattern}){ending}", lambda _, w=word: w, text, flags=re.IGNORECASE)
+        text = re.sub(r"^my\b", "My", text)
+        text = _SLOTS[3 - speaker].sub(lambda _: other or "{{user}}", text)
+        return fill_in(text, other, language_of(text))

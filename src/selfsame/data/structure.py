@@ -18,7 +18,20 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from selfsame.data.containers import Row
-from selfsame.data.field_names import ANSWERS, HISTORY, QUESTIONS, SPC, TEXT, TURNS, WHO, fold, folded
+from selfsame.data.field_names import (
+    ANSWERS,
+    CONVERSATION,
+    HISTORY,
+    ORDER,
+    QUESTIONS,
+    SPC,
+    TEXT,
+    TIMES,
+    TURNS,
+    WHO,
+    fold,
+    folded,
+)
 from selfsame.data.persona_fields import Personas, bot_name, find_personas, system_traits, user_name
 from selfsame.data.rows import Found, joined, without_prefixes
 from selfsame.data.turns import Said, read_turns, sessions
@@ -50,6 +63,7 @@ class Conversation:
         left_out: what the reader itself left out, by kind.
         form: which field or form the turns came from.
         numbered: the two personas belong to the speakers 1 and 2, and are kept word for word.
+        fields: names of fields that were not understood, where no persona was found.
     """
 
     id: str
@@ -60,6 +74,7 @@ class Conversation:
     left_out: Mapping[str, int] = field(default_factory=dict)
     form: str = "turns"
     numbered: bool = False
+    fields: tuple[str, ...] = ()
 
 
 def read_records(rows: Iterable[Row], stem: str, given: Mapping[str, str]) -> Iterator[tuple[int, Conversation | str]]:
@@ -164,6 +179,7 @@ def _of_turns(fields: dict[str, Any], given: Mapping[str, str]) -> Found | None:
         if turns:
             return Found(0, fields, str(fields.get("form", name)), turns)
     skipped = {*TURNS, *HISTORY, "candidates", "traits", "persona", "personality", "personas"}
+    skipped |= {*QUESTIONS, *ANSWERS} if any(name in fields for name in ANSWERS) else set()
     others = []
     for name, value in fields.items():
         if name not in skipped and isinstance(value, (list, tuple)) and any(not isinstance(v, str) for v in value):
@@ -225,7 +241,7 @@ def _conversations(
     named = isinstance(fields.get("id"), (str, int)) and str(fields["id"]).strip()
     made: list[tuple[int, Conversation | str]] = []
     for part in sessions(rest, GAP):
-        line = part[0].line if part and part[0].line else item.line + int(fields.get("first_line") or 1) * 0
+        line = part[0].line if part and part[0].line else item.line
         key = (
             str(fields["id"]).strip()
             if named and "conversation" not in str(fields.get("type"))
@@ -243,6 +259,7 @@ def _conversations(
             {kind: count for kind, count in (fields.get("left_out") or {}).items() if count and not made},
             item.form,
             personas.numbered,
+            () if personas.source else _unread(fields, item.form),
         )
         made.append((line, conversation))
     return made
@@ -252,9 +269,15 @@ def _spoken(turns: Sequence[Said]) -> bool:
     return any(not turn.fault for turn in turns)
 
 
+def _unread(fields: Mapping[str, Any], form: str) -> tuple[str, ...]:
+    """Fields of text that may hold a persona."""
+    known = {form, *TEXT, *WHO, *TIMES, *CONVERSATION, *ORDER, "id", "form", "candidates", "type", "extra"}
+    return tuple(repr(n) for n, v in fields.items() if n not in known and isinstance(v, (str, list)) and v)[:8]
+
+
 def _no_form(fields: Mapping[str, Any]) -> str:
     """Why a record cannot be used: its fields, and the form that they look most like."""
-    names = [name for name in fields if name not in ("form", "left_out", "first_line")]
+    names = [name for name in fields if name not in ("form", "left_out")]
 
     def likeness(form: tuple[str, ...]) -> float:
         return sum(bool(difflib.get_close_matches(name, names, 1, 0.75)) for name in form) / len(form)

@@ -31,7 +31,9 @@ def tag_of(line: str) -> tuple[str, str] | None:
     who, words = match["who"].strip(), match["who"].split()
     if name_key(who) in _LABELS or (not role_of(who) and not _is_namelike(words)):
         return None
-    text = match["text"].strip(" *_") if match["mark"].strip() else match["text"]
+    # "*Anna: hi*" is set in asterisks as a whole, "**Anna:** *smiles*" is not.
+    whole = match["mark"].strip() and "**" not in match["mark"]
+    text = match["text"].strip(" *_") if whole else match["text"]
     return who.strip("[]"), text
 
 
@@ -40,31 +42,37 @@ def _is_namelike(words: Sequence[str]) -> bool:
     return len(words) == 1 or (len(words) <= MOST_WORDS and not any(word[0].islower() for word in words))
 
 
-def tagged_turns(text: str, known_only: bool = False) -> list[tuple[str, str]]:
-    """(speaker, text) of each turn of a text; lines without a name belong to the turn before, rulers ("* * *") to none.
+def tagged_turns(
+    text: str, known_only: bool = False, known: frozenset[str] = frozenset(), first: int = 1
+) -> list[tuple[int, str, str]]:
+    """(line, speaker, text) of each turn; lines without a name belong to the turn before, rulers ("* * *") to none.
 
-    `known_only`: only names such as User 1, User and Bot speak.
+    Args:
+        text: lines.
+        known_only: only names such as User 1, User and Bot speak.
+        known: keys of names that speak elsewhere in the file.
+        first: number of the first line.
 
     Raises:
         ValueError: the text does not begin with a speaker, or a line may be a stranger's.
     """
-    lines = [(n, line) for n, line in enumerate(text.split("\n"), start=1) if line.strip(" \t\r*_-=")]
+    lines = [(n, line) for n, line in enumerate(text.split("\n"), start=first) if line.strip(" \t\r*_-=")]
     tags = {n: tag for n, line in lines if (tag := tag_of(line)) and (not known_only or role_of(tag[0]))}
-    speaking = _speaking(lines, tags)
-    turns: list[tuple[str, str]] = []
+    speaking = _speaking(lines, tags) | known
+    turns: list[tuple[int, str, str]] = []
     for n, line in lines:
         tag = tags.get(n)
         if tag and name_key(tag[0]) in speaking:
-            turns.append(tag)
+            turns.append((n, *tag))
         elif not turns:
             raise ValueError(f"the conversation does not start with a speaker (User 1: or User:) but with {line:.60}")
         elif tag:
             raise ValueError(
-                f"its line {n} may be of another speaker, {tag[0]!r}, or a part of the turn before: {line.strip():.60};"
-                " join it to the line above, or begin it with the speaker's name"
+                f"line {n} of the conversation may be another speaker's, {tag[0]!r}, or a part of the turn before:"
+                f" {line.strip():.60}; join it to the line above if it is a part of it"
             )
         else:
-            turns[-1] = (turns[-1][0], f"{turns[-1][1].rstrip()}\n{line.strip()}")
+            turns[-1] = (*turns[-1][:2], f"{turns[-1][2].rstrip()}\n{line.strip()}")
     return turns
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 from selfsame.data.containers import Row
-from selfsame.data.tagged import tag_of
+from selfsame.data.names import name_key
+from selfsame.data.tagged import tag_of, tagged_turns
 
 _DATE = r"(\d{1,4})\s?[./\-年]\s?(\d{1,2})\s?[./\-月]\s?(\d{1,4})日?\.?"
 _TIME = r"(?:([^\W\d]{2,3})\s?)?(\d{1,2})[:.h](\d{2})(?:[:.](\d{2}))?(?:\s?([^\W\d]\.?\s?[^\W\d]{1,3}\.?))?"
@@ -79,7 +81,7 @@ def _read_whatsapp(lines: Sequence[str]) -> Iterator[Row]:
         groups = match.groups()
         name, colon, said = groups[-1].partition(": ")
         name = name.strip("\u200e\u200f\u202a\u202c\u2068\u2069~ \u202f\xa0")
-        open_message = bool(colon) and 0 < len(name) <= LONGEST_NAME and not re.search('["“”]', name)
+        open_message = bool(colon) and 0 < len(name) <= LONGEST_NAME and not re.search('["“”„«»]', name)
         said = _EDITED.sub("", said)
         # WhatsApp begins what it says itself ("image omitted", in any language) with this mark.
         if not open_message or said.startswith("\u200e") or _NO_MESSAGE.fullmatch(said.strip()):
@@ -90,6 +92,11 @@ def _read_whatsapp(lines: Sequence[str]) -> Iterator[Row]:
         messages.append({"name": name, "text": said.replace("\u200e", ""), "line": number})
     for message, time in zip(messages, _times(stamps), strict=True):
         message["timestamp"] = time
+    names = {message["name"] for message in messages}
+    # "Mia created the group: x" begins with somebody's name.
+    system = {n for n in names if len(n.split()) > 2 and any(n.startswith(f"{other} ") for other in names - {n})}
+    dropped += sum(message["name"] in system for message in messages)
+    messages = [message for message in messages if message["name"] not in system]
     yield 1, {"messages": messages, "left_out": {"system lines and media": dropped}, "form": "a WhatsApp chat"}
 
 
@@ -135,11 +142,18 @@ def _read_tagged(lines: Sequence[str]) -> Iterator[Row]:
         tags = [[tag_of(line) for _, line in block] for block in parted]
         if all(block[0] and sum(map(bool, block)) >= 2 for block in tags):
             blocks = parted
+    counts = Counter(name_key(tag[0]) for line in lines if (tag := tag_of(line)))
+    known = frozenset(key for key, count in counts.items() if count > 1)
     for block in blocks:
-        start = block[0][0]
-        filled = dict(block)
+        start, filled = block[0][0], dict(block)
         text = "\n".join(filled.get(number, "") for number in range(start, block[-1][0] + 1))
-        yield start, {"dialogue": text, "form": "lines `Name: text`", "first_line": start}
+        try:
+            turns = tagged_turns(text, known=known, first=start)
+        except ValueError as error:
+            yield start, str(error).replace("of the conversation", "of the file")
+            continue
+        messages = [{"name": who, "text": said, "line": line} for line, who, said in turns]
+        yield start, {"messages": messages, "form": "lines `Name: text`"}
 
 
 def _blocks(lines: Sequence[str], ends: Callable[[str], bool]) -> list[list[tuple[int, str]]]:

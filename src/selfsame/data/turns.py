@@ -54,7 +54,7 @@ def read_turns(value: Any, speaker: str = "", text: str = "", known_only: bool =
     if isinstance(value, str):
         if lines := None if known_only else alternating_turns(value):
             return _alternating(lines)
-        return [_said(who, said) for who, said in tagged_turns(value, known_only)]
+        return [_said(who, said) for _, who, said in tagged_turns(value, known_only)]
     if isinstance(value, Mapping):
         value = _transposed(value)
     if not isinstance(value, (list, tuple)) or not value:
@@ -107,8 +107,9 @@ def _of_objects(value: Sequence[Any], speaker: str, text: str) -> list[Said] | N
     if not (speaker or text):
         if exchanges := _exchanges(fields):
             return exchanges
-        if all(len(item) == 1 and all(map(role_of, item)) for item in fields):
-            return [_said(who, said) for item in fields for who, said in item.items()]
+        filled = [{who: said for who, said in item.items() if said is not None} for item in fields]
+        if all(len(item) == 1 and all(map(role_of, item)) for item in filled):
+            return [_said(who, said) for item in filled for who, said in item.items()]
     text = fold(text) if text else _find_text(fields)
     speaker = fold(speaker) if speaker else _find_speaker(fields, text)
     if not text or not (speaker or any(flag in item for item in fields for flag in (*IS_USER, *IS_BOT))):
@@ -212,7 +213,7 @@ def _find_speaker(fields: Sequence[dict[str, Any]], text: str) -> str:
     named = [n for n in WHO if n in names and values(n)]
     others = [n for n in names if n not in named]
     for name in (*named, *others):
-        sides = {role_of(v) for v in values(name) if isinstance(v, str) and not v.isdecimal()}
+        sides = {role_of(v) for v in values(name) if isinstance(v, str) and not re.search(r"\d", v)}
         if {"user", "bot"} <= sides and (name in named or "" not in sides):
             return name
     if named:  # of several, one that tells at least two apart
