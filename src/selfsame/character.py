@@ -21,6 +21,7 @@ from selfsame.pipeline import run
 from selfsame.run.directory import RunDirectory
 from selfsame.run.files import writing
 from selfsame.run.logger import say
+from selfsame.systems import TRAINED
 from selfsame.types import Dialogue
 
 _DATA = ".character"
@@ -48,8 +49,8 @@ def open_character(path: str | Path, directory: str | Path | None = None) -> Cha
 
 
 def train_character(character: Character, chats: Sequence[str | Path], config: Config) -> RunDirectory:
-    """Train and evaluate one character; the same call resumes. The run keeps the card: `selfsame chat --model RUN` knows
-    who speaks.
+    """Evaluate one character, and train it where a stage of `config` does; the same call resumes. The run keeps the card:
+    `selfsame chat --model RUN` knows who speaks.
 
     Args:
         character: from `open_character`.
@@ -75,6 +76,10 @@ def train_character(character: Character, chats: Sequence[str | Path], config: C
     made = character_data(card, persona, own, DatasetLoader().read_parts()[0]["train"])
     for note in made.notes:
         say(note)
+    if not {*TRAINED} & {*config.run.stages}:
+        say(
+            "nothing is trained: the bot of the package keeps personas already; --run.stages ppo evaluate trains it further"
+        )
     folder = directory / _DATA
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)

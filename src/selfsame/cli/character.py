@@ -1,4 +1,4 @@
-"""The command `character`: from a character card to a trained bot."""
+"""The command `character`: from a character card to a bot that knows who it is."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ OWN_FLAGS = ("-h", "--help", "--help-all", "--full")
 
 
 def run(arguments: list[str]) -> None:
-    """Train a character and evaluate it before and after, or print the help.
+    """Evaluate a character, and train it where a stage does; or print the help.
 
     Raises:
         SelfsameError: a card, chat, setting or model that cannot be used, or the time of the run is up.

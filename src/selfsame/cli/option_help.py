@@ -15,7 +15,7 @@ from selfsame.config import Config, flag_of, preset_names, setting_fields, setti
 WHAT = {
     "demo": "The whole journey on the bundled dialogues: PPO, evaluation and report, in minutes and offline.",
     "run": "Train a persona chatbot and evaluate it: SFT, reward model, PPO, evaluation, report.",
-    "character": "Train one character from its card, and chats of it if there are any; evaluate it before and after.",
+    "character": "A bot for one character, from its card and chats; --run.stages ppo evaluate trains it further.",
     "sft": "Supervised fine-tuning: the first stage of a run.",
     "reward": "Train the reward model: needs a finished SFT stage in the same run directory.",
     "ppo": "PPO against the reward model: needs finished SFT and reward stages in the same run directory.",
