@@ -128,7 +128,7 @@ def test_every_problem_of_every_source_at_once(tmp_path):
     told = str(caught.value)
     assert "\n" not in told
     for part in (
-        "unknown preset 'kagle': choose cluster, cpu",
+        "unknown preset 'kagle': choose character, cluster, cpu",
         f"{one}: unknown setting trainning - did you mean training?",
         f"{one}: seed: Input should be greater than or equal to 0 (got '-1')",
         f"{one}: unknown setting training.ppo.kl_coeff - did you mean training.ppo.kl_coef?",

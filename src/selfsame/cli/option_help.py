@@ -98,7 +98,9 @@ def _all_groups() -> Mapping[str, Sequence[str]]:
 
 def _option(head: str, default: str, text: str, width: int) -> str:
     shown = f"{text} (default: {default})" if default else text
-    body = textwrap.fill(shown, width, initial_indent=" " * _INDENT, subsequent_indent=" " * _INDENT)
+    body = textwrap.fill(
+        shown, width, initial_indent=" " * _INDENT, subsequent_indent=" " * _INDENT, break_on_hyphens=False
+    )
     return f"  {head}\n{body}"
 
 
