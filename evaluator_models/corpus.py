@@ -27,7 +27,6 @@ from scipy.sparse.csgraph import connected_components
 
 from evaluator_models.settings import Recipe
 from selfsame.data.corruptions import contradictions, spoken
-from selfsame.data.formats import read_file
 from selfsame.data.loader import DatasetLoader
 from selfsame.data.settings import DataSettings
 from selfsame.errors import DataError
@@ -99,7 +98,7 @@ def _held_out(
     rng, size = random.Random(recipe.seed + 1), recipe.held_out_size
     positives = _some([Row(*p, CONTRADICTION, g, "decode") for p, g in held], size, rng)
     made = Kinds(validation, recipe.seed + 1)
-    people = [list(d.seen_by(1).turns) for d in read_file(data / CONVAI2, "personachat")[0]]
+    people = [list(d.seen_by(1).turns) for d in DatasetLoader().read(data / CONVAI2, "personachat")[0]]
     neutral = {
         "decode_turns": _turn_rows(people, rng),
         "decode_crossed": list(crossed([p for p, _ in held], rng)),

@@ -13,7 +13,6 @@ from safetensors.torch import load_file, save_file
 from evaluator_models.corpus import CHATS, CONVAI2, SPC, chat_turns
 from evaluator_models.evaluate import write_record
 from evaluator_models.settings import Recipe
-from selfsame.data.formats import read_file
 from selfsame.data.loader import DatasetLoader
 from selfsame.data.settings import DataSettings
 from selfsame.model.load import load_roles
@@ -108,7 +107,7 @@ def export(recipe: Recipe, work: Path, data: Path, folder: Path) -> dict[str, An
     save_file({n: t.to(torch.float16) for n, t in load_file(adapter).items()}, adapter)
     held = {
         "synthetic-persona-chat": DatasetLoader(DataSettings(path=str(data / SPC))).load().validation,
-        "personachat": [d.seen_by(1) for d in read_file(data / CONVAI2, "personachat")[0]],
+        "personachat": [d.seen_by(1) for d in DatasetLoader().read(data / CONVAI2, "personachat")[0]],
     }
     accuracy = {name: _accuracy(roles, recipe, examples) for name, examples in held.items()}
     lora = recipe.lora.model_dump(exclude_defaults=True)

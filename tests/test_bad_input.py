@@ -74,7 +74,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory, tiny_models: Any) -> Path:
         ("report", "required: RUN"),
         ("report /none", "/none is not a run directory (no config.yaml)"),
         ("chat --persona x", "required: --model"),
-        ("chat --model x", "one of the arguments --persona --card is required"),
+        ("chat --model x", "x was not made for one character: give --persona 'I ...' or --card FILE"),
         ("chat --model x --persona", "--persona: expected at least one argument"),
         ("chat --model x --persona ", "the persona is empty"),
         ("chat --model x --persona a --card b", "--card: not allowed with argument --persona"),
@@ -230,7 +230,7 @@ def test_a_prompt_of_nothing_but_control_markers(template):
         (b"[1, 2]", "not a character card"),
         (b"{}", "the card has no name"),
         (b'{"name": "Mika"}', "has neither a description nor a personality"),
-        (b"\x89PNG\r\n", "is a picture"),
+        (b"\x89PNG\r\n", "the picture is damaged"),
         (b"\xff\xfe{}", "is not JSON"),
     ],
 )

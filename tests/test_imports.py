@@ -70,6 +70,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli.measure": {"text", "model", "run", "metrics", "ratings", "eval", "tasks", "serve", "report", "cli"},
     "cli.benchmark": {"errors", "model", "run", "metrics", "tasks", "cli"},
     "cli.convai2": {"errors", "run", "metrics", "tasks", "cli"},
+    "cli.card": {"errors", "cards", "cli"},
     "cli.data": {"errors", "config", "data", "run", "cli"},
     "cli.base": {"model", "cli"},
     "__main__": {"cli"},

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfsame.cards.card import MAX_BYTES, MAX_TRAIT_LENGTH, MAX_TRAITS, make_traits, read_card
+from selfsame.cards.card import make_card, make_traits, read_card
+from selfsame.cards.files import MAX_BYTES
+from selfsame.cards.traits import MAX_TRAIT_LENGTH
 from selfsame.errors import DataError
 
 FIELDS = {
@@ -15,7 +17,7 @@ FIELDS = {
     "personality": "Cheerful, blunt",
     "scenario": "{{user}} is shipwrecked.",
     "first_mes": "Oh! {{user}}! I'm {{CHAR}}.",
-    "mes_example": "<START>\n{{user}}: hi",
+    "mes_example": "<START>\n{{user}}: hi\n{{char}}: Ho!",
 }
 
 
@@ -32,14 +34,16 @@ def test_every_version_gives_the_same_card(tmp_path: Path, version: int) -> None
     assert card.name == "Mika"
     assert card.persona == (
         "My name is Mika.",
-        "Mika keeps a lighthouse.",
-        "Mika loves storms.",
-        "Mika's hair is silver.",
+        "I am cheerful, blunt.",
+        "I keep a lighthouse.",
+        "I love storms.",
+        "My hair is silver.",
         "I never lie to you.",
-        "Mika is cheerful, blunt.",
+        "Scene: You are shipwrecked.",
     )
-    assert card.first_message == "Oh! you! I'm Mika."
-    assert card.scenario == "you are shipwrecked."
+    assert card.first_message == "Oh! I'm Mika."
+    assert card.scenario == "You are shipwrecked."
+    assert [[(turn.speaker, turn.text) for turn in example] for example in card.examples] == [[(1, "hi"), (2, "Ho!")]]
 
 
 def test_byte_order_mark_is_read(tmp_path: Path) -> None:
@@ -59,8 +63,8 @@ def test_half_a_surrogate_pair_becomes_a_question_mark(tmp_path: Path) -> None:
 
 
 def test_a_name_is_inserted_as_it_is(tmp_path: Path) -> None:
-    card = read_card(write(tmp_path, {"name": r"\1 (x", "description": "{{char}} sings."}))
-    assert card.persona[1] == r"\1 (x sings."
+    card = read_card(write(tmp_path, {"name": r"\1 (x", "description": "Old {{char}} sings."}))
+    assert card.persona[1] == r"Old \1 (x sings."
 
 
 @pytest.mark.parametrize(
@@ -72,9 +76,9 @@ def test_a_name_is_inserted_as_it_is(tmp_path: Path) -> None:
         ("[" * 100_000, "is not JSON"),
         ({"description": "I sing."}, "no name"),
         ({"name": "  ", "description": "I sing."}, "no name"),
-        ({"name": 5, "description": "I sing."}, "no name"),
+        ({"name": [], "description": "I sing."}, "no name"),
         ({"name": "A", "description": "", "personality": " "}, "neither a description nor a personality"),
-        ({"name": "A", "description": ["I sing."]}, "neither a description nor a personality"),
+        ({"name": "A", "description": {"text": "I sing."}}, "neither a description nor a personality"),
         ({"spec": "chara_card_v2", "data": {"name": "A"}}, "neither a description nor a personality"),
         ({"name": "A", "description": "x" * MAX_BYTES}, "larger than 1 MB"),
     ],
@@ -86,16 +90,13 @@ def test_bad_cards_give_one_line(tmp_path: Path, content: Any, message: str) -> 
     assert "card.json" in str(caught.value)
 
 
-def test_missing_picture_and_bytes(tmp_path: Path) -> None:
+def test_missing_and_unreadable_files(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         read_card(tmp_path / "none.json")
     with pytest.raises(DataError, match="cannot be read"):
         read_card(tmp_path)
-    (tmp_path / "card.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    with pytest.raises(DataError, match="is a picture"):
-        read_card(tmp_path / "card.png")
     (tmp_path / "latin.json").write_bytes('{"name": "Zoë"}'.encode("latin-1"))
-    with pytest.raises(DataError, match="is not JSON"):
+    with pytest.raises(DataError, match="is not UTF-8"):
         read_card(tmp_path / "latin.json")
 
 
@@ -103,14 +104,53 @@ def test_long_descriptions_are_cut_in_pieces() -> None:
     traits = make_traits("A", "I " + "walk far, " * 100)
     assert len(traits) > 3
     assert all(len(trait) <= MAX_TRAIT_LENGTH + len("A: .") for trait in traits)
-    assert len(make_traits("A", "\n".join(f"I own book {k}." for k in range(100)))) == MAX_TRAITS
+    assert len(make_traits("A", "\n".join(f"I own book {k}." for k in range(100)))) == 101
+
+
+def test_the_personality_comes_before_the_description() -> None:
+    traits = make_traits("A", "\n".join(f"I own book {k}." for k in range(100)), "patient")
+    assert traits[:3] == ("My name is A.", "I am patient.", "I own book 0.")
+
+
+def test_what_is_not_used_is_said() -> None:
+    card = make_card(
+        FIELDS
+        | {
+            "system_prompt": "Never break character.",
+            "post_history_instructions": "Be brief.",
+            "alternate_greetings": ["Hm.", "Ahoy."],
+            "character_book": {
+                "entries": [{"keys": ["/a+/i"], "content": "Old."}, {"keys": ["oil"], "content": "Lit."}]
+            },
+        }
+    )
+    said = card.not_used()
+    for part in ("1 example dialogue", "2 alternate greetings", "system prompt (22 characters)", "1 lorebook entry"):
+        assert part in said
+    assert "post-history instructions (9 characters)" in said
+    assert "greetings" not in card.not_used(("mes_example", "alternate_greetings"))
+    assert make_card({"name": "A", "description": "I sing."}).not_used() == ""
+
+
+def test_lore_holds_when_its_keys_occur() -> None:
+    entries = [
+        {"keys": ["mill", "flour"], "content": "The mill burned down.", "enabled": True},
+        {"keys": ["cat"], "content": "Off.", "enabled": False},
+        {"keys": [], "constant": True, "content": "@@depth 4\nIt always rains."},
+        {"keys": ["Bo"], "secondary_keys": ["vet"], "selective": True, "content": "Bo is ill.", "case_sensitive": True},
+    ]
+    card = make_card(FIELDS | {"character_book": {"entries": entries}})
+    assert card.persona[-1] == "It always rains."
+    mill, bo = card.lore
+    assert mill.traits == ("The mill burned down.",)
+    assert mill.is_about("the MILL, yes") and mill.is_about("flour?") and not mill.is_about("a million")
+    assert bo.is_about("Bo is at the vet") and not bo.is_about("bo is at the vet") and not bo.is_about("Bo?")
 
 
 @given(st.text(), st.text(), st.text())
 def test_any_text_is_a_persona_of_short_lines(name: str, description: str, personality: str) -> None:
     name = " ".join(name.split()) or "A"
     traits = make_traits(name, description, personality)
-    assert len(traits) <= MAX_TRAITS
     assert all(trait and "\n" not in trait and trait == trait.strip() for trait in traits)
 
 

@@ -177,7 +177,8 @@ def test_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = load("owner/name")
     assert dataset.dialogues == {"train": 2, "validation": 1}
     assert [str(bad) for bad in dataset.rejected] == [
-        "owner/name[train]:3: has no user1_persona and no user2_persona and no turns"
+        "owner/name[train]:3: has no turns that can be read; its fields are 'best_generated_conversation',"
+        " no form is near; name them with --data.fields turns=...,persona=..."
     ]
 
 

@@ -77,7 +77,7 @@ def test_a_card_is_a_persona_too(tiny_models, tmp_path):
     bot = selfsame.load(tiny_models())
     for path in (card, str(card)):
         conversation = bot.chat(path)
-        assert conversation.turns == ["", "Hi, I'm Mika!"] and "Mika has two cats." in conversation.persona
+        assert conversation.turns == ["", "Hi, I'm Mika!"] and "I have two cats." in conversation.persona
 
 
 @pytest.mark.parametrize(

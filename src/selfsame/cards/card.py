@@ -1,4 +1,4 @@
-"""Character cards of the chat world (V1 flat, V2 `chara_card_v2`, V3 `chara_card_v3`; JSON) -> a persona to talk to.
+"""Character cards of the chat world -> a persona to talk to, and back.
 
 A card comes from anywhere: everything in it is text and stays text, whatever control markers it holds. Prompts are
 made from it where all text is escaped (`data/processor.py`).
@@ -6,55 +6,151 @@ made from it where all text is escaped (`data/processor.py`).
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from selfsame.cards.fields import Entry, Fields, fields_of
+from selfsame.cards.files import FORMS, read_mapping
+from selfsame.cards.macros import NEUTRAL_NAME, fill_in, mentions_user
+from selfsame.cards.traits import Wording, make_traits, once, worded
 from selfsame.errors import DataError
-from selfsame.text.keywords import sentences
-from selfsame.types import Persona, clean_persona
+from selfsame.types import Persona, Turn, clean_persona
 
-MAX_BYTES = 1_000_000
-MAX_TRAITS = 24
-"""More would leave no room for the dialogue."""
-MAX_TRAIT_LENGTH = 200
-"""Characters; longer sentences are cut at a comma or a space."""
+CHAT_USES = ("name", "description", "personality", "scenario", "first_mes", "character_book")
+"""The fields that a chat uses."""
+TRAINING_USES = (*CHAT_USES, "mes_example", "alternate_greetings")
+"""The fields that training and chatting use."""
 
-_PRONOUN = {"she": "", "he": "", "her": "'s", "his": "'s"}
-_YOU = ((r"['’]s\b", "your"), (r" is\b", "you are"), (r" was\b", "you were"), (r" has\b", "you have"), ("", "you"))
-_LABEL = re.compile(r"^[\[({]?\s*(?:description|personality|character)?\s*[:=]\s*", re.IGNORECASE)
+
+@dataclass(frozen=True, slots=True)
+class Lore:
+    """Traits that hold when one of the keys occurs in the last turns, and one of `also`, if there are any."""
+
+    keys: tuple[str, ...]
+    traits: Persona
+    also: tuple[str, ...] = ()
+    case_sensitive: bool = False
+
+    def is_about(self, text: str) -> bool:
+        """Whether the text calls for these traits. A key of letters with spaces between words is found as a whole word."""
+        return self._any(self.keys, text) and (not self.also or self._any(self.also, text))
+
+    def sample(self) -> tuple[str, ...]:
+        """A few words that call for these traits."""
+        return (*self.keys[:1], *self.also[:1])
+
+    def _any(self, keys: Iterable[str], text: str) -> bool:
+        flags = re.UNICODE if self.case_sensitive else re.IGNORECASE
+        return any(
+            re.search(rf"(?<!\w){re.escape(k)}(?!\w)" if k.isascii() else re.escape(k), text, flags) for k in keys
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """Who a card describes, how that person opens the conversation ("" = not), and the scene."""
+    """Who a card describes, how that person opens the conversation ("" = not), and the scene.
+
+    Attributes:
+        name: of the character.
+        persona: all traits, the most important ones first: name, personality, description, scene, lore that always holds.
+        first_message: the greeting.
+        scenario: the scene as text; its sentences are in the persona too.
+        greetings: other greetings.
+        examples: example dialogues; speaker 1 is the partner, 2 the character.
+        lore: traits that hold when their keys are mentioned.
+        fields: the card as it was written.
+    """
 
     name: str
     persona: Persona
     first_message: str = ""
     scenario: str = ""
+    greetings: tuple[str, ...] = ()
+    examples: tuple[tuple[Turn, ...], ...] = ()
+    lore: tuple[Lore, ...] = ()
+    language: str = "en"
+    fields: Fields = field(default_factory=lambda: Fields(""), repr=False)
+
+    def not_used(self, used: Sequence[str] = CHAT_USES) -> str:
+        """What of the card is not used where only the fields `used` are; one line, empty where all is."""
+        card = self.fields
+        left = {
+            "mes_example": _counted(len(self.examples), "example dialogue"),
+            "alternate_greetings": _counted(len(self.greetings), "alternate greeting"),
+            "system_prompt": f"system prompt ({len(card.system_prompt)} characters)"
+            if card.system_prompt.strip()
+            else "",
+            "post_history_instructions": f"post-history instructions ({len(card.last_instruction)} characters)"
+            if card.last_instruction.strip()
+            else "",
+            "character_book": _counted(len(self.lore), "lorebook entry", "lorebook entries"),
+        }
+        parts = [text for name, text in left.items() if text and name not in used]
+        if card.unread_entries:
+            parts.append(f"{_counted(card.unread_entries, 'lorebook entry', 'lorebook entries')} without plain keys")
+        if card.examples.strip() and not self.examples:
+            parts.append(f"example dialogues without speakers ({len(card.examples)} characters)")
+        return f"not used of the card: {', '.join(parts)}" if parts else ""
+
+    def user_name(self) -> str:
+        """What the one who talks to the character is called, where the card names that person and the language has no word that
+        fits everywhere; empty elsewhere."""
+        card = self.fields
+        texts = (card.description, card.personality, card.scenario, card.greeting, card.examples)
+        called = self.language not in ("en", "zh", "ja", "ko") and any(map(mentions_user, texts))
+        return NEUTRAL_NAME if called else ""
+
+
+def _counted(count: int, one: str, many: str = "") -> str:
+    return "" if not count else f"1 {one}" if count == 1 else f"{count} {many or f'{one}s'}"
 
 
 def read_card(path: str | Path) -> Card:
-    """The card in a JSON file. Fields it does not know are ignored. Raises `DataError` with one clear line."""
-    path = Path(path)
-    card = _parse_json(path)
-    data = card.get("data") if isinstance(card.get("data"), dict) else card  # V2 and V3 keep the fields one level down
-    assert isinstance(data, dict)
-    fields = {name: _text(data.get(name)) for name in ("name", "description", "personality", "scenario", "first_mes")}
-    name = " ".join(fields["name"].split())
-    if not name:
+    """The card in a file: JSON or YAML of any dialect, a picture (PNG) or a CHARX archive with a card in it.
+
+    Raises:
+        DataError: with one line: what is wrong, and what a card is.
+    """
+    return make_card(read_mapping(Path(path)), str(path))
+
+
+def make_card(card: Mapping[str, Any], source: str = "card") -> Card:
+    """The card that a mapping holds, in any dialect: `make_card({"name": "Pavel", "description": "I bake."})`.
+
+    Raises:
+        DataError: it has no name, or says nothing of the character. `source` is named there.
+    """
+    fields = fields_of(card)
+    if not fields.name:
+        known = ", ".join(list(map(str, card))[:6]) or "none"
         raise DataError(
-            f'{path}: the card has no name; expected {{"name": ..., "description": ...}}, flat or under data'
+            f'{source}: the card has no name (its fields: {known}); expected {{"name": ..., "description": ...}}, flat or'
+            " under data"
         )
-    filled = {field: _fill_in(text, name) for field, text in fields.items()}
-    persona = make_traits(name, filled["description"], filled["personality"])
-    if not persona:
-        raise DataError(f"{path}: the card of {name!r:.60} has neither a description nor a personality; add one")
-    return Card(name, persona, filled["first_mes"].strip(), filled["scenario"].strip())
+    name = fields.name
+    description, examples = _without_examples(fields.description)
+    traits = make_traits(name, description, fields.personality)
+    if len(traits) < 2:  # the name alone says nothing
+        raise DataError(f"{source}: the card of {name!r:.60} has neither a description nor a personality; add one")
+    wording = Wording(name, f"{description}\n{fields.personality}")
+    scenario = fill_in(fields.scenario, name, wording.language).strip()
+    always = [
+        line for entry in fields.book if entry.constant for line in worded(wording, entry.content, labelled=False)
+    ]
+    return Card(
+        name=name,
+        persona=once([*traits, *wording.scene(scenario), *always]),
+        first_message=fill_in(fields.greeting, name, wording.language).strip(),
+        scenario=scenario,
+        greetings=tuple(fill_in(text, name, wording.language).strip() for text in fields.greetings),
+        examples=tuple(_dialogues(f"{fields.examples}\n<START>\n{examples}", name, wording.language)),
+        lore=tuple(_lore(entry, wording) for entry in fields.book if not entry.constant),
+        language=wording.language,
+        fields=fields,
+    )
 
 
 def read_persona(persona: Sequence[str] | str | Path) -> tuple[Persona, str]:
@@ -63,82 +159,60 @@ def read_persona(persona: Sequence[str] | str | Path) -> tuple[Persona, str]:
     Raises:
         DataError: the persona is empty, or the card cannot be used.
     """
+    card = read_character(persona)
+    return card.persona, card.first_message
+
+
+def read_character(persona: Sequence[str] | str | Path | Card) -> Card:
+    """A card from its file, or one without a name from a list of sentences.
+
+    Raises:
+        DataError: the persona is empty, or the card cannot be used.
+    """
+    if isinstance(persona, Card):
+        return persona
     if isinstance(persona, (str, Path)):
         if isinstance(persona, str) and " " in persona and not Path(persona).exists():
-            raise DataError(f"{persona!r:.60} is not a file: give a list of sentences, or the path of a card")
-        card = read_card(persona)
-        return card.persona, card.first_message
+            raise DataError(f"{persona!r:.60} is not a file: give a list of sentences, or the path of a card ({FORMS})")
+        return read_card(persona)
     traits = clean_persona([*persona])
     if not traits:
         raise DataError("the persona is empty: give at least one trait, such as 'I have two dogs.'")
-    return traits, ""
+    return Card("", traits)
 
 
-def make_traits(name: str, description: str, personality: str = "") -> Persona:
-    """Short sentences that tell who is meant: in the first person, or with the name. At most `MAX_TRAITS`."""
-    traits = [f"My name is {name}."] if description.strip() or personality.strip() else []
-    lines = [_with_subject(part, name) for part in _split(description)]
-    lines += [_with_subject(part, name, verb=" is") for part in _split(personality)]
-    return clean_persona(list(dict.fromkeys([*traits, *filter(None, lines)]))[:MAX_TRAITS])
+def _lore(entry: Entry, wording: Wording) -> Lore:
+    keys, also = (tuple(fill_in(k, wording.name, wording.language) for k in part) for part in (entry.keys, entry.also))
+    return Lore(keys, once(worded(wording, entry.content, labelled=False)), also, entry.case_sensitive)
 
 
-def _parse_json(path: Path) -> Mapping[str, Any]:
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; give a character card as a JSON file") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); give a character card as a JSON file") from None
-    if len(raw) > MAX_BYTES:
-        raise DataError(f"{path}: is larger than {MAX_BYTES // 1_000_000} MB; a character card is a small JSON file")
-    if raw.startswith(b"\x89PNG"):
-        raise DataError(f"{path}: is a picture; export the card as JSON")
-    try:
-        card = json.loads(raw.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: is not JSON ({error}); give a character card as a JSON file") from None
-    if not isinstance(card, dict):
-        raise DataError(f"{path}: is JSON, but not a character card; expected an object with name and description")
-    return card
+_START = re.compile(r"<START>|^\s*(?:START|#{3,}|\*{3,}|-{3,})\s*$", re.IGNORECASE | re.MULTILINE)
 
 
-def _text(value: Any) -> str:
-    """The text of a field; half surrogate pairs, which no tokenizer takes, become question marks."""
-    return value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else ""
+def _speaker(name: str) -> re.Pattern[str]:
+    names = "|".join(re.escape(part) for part in {name, name.split()[0]})
+    return re.compile(
+        rf"^\s*(?:(?P<user>\{{\{{user\}}\}}|<user>|You|User|Anon)|(?P<char>\{{\{{char\}}\}}|<bot>|{names}))\s*[:：]\s?",
+        re.IGNORECASE | re.MULTILINE,
+    )
 
 
-def _fill_in(text: str, name: str) -> str:
-    """Names for the slots of a card. The one who talks to the character has no name here: "you"."""
-    text = re.sub(r"\{\{char\}\}|<bot>", lambda _: name, text, flags=re.IGNORECASE)
-    for slot, word in _YOU:
-        text = re.sub(rf"(?:\{{\{{user\}}\}}|<user>){slot}", word, text, flags=re.IGNORECASE)
-    return text
+def _without_examples(description: str) -> tuple[str, str]:
+    """(description, example dialogues that stand in it): from `<START>`, or from a line `{{user}}: ...` on."""
+    found = re.search(r"<START>|^\s*(?:\{\{user\}\}|<user>)\s*[:：]", description, re.IGNORECASE | re.MULTILINE)
+    return (description, "") if found is None else (description[: found.start()], description[found.start() :])
 
 
-def _split(text: str) -> Iterator[str]:
-    """The sentences of a description, without bullets and labels; long ones in pieces."""
-    for sentence in sentences(text):
-        clean = _LABEL.sub("", sentence.strip(" \t*-•#")).strip()
-        while len(clean) > MAX_TRAIT_LENGTH:
-            cut = max(clean.rfind(mark, 1, MAX_TRAIT_LENGTH) for mark in (", ", "; ")) + 1
-            cut = cut or clean.rfind(" ", 1, MAX_TRAIT_LENGTH) + 1 or MAX_TRAIT_LENGTH
-            yield clean[:cut].strip(" ,;")
-            clean = clean[cut:].strip(" ,;")
-        if any(letter.isalnum() for letter in clean):
-            yield clean
-
-
-def _with_subject(sentence: str, name: str, verb: str = "") -> str:
-    """The sentence with somebody it is about: "She sings" -> "Mika sings"; "Tall" -> "Mika: Tall" or "Mika is tall"."""
-    first, _, rest = sentence.partition(" ")
-    ending = "" if sentence[-1] in ".!?\"'" else "."
-    if first.lower() in _PRONOUN and rest:
-        return f"{name}{_PRONOUN[first.lower()]} {rest}{ending}"
-    if _mentions(sentence, [name, name.split()[0], "I", "my", "me", "I'm", "I've"]):
-        return sentence + ending
-    return f"{name}{verb} {first.lower()} {rest}".rstrip() + ending if verb else f"{name}: {sentence}{ending}"
-
-
-def _mentions(sentence: str, names: Iterable[str]) -> bool:
-    return any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", sentence, re.IGNORECASE) for name in names)
+def _dialogues(text: str, name: str, language: str) -> Iterator[tuple[Turn, ...]]:
+    """The dialogues between `<START>` marks in which the character speaks; what stands before the first speaker is no turn."""
+    speaker = _speaker(name)
+    for block in _START.split(text):
+        marks = [*speaker.finditer(block)]
+        ends = [*(mark.start() for mark in marks[1:]), len(block)]
+        turns = []
+        for mark, end in zip(marks, ends, strict=False):
+            said = fill_in(block[mark.end() : end], name, language).strip()
+            if said:
+                turns.append(Turn(1 if mark["user"] else 2, said))
+        if any(turn.speaker == 2 for turn in turns):
+            yield tuple(turns)

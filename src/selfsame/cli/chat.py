@@ -18,10 +18,9 @@ def run(arguments: Sequence[str]) -> None:
         SelfsameError: a model, persona or option that cannot be used.
     """
     options = options_parser().parse_args(arguments)
-    from selfsame.cards.card import read_persona
+    from selfsame.cards.card import read_character
 
-    persona = Path(options.card) if options.card else options.persona
-    read_persona(persona)  # a mistake in it is reported before anything is loaded
+    persona = read_character(_who(options))  # a mistake in it is reported before anything is loaded
     if options.best_of < 1:
         raise ConfigError("--best-of is 0: give 1 or more")
     if options.max_new_tokens == 0:
@@ -33,14 +32,26 @@ def run(arguments: Sequence[str]) -> None:
 
     bot = load_chatbot(options.model, options.system, reward=options.best_of > 1)
     conversation = bot.chat(
-        persona,
+        persona if persona.name else persona.persona,
         options.seed,
         options.best_of,
         temperature=options.temperature,
         max_new_tokens=options.max_new_tokens,
     )
+    for note in conversation.notes:
+        print(f"({note})", flush=True)
     print(f"{bot.name}: {' | '.join(conversation.persona)}  (/help lists the commands, /quit ends)", flush=True)
     chat(conversation, typed_lines(), Screen())
+
+
+def _who(options: argparse.Namespace) -> Path | list[str]:
+    """The persona or card of the options, or the card of the run."""
+    if options.card or options.persona:
+        return Path(options.card) if options.card else options.persona
+    own = Path(options.model) / "card.json"
+    if not own.is_file():
+        raise ConfigError(f"{options.model} was not made for one character: give --persona 'I ...' or --card FILE")
+    return own
 
 
 def options_parser() -> argparse.ArgumentParser:
@@ -54,9 +65,9 @@ def options_parser() -> argparse.ArgumentParser:
         metavar="RUN_OR_MODEL",
         help="run directory, selfsame-135m (the run in the package), adapter folder, model folder or hub id",
     )
-    who = parser.add_mutually_exclusive_group(required=True)
+    who = parser.add_mutually_exclusive_group()
     who.add_argument("--persona", nargs="+", metavar="TEXT", help="traits, a sentence each")
-    who.add_argument("--card", metavar="FILE", help="character card (JSON, V1 to V3)")
+    who.add_argument("--card", metavar="FILE", help="character card (PNG, JSON, CHARX, YAML)")
     add_system(parser)
     parser.add_argument("--temperature", type=float, help="sampling temperature; 0 always takes the likeliest token")
     parser.add_argument(

@@ -25,6 +25,14 @@ def run(arguments: Sequence[str]) -> None:
         "--data.path", dest="path", required=True, metavar="FILE", help="file, folder, hub id or `demo`"
     )
     parser.add_argument("--data.format", dest="format", default="auto", choices=("auto", "jsonl", "csv", "personachat"))
+    parser.add_argument("--data.bot", dest="bot", default="", metavar="NAME", help="whose turns are the bot's")
+    parser.add_argument(
+        "--data.persona", dest="persona", nargs="+", default=[], metavar="TRAIT", help="the bot's, if the file has none"
+    )
+    parser.add_argument("--data.card", dest="card", default="", metavar="CARD", help="the same, from a character card")
+    parser.add_argument(
+        "--data.fields", dest="fields", default="", metavar="NAME=FIELD,...", help="turns, speaker, text, persona, bot"
+    )
     parser.add_argument("--out", metavar="FILE", help="convert: file to write; rejected rows go to FILE.rejects.jsonl")
     parser.add_argument("--count", type=natural, default=2, help="show: number of dialogues")
     options = parser.parse_args(arguments)
@@ -38,7 +46,8 @@ def run(arguments: Sequence[str]) -> None:
         check_writable(options.out)
         if Path(options.path).exists() and Path(options.out).exists() and Path(options.path).samefile(options.out):
             raise ConfigError(f"--out {options.out} is the file to convert: give another one")
-    loader = DatasetLoader(load_config(values={"data": {"path": options.path, "format": options.format}}).data)
+    names = ("path", "format", "bot", "persona", "card", "fields")
+    loader = DatasetLoader(load_config(values={"data": {name: getattr(options, name) for name in names}}).data)
     parts, rejected = loader.read_parts()
     dialogues = [dialogue for part in parts.values() for dialogue in part]
     if options.action == "audit":

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from selfsame.cli import base, benchmark, chat, compare, data, evaluate, measure, plan, report, train
+from selfsame.cli import base, benchmark, card, chat, compare, data, evaluate, measure, plan, report, train
 from selfsame.errors import ConfigError, SelfsameError, TimeUp
 
 DESCRIPTION = """Selfsame trains chatbots that stay in character, measures whether they got better, and lets you talk to them.
@@ -36,6 +36,7 @@ checking a claim on a file:
   benchmark   ConvAI2, minimal persona edits, PersonaGym's questions; compares two ConvAI2 results
 data and bases:
   data        show, convert or audit a dataset
+  card        show what a character card says, or write it as JSON or as a picture
   base        download and prepare a named base model: smollm2-135m, the recommended one
 """
 EPILOG = "`selfsame COMMAND --help` lists a command's options."
@@ -52,6 +53,7 @@ COMMANDS: Mapping[str, Callable[[list[str]], None]] = {
     "report": report.run,
     "chat": chat.run,
     "data": data.run,
+    "card": card.run,
     "base": base.run,
     **{name: partial(measure.run, name) for name in measure.DESCRIPTIONS},
     "benchmark": benchmark.run,

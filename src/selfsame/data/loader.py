@@ -1,4 +1,4 @@
-"""Files, folders and hub data sets -> the train and validation examples of a `Dataset`. `formats.py` reads one file."""
+"""Files, folders and hub data sets -> the train and validation examples of a `Dataset`. `reading.py` reads one file."""
 
 from __future__ import annotations
 
@@ -15,17 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from selfsame.data.audit import audit
-from selfsame.data.formats import from_records, read_file
+from selfsame.data.reading import Source, from_records, read_file
 from selfsame.data.settings import DataSettings
 from selfsame.errors import ConfigError, DataError, RunError
 from selfsame.text.language import describe_languages
 from selfsame.types import Dialogue, Example, Persona, RejectedRow
 
-_Source = tuple[str, str, "list[Dialogue]", "list[RejectedRow]"]
-"""(part, name of the file, dialogues, rejected rows)."""
 _PART = {"ignored": r"test|new[-_ ]?personas?", "train": r"train(?:ing)?", "validation": r"valid(?:ation)?|dev"}
 """Part by a word in the name of a file; the first that fits counts."""
-_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".txt", ".xz", ".gz")
+_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".txt", ".parquet", ".xz", ".gz")
 
 
 @dataclass
@@ -57,14 +55,21 @@ class Dataset:
 
 @dataclass
 class DatasetLoader:
-    """Reads the source that the settings name. `load` gives examples, `read` the dialogues of one file."""
+    """Reads the source that the settings name. `load` gives examples, `read` the dialogues of one file.
+
+    `records`: rows in memory in place of a file: a list of objects, a `datasets.Dataset`, or an object with the parts "train"
+    and "validation" of these (a `datasets.DatasetDict`).
+    """
 
     settings: DataSettings = field(default_factory=DataSettings)
+    records: Iterable[Mapping[str, Any]] | Mapping[str, Any] | None = None
 
     def load(self) -> Dataset:
         """Reads, cleans, cuts and splits. Raises `DataError` (with path, problem and remedy) and `ConfigError`."""
         settings = self.settings
-        parts, rejected = self.read_parts()
+        sources = self.sources()
+        parts, rejected = _join(sources)
+        notes = [note for source in sources for note in source.notes]
         removed: Counter[str] = Counter()
         # Measured on Synthetic-Persona-Chat: 41 % of the training dialogues hold placeholders, 4,793 of 8,938 are left.
         if settings.clean:
@@ -72,6 +77,7 @@ class DatasetLoader:
             reasons = audit([*parts["validation"], *parts["train"]]).reasons()
             removed.update(f"clean-up ({reason})" for reason in reasons.values())
             parts = {name: [d for d in part if d.id not in reasons] for name, part in parts.items()}
+        notes += _told_of_cuts([*parts["validation"], *parts["train"]], settings.max_turns)
         parts = {n: [replace(d, turns=d.turns[: settings.max_turns]) for d in part] for n, part in parts.items()}
         own_part = bool(parts["validation"])
         held = _personas(parts["validation"]) if own_part else _hold_out(parts["train"], settings.validation_share)
@@ -87,7 +93,7 @@ class DatasetLoader:
         if not train:
             raise DataError(f"{settings.path}: no dialogue is left to train on; set clean to false or add dialogues")
         count = {"train": len(train), "validation": len({side.id.rpartition("/")[0] for side in validation})}
-        dataset = Dataset(_sides(train), validation, rejected, count, dict(+removed))
+        dataset = Dataset(_sides(train), validation, rejected, count, dict(+removed), notes)
         if languages := describe_languages([_words_of(dialogue) for dialogue in train]):
             dataset.notes.append(languages)
         if not validation:
@@ -96,24 +102,42 @@ class DatasetLoader:
 
     def read_parts(self) -> tuple[dict[str, list[Dialogue]], list[RejectedRow]]:
         """The dialogues of the source as they are, under "train" and "validation" (maybe empty); ids differ."""
-        name, path = self.settings.path, Path(self.settings.path)
+        return _join(self.sources())
+
+    def sources(self) -> list[Source]:
+        """The files, splits or rows of the source, each with its dialogues and with what was understood of it."""
+        settings, name, path = self.settings, self.settings.path, Path(self.settings.path)
+        if self.records is not None:
+            whole: Any = self.records if isinstance(self.records, Mapping) else {"train": self.records}
+            return _read_splits("records", whole, settings)
         if name == "demo":
             demo = importlib.resources.files("selfsame") / "data" / "demo" / "dialogues.jsonl"
             with importlib.resources.as_file(demo) as file:
-                return _join([("train", file.stem, *self.read(file, "jsonl"))])
+                return read_file(file)
         if path.is_dir():
-            files = _find_parts(path)
-            return _join([(part, file.stem, *self.read(file, self.settings.format)) for part, file in files])
+            found = [(part, read_file(file, settings)) for part, file in _find_parts(path)]
+            return [replace(source, part=source.part or part) for part, sources in found for source in sources]
         if not path.exists() and re.fullmatch(r"[\w-]+/[\w.-]+", name) and path.suffix not in _SUFFIXES:
-            return _join(_read_hub(name))
-        return _join([("train", path.stem, *self.read(path, self.settings.format))])
+            return _read_splits(name, _load_hub(name), settings)
+        return read_file(path, settings)
 
     def read(self, path: str | Path, format: str = "auto") -> tuple[list[Dialogue], list[RejectedRow]]:
         """The dialogues of one file, and every row that could not be used. `format`: auto, jsonl, csv or personachat.
 
         Raises `DataError` where the file as a whole cannot be used.
         """
-        return read_file(path, format)
+        sources = read_file(path, self.settings.model_copy(update={"format": format}))
+        return [d for source in sources for d in source.dialogues], [
+            row for source in sources for row in source.rejected
+        ]
+
+
+def _told_of_cuts(dialogues: Iterable[Dialogue], most: int) -> list[str]:
+    """How many dialogues are longer than `most` turns, and what that costs."""
+    lost = [len(dialogue.turns) - most for dialogue in dialogues if len(dialogue.turns) > most]
+    return (
+        [f"cut after {most} turns (data.max_turns): {len(lost)} dialogues, {sum(lost)} turns left out"] if lost else []
+    )
 
 
 def _find_parts(folder: Path) -> list[tuple[str, Path]]:
@@ -133,8 +157,8 @@ def _find_parts(folder: Path) -> list[tuple[str, Path]]:
     return found
 
 
-def _read_hub(name: str) -> list[_Source]:
-    """The train and validation splits of a data set on the Hugging Face hub."""
+def _load_hub(name: str) -> Any:
+    """The splits of a data set on the Hugging Face hub."""
     try:
         import datasets
     except ImportError:
@@ -142,28 +166,33 @@ def _read_hub(name: str) -> list[_Source]:
             f"{name}: reading from the hub needs the datasets package; pip install 'selfsame-chat[hub]'"
         ) from None
     try:
-        splits: Any = datasets.load_dataset(name)
+        return datasets.load_dataset(name)
     except Exception as error:  # the hub client raises errors of a dozen unrelated classes
         why = str(error).strip().split("\n")[0] or type(error).__name__
         raise DataError(
             f"{name}: no such file here, and not loaded from the hub ({why}); check the name and the network"
         ) from error
+
+
+def _read_splits(name: str, splits: Mapping[str, Any], settings: DataSettings) -> list[Source]:
+    """The dialogues of the train and validation splits."""
     if "train" not in splits:
         raise DataError(f"{name}: has no train split but {', '.join(splits)}; download the file and give its path")
     parts = [part for part in ("train", "validation") if part in splits]
-    return [(part, part, *from_records(f"{name}[{part}]", splits[part], part)) for part in parts]
+    return [replace(from_records(f"{name}[{part}]", splits[part], part, settings), part=part) for part in parts]
 
 
-def _join(sources: Iterable[_Source]) -> tuple[dict[str, list[Dialogue]], list[RejectedRow]]:
+def _join(sources: Iterable[Source]) -> tuple[dict[str, list[Dialogue]], list[RejectedRow]]:
     """All files of each part together; an id that another file used before gets the file's name in front."""
     parts: dict[str, list[Dialogue]] = {"train": [], "validation": []}
     rejected: list[RejectedRow] = []
     seen: set[str] = set()
-    for part, name, dialogues, bad in sources:
-        fresh = [replace(d, id=f"{name}:{d.id}") if d.id in seen else d for d in dialogues]
+    for source in sources:
+        stem = Path(source.name).name.split(".")[0]
+        fresh = [replace(d, id=f"{stem}:{d.id}") if d.id in seen else d for d in source.dialogues]
         seen.update(dialogue.id for dialogue in fresh)
-        parts[part] += fresh
-        rejected += bad
+        parts[source.part or "train"] += fresh
+        rejected += source.rejected
     return parts, rejected
 
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from selfsame.data.formats import json_object, read_text
+from selfsame.data.containers import json_object
+from selfsame.data.encoding import read_text
 from selfsame.errors import DataError
 from selfsame.types import LABELS, LabelledPair, Persona, RejectedRow, clean_persona
 

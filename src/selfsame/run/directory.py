@@ -1,6 +1,6 @@
 """A run is a directory; this file says what lies where in it.
 
-`config.yaml environment.json data.json metrics.jsonl samples.jsonl cost.json rejects.jsonl report.html`
+`config.yaml environment.json data.json metrics.jsonl samples.jsonl cost.json rejects.jsonl report.html card.json`
 `eval/<system>.json checkpoints/<stage>/step-*/`
 """
 
@@ -112,6 +112,11 @@ class RunDirectory:
     @property
     def rejects_path(self) -> Path:
         return self.path / "rejects.jsonl"
+
+    @property
+    def card_path(self) -> Path:
+        """The character that the run was made for, if it was made for one."""
+        return self.path / "card.json"
 
     @property
     def report_path(self) -> Path:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from selfsame.cards.card import Lore
 from selfsame.errors import ConfigError
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.policy import Policy
@@ -16,6 +17,8 @@ from selfsame.types import Persona, Prompt
 
 _SENTENCE_END = re.compile(r"[.!?…]+[\"'”’)\]*]*(?=\s|$)|[。！？]+[」』”’]*")
 _LIST_NUMBER = re.compile(r"\s*\d+[.)]+")
+LORE_TURNS = 4
+"""Last turns in which the keys of lore are looked for."""
 Show = Callable[[str], None]
 """Is given the text of a reply so far, while it is sampled."""
 
@@ -38,6 +41,8 @@ class Conversation:
         opening: what the bot says first, if it opens.
         systems: the systems that `switch` knows; each entry loads one and returns its role.
         system: the name of the system that speaks, if it has one.
+        lore: traits that join the persona while their keys are mentioned.
+        notes: what is to be known of this persona, a line each.
     """
 
     def __init__(
@@ -47,19 +52,22 @@ class Conversation:
         opening: str = "",
         systems: Mapping[str, Callable[[], str | None]] | None = None,
         system: str | None = None,
+        lore: Sequence[Lore] = (),
+        notes: Sequence[str] = (),
     ) -> None:
         self.policy, self.systems, self.system = policy, dict(systems or {}), system
+        self.notes = tuple(notes)
         self._saved: set[Path] = set()
-        self.become(persona, opening)
+        self.become(persona, opening, lore)
 
-    def become(self, persona: Persona, opening: str = "") -> None:
+    def become(self, persona: Persona, opening: str = "", lore: Sequence[Lore] = ()) -> None:
         """Start a new conversation with another persona.
 
         Raises:
             DataError: the persona is too long for the model; the conversation stays as it was.
         """
         self.policy.roles.processor.encode_prompt(Prompt(persona), self.policy.sampling.max_new_tokens)
-        self.persona, self._attempt = persona, 0
+        self.persona, self.lore, self._attempt = persona, tuple(lore), 0
         self.turns: list[str] = ["", opening.strip()] if opening.strip() else []
 
     def say(self, text: str, show: Show | None = None) -> str:
@@ -112,6 +120,16 @@ class Conversation:
         self.policy = replace(self.policy, role=self.systems[system]())
         self.system, self._attempt = system, 0
 
+    def persona_after(self, turns: Sequence[str]) -> Persona:
+        """The persona with the lore that the last turns mention, as much of it as leaves an eighth of the context."""
+        processor, persona = self.policy.roles.processor, self.persona
+        said = "\n".join(turns[-LORE_TURNS:])
+        room = processor.max_length // 8 + self.policy.sampling.max_new_tokens
+        for trait in (trait for lore in self.lore if lore.is_about(said) for trait in lore.traits):
+            longer = (*persona, trait)
+            persona = longer if trait not in persona and processor.fits(Prompt(longer), room) else persona
+        return persona
+
     def transcript(self) -> str:
         """The persona and all turns as text, a line each."""
         lines = [f"persona> {trait}" for trait in self.persona]
@@ -142,7 +160,7 @@ class Conversation:
         watch = None if show is None else lambda ids: show(decode(ids).rstrip("\ufffd"))
         (reply,) = RolloutEngine(policy.roles, policy.sampling.batch_size, policy.worth, watch).replies(
             policy.role,
-            [Prompt(self.persona, (*turns, said))],
+            [Prompt(self.persona_after([*turns, said]), (*turns, said))],
             policy.sampling,
             policy.seed + len(turns),
             attempt,

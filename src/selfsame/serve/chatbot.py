@@ -10,8 +10,9 @@ from typing import Any
 
 from transformers import AutoConfig
 
-from selfsame.cards.card import read_persona
+from selfsame.cards.card import Card, read_character
 from selfsame.config import Config, check, load_config
+from selfsame.data.fitting import fit_persona, left_out_line
 from selfsame.errors import ConfigError, RunError
 from selfsame.model.base import context_length, explained, locate_model
 from selfsame.model.load import load_roles
@@ -74,12 +75,13 @@ class Chatbot:
     system: str | None = None
 
     def chat(
-        self, persona: Sequence[str] | str | Path, seed: int = 0, best_of: int = 1, **sampling: Any
+        self, persona: Sequence[str] | str | Path | Card | None = None, seed: int = 0, best_of: int = 1, **sampling: Any
     ) -> Conversation:
         """Begin a conversation in which the bot has this persona.
 
         Args:
-            persona: a list of sentences, or the path of a character card.
+            persona: a list of sentences, a character card or its path; None: the character that the run was made for. Of a card
+                that is too long for the model, the first traits are taken, and `notes` of the conversation names the others.
             seed: random seed.
             best_of: sample this many replies and say the one that the reward model scores highest (runs only).
             sampling: other settings than the run's, such as `temperature=0` or `max_new_tokens=60`.
@@ -87,14 +89,30 @@ class Chatbot:
         Raises:
             SelfsameError: the persona, the card or a setting cannot be used.
         """
-        traits, opening = read_persona(persona)
+        card = read_character(self.own_card() if persona is None else persona)
+        traits, left = fit_persona(self.roles.processor, card.persona) if card.name else (card.persona, ())
         settings = chat_sampling(self, traits, **sampling)
         if best_of > 1:
             self.load_reward()
         rewards = self.config.training.ppo.rewards
         worth = weighted_sum(rewards.functions, rewards.reward_model) if best_of > 1 else None
         policy = Policy(self.roles, self.role, settings, seed, best_of, worth)
-        return Conversation(policy, traits, opening, self.systems(), self.system)
+        notes = [note for note in (card.not_used(), left_out_line(self.roles.processor, left)) if note]
+        made = Conversation(policy, traits, card.first_message, self.systems(), self.system, card.lore, notes)
+        tight = [entry.keys[0] for entry in card.lore if not {*entry.traits} <= {*made.persona_after(entry.sample())}]
+        if tight:
+            made.notes += (f"lore that does not fit into the context besides the persona: {', '.join(tight)}",)
+        return made
+
+    def own_card(self) -> Path:
+        """The card of the character that its run was made for.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        if self.directory is None or not self.directory.card_path.exists():
+            raise ConfigError(f"{self.name} was not made for one character: give a persona, or a character card")
+        return self.directory.card_path
 
     def systems(self) -> dict[str, Callable[[], str | None]]:
         """The systems of its run that can speak. Each entry loads one, if needed, and returns its role."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selfsame.data.formats import read_text
+from selfsame.data.encoding import read_text
 from selfsame.errors import DataError
 from selfsame.text.keywords import sentences
 from selfsame.types import Persona, Prompt, RejectedRow, clean_persona
