@@ -39,11 +39,13 @@ from selfsame.stage_inputs import (
     check_functions,
     distrusted_kinds,
     functions_behind,
+    given_pairs,
     gold_traits_of,
     is_evaluated,
     policy_evaluation,
     reward_sense,
     those_that_fit,
+    why_no_pair,
 )
 from selfsame.systems import BEST_OF_N, SINGLE, STAGES, SYSTEMS, Stage
 from selfsame.text.functions import weighted_sum
@@ -267,8 +269,13 @@ class _Pipeline:
     def _make_pairs(self) -> tuple[list[PreferencePair], list[PreferencePair]]:
         """Made before the first stage, so that data which gives no pair is told before anything is trained."""
         config = self.config.pairs
-        held_out = self.held_out.generate_pairs(config.validation_count) if self.people else []
-        return self.train_pairs.generate_pairs(config.count), held_out
+        train, held_out = given_pairs(self.config, self.people, self.roles.processor) if config.path else ([], [])
+        if config.generated:
+            held_out += self.held_out.generate_pairs(config.validation_count) if self.people else []
+            train += self.train_pairs.generate_pairs(config.count)
+        if not train:
+            raise DataError(why_no_pair(self.config, self.train_pairs))
+        return train, held_out
 
     def _reward_trainer(self) -> RewardTrainer:
         self._need("sft")

@@ -5,6 +5,7 @@ They say who watches PPO, what makes sense to its reward, and whether the reward
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from typing import Any
 from selfsame.config import Config
 from selfsame.data.loader import Dataset, half
 from selfsame.data.pairs import HELD_OUT, PreferenceGenerator
+from selfsame.data.preferences import read_preferences, split_pairs
 from selfsame.data.processor import DataProcessor
 from selfsame.errors import DataError, RunError
 from selfsame.eval.during_training import PolicyEvaluation
@@ -31,7 +33,7 @@ from selfsame.systems import SYSTEMS
 from selfsame.text.functions import digests, load_functions
 from selfsame.text.keywords import TraitMatcher
 from selfsame.training.rewards import Sense
-from selfsame.types import Answer, Example, Prompt
+from selfsame.types import Answer, Example, PreferencePair, Prompt
 
 SENSE_TURNS = 200
 """Turns of the training part on which the reward's bounds of sense are set."""
@@ -46,15 +48,89 @@ def those_that_fit(config: Config, data: Dataset, processor: DataProcessor) -> D
     """
     parts = {"train": data.train, "validation": data.validation}
     kept = {name: [side for side in part if processor.fits_example(side)] for name, part in parts.items()}
-    count = sum(map(len, parts.values())) - sum(map(len, kept.values()))
+    known = {side.id for part in kept.values() for side in part}
+    long = [side for part in parts.values() for side in part if side.id not in known]
     if not kept["train"]:
         raise DataError(
-            f"no side of {config.data.path} fits into model.max_length ({config.model.max_length} tokens): the persona"
-            " must leave half of it, and a turn with its reply the rest; shorten them or raise model.max_length"
+            f"no side of {config.data.path} fits into the context: {_too_long(config, data.train, processor)}"
         )
-    if count:
-        say(f"left out, persona or all replies too long for model.max_length: {count} sides", parallel.is_main())
+    if long:
+        say(f"left out, {len(long)} sides: {_too_long(config, long, processor)}", parallel.is_main())
     return replace(data, **kept)
+
+
+def _too_long(config: Config, sides: Sequence[Example], processor: DataProcessor) -> str:
+    """Which sides are too long, and the context that would hold them."""
+    personas = {side.id: len(processor.header_ids(Prompt(side.persona))) for side in sides}
+    exchange = {
+        side.id: min(
+            len(processor.header_ids(Prompt(side.persona, (asked,)))) + len(processor.encode_reply(f"{asked} {reply}"))
+            for asked, reply in zip(side.turns[::2], side.turns[1::2], strict=True)
+        )
+        for side in sides
+    }
+    wanted = {side.id: max(2 * personas[side.id], exchange[side.id]) for side in sides}
+    shown = ", ".join(f"{id} ({personas[id]} tokens of persona)" for id in list(wanted)[:3])
+    more = f" and {len(wanted) - 3} more" if len(wanted) > 3 else ""
+    least = 64 * math.ceil((max(wanted.values()) + 16) / 64)
+    return (
+        f"{shown}{more}. The persona may take half of model.max_length ({config.model.max_length}), and one turn with its"
+        f" reply the rest: --model.max-length {least} holds them all, if the base reads so many tokens"
+    )
+
+
+def given_pairs(
+    config: Config, people: Sequence[Example], processor: DataProcessor
+) -> tuple[list[PreferencePair], list[PreferencePair]]:
+    """The user's own pairs that fit into the context: to train on, and to measure on.
+
+    Raises:
+        DataError: the file gives no pair, or none that fits.
+    """
+    found = read_preferences(config.pairs.path, config.data)
+    say(f"pairs: {found.summary(config.pairs.path)}", parallel.is_main())
+    room = processor.max_length // 2
+    kept = [
+        pair
+        for pair in found.pairs
+        if processor.fits(pair.prompt, room)
+        and max(len(processor.encode_reply(text)) for text in (pair.chosen, pair.rejected)) <= room
+    ]
+    if len(kept) < len(found.pairs):
+        say(
+            f"pairs: left out, a persona or reply longer than half of model.max_length ({processor.max_length}):"
+            f" {len(found.pairs) - len(kept)} pairs",
+            parallel.is_main(),
+        )
+    if not kept:
+        raise DataError(
+            f"{config.pairs.path}: every pair has a persona or reply longer than half of model.max_length"
+            f" ({processor.max_length} tokens): raise model.max_length or shorten them"
+        )
+    held = [side.persona for side in people]
+    return split_pairs(kept, held, config.data.validation_share)
+
+
+def why_no_pair(config: Config, generator: PreferenceGenerator) -> str:
+    """Why there is no preference pair to train on, and what helps."""
+    if not config.pairs.generated:
+        return (
+            "there is no preference pair to train on: all of your own are of held-out people; give pairs of others, or set"
+            " pairs.generated to true"
+            if config.pairs.path
+            else "there is no preference pair to train on: pairs.generated is false, so give your own by pairs.path"
+        )
+    without = "train without (--run.stages sft), or give your own pairs (--pairs.path FILE)"
+    called = len(generator.extract_items()) - len([i for i in generator.extract_items() if not i.gold_traits])
+    if not called:
+        return (
+            f"no preference pair can be made of {config.data.path}: in none of its replies does a person use the words of"
+            f" the own persona. Write traits in words that the replies use, or {without}"
+        )
+    return (
+        f"no preference pair can be made of {config.data.path}: {called} replies use the persona, none of them with 3 to 60"
+        f" words after a turn of the partner; add dialogues, or {without}"
+    )
 
 
 def gold_traits_of(matcher: TraitMatcher, item: Answer) -> tuple[int, ...] | None:

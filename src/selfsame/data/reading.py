@@ -74,6 +74,11 @@ def known_bot(settings: DataSettings) -> Bot:
     return Bot(settings.bot, card.name, settings.persona or card.persona)
 
 
+def rows_of_file(path: Path) -> list[Row]:
+    """The records of a file of any form, with their lines; the parts of a divided one together."""
+    return [row for rows in _read_parts(path, "auto")[0].values() for row in rows]
+
+
 def _read_parts(path: Path, format: str) -> tuple[Parts, str]:
     """(rows by part, note on the encoding)."""
     raw = read_bytes(path)
