@@ -39,13 +39,12 @@ from selfsame.stage_inputs import (
     check_functions,
     distrusted_kinds,
     functions_behind,
-    given_pairs,
     gold_traits_of,
     is_evaluated,
+    make_pairs,
     policy_evaluation,
     reward_sense,
     those_that_fit,
-    why_no_pair,
 )
 from selfsame.systems import BEST_OF_N, SINGLE, STAGES, SYSTEMS, Stage
 from selfsame.text.functions import weighted_sum
@@ -58,7 +57,7 @@ from selfsame.training.rewards import Judging
 from selfsame.training.sft import SFTTrainer
 from selfsame.training.shown import shown_prompts
 from selfsame.training.stopping import TimeLimit
-from selfsame.types import Example, PreferencePair
+from selfsame.types import Example
 
 
 def run_directory(config: Config, name: str) -> Path:
@@ -122,7 +121,10 @@ class _Pipeline:
             self.people = self._held_out_people()
             self.train_pairs = PreferenceGenerator(self.data.train, config.pairs, config.seed)
             self.held_out = PreferenceGenerator(self.people, config.pairs, HELD_OUT)
-            self.pairs = self._make_pairs() if {"reward", "dpo"} & set(config.run.stages) else ([], [])
+            # Before the first stage, so that data which gives no pair is told before anything is trained.
+            self.pairs = ([], [])
+            if {"reward", "dpo"} & set(config.run.stages):
+                self.pairs = make_pairs(config, self.train_pairs, self.held_out, self.people, self.roles.processor)
             check_systems(config.run, self.directory)
             check_functions(config)
             with outlook_of_run() as self.outlook:
@@ -265,17 +267,6 @@ class _Pipeline:
                 " of more people"
             )
         return people
-
-    def _make_pairs(self) -> tuple[list[PreferencePair], list[PreferencePair]]:
-        """Made before the first stage, so that data which gives no pair is told before anything is trained."""
-        config = self.config.pairs
-        train, held_out = given_pairs(self.config, self.people, self.roles.processor) if config.path else ([], [])
-        if config.generated:
-            held_out += self.held_out.generate_pairs(config.validation_count) if self.people else []
-            train += self.train_pairs.generate_pairs(config.count)
-        if not train:
-            raise DataError(why_no_pair(self.config, self.train_pairs))
-        return train, held_out
 
     def _reward_trainer(self) -> RewardTrainer:
         self._need("sft")

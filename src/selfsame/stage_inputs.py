@@ -79,14 +79,33 @@ def _too_long(config: Config, sides: Sequence[Example], processor: DataProcessor
     )
 
 
-def given_pairs(
-    config: Config, people: Sequence[Example], processor: DataProcessor
+def make_pairs(
+    config: Config,
+    generator: PreferenceGenerator,
+    held_out: PreferenceGenerator,
+    people: Sequence[Example],
+    processor: DataProcessor,
 ) -> tuple[list[PreferencePair], list[PreferencePair]]:
-    """The user's own pairs that fit into the context: to train on, and to measure on.
+    """Pairs to train on and pairs to measure on: the user's own, and those made from the dialogues. `people`: held-out sides,
+    of whom `held_out` makes pairs.
 
     Raises:
-        DataError: the file gives no pair, or none that fits.
+        DataError: there is no pair to train on; the message says why, and what helps.
     """
+    pairs = config.pairs
+    train, measured = _given_pairs(config, people, processor) if pairs.path else ([], [])
+    if pairs.generated:
+        train += generator.generate_pairs(pairs.count)
+        measured += held_out.generate_pairs(pairs.validation_count) if people else []
+    if not train:
+        raise DataError(_why_no_pair(config, generator))
+    return train, measured
+
+
+def _given_pairs(
+    config: Config, people: Sequence[Example], processor: DataProcessor
+) -> tuple[list[PreferencePair], list[PreferencePair]]:
+    """The user's own pairs that fit into the context: to train on, and to measure on."""
     found = read_preferences(config.pairs.path, config.data)
     say(f"pairs: {found.summary(config.pairs.path)}", parallel.is_main())
     room = processor.max_length // 2
@@ -111,7 +130,7 @@ def given_pairs(
     return split_pairs(kept, held, config.data.validation_share)
 
 
-def why_no_pair(config: Config, generator: PreferenceGenerator) -> str:
+def _why_no_pair(config: Config, generator: PreferenceGenerator) -> str:
     """Why there is no preference pair to train on, and what helps."""
     if not config.pairs.generated:
         return (
@@ -121,7 +140,7 @@ def why_no_pair(config: Config, generator: PreferenceGenerator) -> str:
             else "there is no preference pair to train on: pairs.generated is false, so give your own by pairs.path"
         )
     without = "train without (--run.stages sft), or give your own pairs (--pairs.path FILE)"
-    called = len(generator.extract_items()) - len([i for i in generator.extract_items() if not i.gold_traits])
+    called = sum(bool(item.gold_traits) for item in generator.extract_items())
     if not called:
         return (
             f"no preference pair can be made of {config.data.path}: in none of its replies does a person use the words of"
