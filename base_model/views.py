@@ -135,7 +135,7 @@ class RowMaker:
 
     def _weigh(self, row: EncodedDialogue, drawn: float) -> Row:
         s, ids = self.settings, row.ids
-        persona = self.long.content_ids.intersection(ids[slice(*row.persona)])
+        persona = self.long.content_ids().intersection(ids[slice(*row.persona)])
         header = row.persona[1] + 1  # with the marker that opens the dialogue
         weights = [s.persona_weight] * header + [s.partner_weight] * (len(ids) - header)
         for start, end in row.spans:

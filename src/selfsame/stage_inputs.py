@@ -27,7 +27,7 @@ from selfsame.model.roles import Roles
 from selfsame.run.directory import RunDirectory
 from selfsame.run.logger import say
 from selfsame.run.records import EvaluationRecord, RewardRecord, read_record
-from selfsame.systems import SYSTEMS
+from selfsame.systems import SYSTEMS, Stage
 from selfsame.text.functions import digests, load_functions
 from selfsame.text.keywords import TraitMatcher
 from selfsame.training.rewards import Sense
@@ -57,6 +57,37 @@ def those_that_fit(config: Config, data: Dataset, processor: DataProcessor) -> D
     return replace(data, **kept)
 
 
+def held_out_people(config: Config, data: Dataset) -> list[Example]:
+    """The held-out sides that are evaluated on; none where nothing is held out.
+
+    Raises:
+        DataError: somebody is held out, but nobody in the half that is to be evaluated on.
+    """
+    which = config.evaluation.split
+    people = half(data.validation, which)
+    if not people and data.validation and "evaluate" in config.run.stages:
+        raise DataError(
+            f"{config.data.path} has no held-out person in the half that is evaluated on (evaluation.split {which}):"
+            " set --evaluation.split all, or add dialogues of more people"
+        )
+    return people
+
+
+def possible_stages(config: Config, data: Dataset, people: Sequence[Example]) -> list[Stage]:
+    """The stages of the configuration, without the evaluation where nothing was held out.
+
+    Raises:
+        DataError: no stage is left.
+    """
+    stages = list(config.run.stages)
+    if people or "evaluate" not in stages:
+        return stages
+    if stages == ["evaluate"]:
+        raise DataError(f"{config.data.path}: nothing is held out to evaluate on; {'; '.join(data.notes)}")
+    say("nothing is held out: the run ends without an evaluation", parallel.is_main())
+    return [stage for stage in stages if stage != "evaluate"]
+
+
 def gold_traits_of(matcher: TraitMatcher, item: Answer) -> tuple[int, ...] | None:
     """The traits that a prompt calls for, by the matcher that replies are held against; where it sees none and the data says
     that there are some, they are not known."""
@@ -73,7 +104,13 @@ def policy_evaluation(config: Config, validation: Sequence[Example]) -> PolicyEv
     say("ppo: preparing the evaluation during training", parallel.is_main())
     evaluator = PersonaEvaluator(TraitMatcher.of(people), judge=load_judge(config.evaluation.judge))
     sides = random.Random(HELD_OUT + 1).sample(people, min(size, len(people)))
-    sense = sense_of(config.evaluation.model, people, [*tests.consistency, *tests.engagement], config.seed)
+    sense = sense_of(
+        config.evaluation.model,
+        people,
+        [*tests.consistency, *tests.engagement],
+        config.seed,
+        evaluator.matcher.language,
+    )
     return PolicyEvaluation(tests.consistency, tests.engagement, sides, evaluator, config.sampling, config.seed, sense)
 
 
@@ -85,7 +122,7 @@ def reward_sense(config: Config, roles: Roles, pairs: PreferenceGenerator) -> Se
         return None
     turns = [(item.prompt.history, item.reply) for item in pairs.extract_items(SENSE_TURNS, 0.5)]
     say(f"ppo: reading {len(turns)} human turns to learn what makes sense", parallel.is_main())
-    evaluator = SenseEvaluator(Reader(roles, "sft", "sft", remember=False), turns, config.seed)
+    evaluator = SenseEvaluator(Reader(roles, "sft", "sft", remember=False), turns, config.seed, pairs.matcher.language)
     say(f"reward: {evaluator.bounds.line()}", parallel.is_main())
 
     def sense(prompts: Sequence[Prompt], replies: Sequence[str]) -> Mapping[str, Sequence[float]]:

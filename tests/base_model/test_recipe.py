@@ -182,7 +182,7 @@ def test_every_row_is_a_dialogue_in_the_prompt_format(maker, tokenizer):
 
 
 def test_weights_follow_who_speaks(maker, tokenizer):
-    content = maker.long.content_ids
+    content = maker.long.content_ids()
     _, opening, answer, end = tokenizer.convert_tokens_to_ids(list(MARKERS))
     drawn = 0
     for row in maker.rows(3, 12, range(40)):

@@ -63,7 +63,7 @@ def test_probabilities_are_probabilities_and_nothing_is_said_of_nothing():
 
 
 class Fixed:
-    name, threshold = "fixed", 0.5
+    name, threshold, language = "fixed", 0.5, None
 
     def __init__(self, said):
         self.said = said
@@ -97,7 +97,7 @@ def test_balanced_accuracy_is_the_mean_recall():
 class Unsure:
     """A third each for contradiction, and the rest between the other two."""
 
-    name, threshold = "unsure", 0.5
+    name, threshold, language = "unsure", 0.5, None
 
     def probabilities(self, pairs):
         return np.array([[0.4, 0.3, 0.3]] * len(pairs))

@@ -132,7 +132,7 @@ def test_words_of_the_persona_can_weigh_more(tiny_models):
     """Against the log-probabilities one by one; 1 is the plain mean."""
     trainer = make("sft", tiny_models(), persona_weight=3.0)
     batch = trainer.collect(0)
-    content = trainer.roles.processor.content_ids
+    content = trainer.roles.processor.content_ids()
     total = weight = named = 0.0
     with torch.no_grad(), trainer.roles.use("sft") as model:
         for row in batch:

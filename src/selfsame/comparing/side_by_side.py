@@ -8,6 +8,7 @@ from typing import Any
 from selfsame.comparing.seeds import on_shared_prompts
 from selfsame.run.records import DialogueRecord, ReplyRecord, ShownReply
 from selfsame.text.keywords import shared_words, word_spans
+from selfsame.text.language import ENGLISH, find_language
 from selfsame.text.violations import copied_words
 from selfsame.types import Persona
 
@@ -42,10 +43,10 @@ def side_by_side(replies: Mapping[str, Sequence[ReplyRecord]], most: int = MOST)
     ]
 
 
-def marked(persona: Persona, reply: str, recited: bool = False) -> list[list[str]]:
+def marked(persona: Persona, reply: str, recited: bool = False, language: str = ENGLISH) -> list[list[str]]:
     """The reply in parts, `[text, kind]`: `drawn` for a word of a trait, `copied` for a stretch of a trait's wording in a reply
     that is `recited`, else an empty kind."""
-    spans, traits = word_spans(reply), set(shared_words(persona, reply))
+    spans, traits = word_spans(reply), set(shared_words(persona, reply, language))
     copied = copied_words(persona, [word for *_, word in spans]) if recited else set()
     parts: list[list[str]] = []
     end = 0
@@ -70,7 +71,8 @@ def _add(parts: list[list[str]], text: str, kind: str) -> None:
 
 def _shown(row: ReplyRecord) -> ShownReply:
     """With its parts: see `marked`."""
-    parts = marked(tuple(row.persona), row.reply, row.scores.get("copying_unprompted") == 1)
+    language = find_language((*row.persona, *row.history, row.gold))
+    parts = marked(tuple(row.persona), row.reply, row.scores.get("copying_unprompted") == 1, language)
     return ShownReply(reply=row.reply, parts=parts, scores=row.scores, at_odds=row.at_odds)
 
 

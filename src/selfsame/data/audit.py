@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from selfsame.text.keywords import TraitMatcher, content_stems, sentences, trait_stems, words
+from selfsame.data.phrases import Phrases, load_phrases
+from selfsame.text.keywords import TraitMatcher, count_words, is_question, sentences, words
 from selfsame.types import Dialogue, Turn
 
 LONG_TURN = 100
@@ -41,13 +42,6 @@ PLACEHOLDER = re.compile(
     re.IGNORECASE,
 )
 """A slot somebody forgot to fill: "[user 1's name]", "[city]", "<name>", "(your name)", "[insert hobby]", "User 2"."""
-
-_FIRST_PERSON = re.compile(r"\b(?:i|my)\b", re.IGNORECASE)
-_NO_CLAIM = re.compile(
-    r"\b(?:never|not|no|wish|want|wanted|would|could|should|might|maybe|try|if|too|also|either|neither|you|your|that|it|they"
-    r"|them|hear|heard)\b|n['’]t\b|['’](?:d|ll)\b",
-    re.IGNORECASE,
-)
 
 
 class Kind(NamedTuple):
@@ -177,7 +171,7 @@ def _find_long_turn(dialogue: Dialogue) -> str | None:
 
 
 def _is_long(turn: Turn) -> bool:
-    return len(turn.text.split()) > LONG_TURN
+    return count_words(turn.text) > LONG_TURN
 
 
 def find_swap(dialogue: Dialogue, matcher: TraitMatcher) -> str | None:
@@ -188,33 +182,35 @@ def find_swap(dialogue: Dialogue, matcher: TraitMatcher) -> str | None:
     may be an answer: "I love karate as well!").
     """
     said: tuple[set[str], set[str]] = (set(), set())
-    own_stems = [frozenset().union(*map(trait_stems, persona)) for persona in dialogue.personas]
+    phrases = load_phrases(matcher.language)
+    own_stems = [frozenset().union(*map(matcher.trait_stems, persona)) for persona in dialogue.personas]
     for turn in dialogue.turns:
         own, other = turn.speaker - 1, 2 - turn.speaker
-        stems = set(content_stems(turn.text))
+        stems = set(matcher.stems(turn.text))
         foreign = set() if turn.traits else stems - own_stems[own] - said[other]
         said[own].update(stems)
         if foreign.isdisjoint(own_stems[other]):
             continue
         for sentence in sentences(turn.text):
-            claimed = foreign.intersection(content_stems(sentence))
-            if not _is_claim(sentence) or not own_stems[own].isdisjoint(content_stems(sentence)):
+            said_here = matcher.stems(sentence)
+            claimed = foreign.intersection(said_here)
+            if not _is_claim(sentence, phrases) or not own_stems[own].isdisjoint(said_here):
                 continue
             if any(_weighty(claimed, trait, matcher) for trait in dialogue.personas[other]):
                 return sentence
     return None
 
 
-def _is_claim(sentence: str) -> bool:
+def _is_claim(sentence: str, phrases: Phrases) -> bool:
     """A statement about oneself: no question, wish, denial, agreement or remark about the other."""
-    return not sentence.endswith("?") and bool(_FIRST_PERSON.search(sentence)) and not _NO_CLAIM.search(sentence)
+    return not is_question(sentence) and bool(phrases.claims.search(sentence)) and not phrases.no_claim.search(sentence)
 
 
 def _weighty(stems: set[str], trait: str, matcher: TraitMatcher) -> bool:
     """Whether the stems hold most of what the trait says, and that is more than a common hobby ("video games")."""
-    shared = trait_stems(trait) & stems
+    shared = matcher.trait_stems(trait) & stems
     mass = matcher.mass(shared)
-    if not shared or mass < 0.6 * matcher.mass(trait_stems(trait)):
+    if not shared or mass < 0.6 * matcher.mass(matcher.trait_stems(trait)):
         return False
     return mass >= 1.0 or any(matcher.idf(stem) >= matcher.rare for stem in shared)
 

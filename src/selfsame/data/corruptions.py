@@ -9,7 +9,8 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 
-from selfsame.text.keywords import NUMBER_WORDS, content_stems, sentences, trait_stems, words
+from selfsame.text.keywords import NUMBER_WORDS, content_stems, count_words, sentences, trait_stems, words
+from selfsame.text.language import split_runs
 
 _BLAND = """
 That's cool.|Nice.|Oh, okay.|I see.|Sounds good.|Wow, really?|Interesting.|Good for you!|That's nice to hear.|
@@ -118,17 +119,7 @@ _AFFIRMATIONS = tuple(
 )
 """The same for a negative sentence."""
 _CLAUSE_END = re.compile(r"[,;:.!?—]|\b(?:but|because|so|which|and I|that|when|if|until)\b")
-_DANGLING = re.compile(
-    r"an?|the|and|or|but|to|of|my|your|his|her|their|our|with|for|in|on|at|is|are|am|was|because|that|i|i'm|if|so|as",
-    re.IGNORECASE,
-)
-"""Words that cannot end a sentence."""
 _OWN = re.compile(r"^(?!that|it|this)(?:.*\b)?(?:i|my)\b", re.IGNORECASE)
-
-
-def count_words(text: str) -> int:
-    """The length of a reply, in words."""
-    return len(text.split())
 
 
 def spoken(trait: str) -> str:
@@ -151,17 +142,17 @@ def bland_replies(bland: Sequence[str], length: int, ratio: float, rng: random.R
         yield " ".join(parts)
 
 
-def cut_off(reply: str) -> Iterator[str]:
+def cut_off(reply: str, dangling: re.Pattern[str]) -> Iterator[str]:
     """The reply up to every word that cannot end a sentence."""
-    tokens = reply.split()
+    tokens, space = _pieces(reply)
     for end in range(3, len(tokens)):
-        if _DANGLING.fullmatch(tokens[end - 1]):
-            yield " ".join(tokens[:end])
+        if dangling.fullmatch(tokens[end - 1]):
+            yield space.join(tokens[:end])
 
 
 def loops(reply: str, ratio: float, rng: random.Random) -> Iterator[str]:
     """The reply as far as some phrase of it, which then comes again and again."""
-    tokens = reply.split()
+    tokens, space = _pieces(reply)
     for _ in range(6):
         width = rng.randint(2, 4)
         longest = int(len(tokens) * ratio)
@@ -169,8 +160,15 @@ def loops(reply: str, ratio: float, rng: random.Random) -> Iterator[str]:
             continue
         start = rng.randint(0, min(len(tokens) - width, longest - 3 * width))
         length = rng.randint(max(start + 3 * width, int(len(tokens) / ratio)), longest)
-        phrase = [token.rstrip(".!?") for token in tokens[start : start + width]]
-        yield " ".join((tokens[:start] + phrase * length)[:length])
+        phrase = [token.rstrip(".!?。！？") for token in tokens[start : start + width]]
+        yield space.join((tokens[:start] + phrase * length)[:length])
+
+
+def _pieces(text: str) -> tuple[list[str], str]:
+    """The text in words with their punctuation, and what stands between two of them."""
+    spaced = text.split()
+    parts = spaced if text.isascii() else [part for word in spaced for part in split_runs(word)]
+    return (spaced, " ") if len(parts) == len(spaced) else (parts, "")
 
 
 def contradictions(reply: str, traits: Sequence[str], own_stems: frozenset[str], rng: random.Random) -> list[str]:

@@ -12,21 +12,22 @@ import random
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
-from selfsame.data.corruptions import BLAND, bland_replies, contradictions, count_words, cut_off, loops, spoken
+from selfsame.data.corruptions import bland_replies, contradictions, cut_off, loops, spoken
+from selfsame.data.phrases import denials, load_phrases
 from selfsame.data.settings import PairSettings
+from selfsame.data.sites import Site, TestSets, answers_at
 from selfsame.text.keywords import (
     TraitMatcher,
-    content_stems,
+    count_words,
+    is_question,
     plain_match,
     question_words,
     sentences,
-    statement_stems,
-    trait_stems,
     words,
 )
+from selfsame.text.language import ENGLISH
 from selfsame.types import Answer, Example, Persona, PreferencePair, Prompt
 
 REASONS = ("persona_swapped", "contradicted", "bland", "degenerate", "recited", "speaker_mixed")
@@ -34,45 +35,7 @@ REASONS = ("persona_swapped", "contradicted", "bland", "degenerate", "recited", 
 
 HELD_OUT = 1
 """The seed of held-out pairs and prompts, whatever a run's seed is: runs with different seeds meet the same prompts."""
-_AGREES = re.compile(r"\b(?:too|also|either|neither|as well|same here|you|your|we|us|our)\b", re.IGNORECASE)
-_SMALL_TALK = re.compile(r"\b(?:that's|that is|sounds?|agree|cool|nice|awesome|interesting)\b", re.IGNORECASE)
-_IN_CONTEXT = re.compile(
-    r"\b(?:hi|hello|bye|meet|talk\w*|welcome|thanks?|day|go|too|should|will|yes|no)\b|['’]ll\b", re.I
-)
-_ASKS = re.compile(r"\?|\b(?:tell me|about you|yourself|introduce|how about|what about|welcome|hi|hello)\b", re.I)
-
-
-@dataclass(frozen=True, slots=True)
-class TestSets:
-    """People's answers to prompts that call for the persona, and to prompts from mid-dialogue; `asked`: the sizes wanted."""
-
-    consistency: list[Answer]
-    engagement: list[Answer]
-    asked: tuple[int, int]
-
-    def summary(self) -> str:
-        """Plain text, one line."""
-        found = (len(self.consistency), len(self.engagement))
-        parts = zip(("consistency", "engagement"), found, self.asked, strict=True)
-        return ", ".join(f"{name}: {count} of {asked} asked for" for name, count, asked in parts)
-
-
-@dataclass(frozen=True, slots=True)
-class _Site:
-    """Own turn `k` of an example: a place where a reply is given."""
-
-    example: Example
-    k: int
-    traits: tuple[int, ...]
-
-    @property
-    def reply(self) -> str:
-        return self.example.turns[2 * self.k + 1]
-
-    @property
-    def asked(self) -> str:
-        """What the partner said last."""
-        return self.example.turns[2 * self.k]
+_HAS_QUESTION = re.compile("[?？؟]")
 
 
 def length_accuracy(pairs: Sequence[PreferencePair]) -> float:
@@ -96,20 +59,21 @@ class PreferenceGenerator:
         self.seed = seed
         self.missing: Counter[str] = Counter()
         self.matcher = TraitMatcher(text for e in examples for text in (*e.persona, *e.replies))
+        self.phrases = load_phrases(self.matcher.language)
         self._sites = [site for example in examples for site in self._find_sites(example)]
 
-    def _find_sites(self, example: Example) -> Iterator[_Site]:
+    def _find_sites(self, example: Example) -> Iterator[Site]:
         for k, (reply, traits) in enumerate(zip(example.replies, example.traits, strict=True)):
             if reply:
-                yield _Site(example, k, self.matcher.drawn(example.persona, reply) if traits is None else traits)
+                yield Site(example, k, self.matcher.drawn(example.persona, reply) if traits is None else traits)
 
     @cached_property
-    def _grounded(self) -> list[_Site]:
+    def _grounded(self) -> list[Site]:
         """Sites where the person answers out of the persona."""
         return [s for s in self._sites if s.traits and s.asked and 3 <= count_words(s.reply) <= 60]
 
     @cached_property
-    def _unasked(self) -> list[_Site]:
+    def _unasked(self) -> list[Site]:
         """Sites mid-dialogue where the partner asked for nothing and the person did not speak of the persona."""
         return [
             site
@@ -117,8 +81,8 @@ class PreferenceGenerator:
             if site.k
             and not site.traits
             and 4 <= count_words(site.reply) <= 60
-            and content_stems(site.asked)
-            and not _ASKS.search(site.asked)
+            and self.matcher.stems(site.asked)
+            and not self.phrases.asks.search(site.asked)
         ]
 
     def extract_prompts(self, count: int | None = None) -> list[Prompt]:
@@ -138,7 +102,7 @@ class PreferenceGenerator:
                 if len(items) >= limit:
                     return
                 if bool(site.traits) is gold_traits:
-                    (item,) = _items([site])
+                    (item,) = answers_at([site])
                     items.setdefault(item.prompt, item)
 
         take(True, round(grounded_share * count))
@@ -150,12 +114,12 @@ class PreferenceGenerator:
         consistency = [site for site in self._shuffled("consistency") if site.traits and site.asked]
         engagement = [s for s in self._shuffled("engagement") if s.asked and 0 < s.k < len(s.example.replies) - 1]
         return TestSets(
-            _items(consistency[:consistency_size]),
-            _items(engagement[:engagement_size]),
+            answers_at(consistency[:consistency_size]),
+            answers_at(engagement[:engagement_size]),
             (consistency_size, engagement_size),
         )
 
-    def _shuffled(self, purpose: str) -> list[_Site]:
+    def _shuffled(self, purpose: str) -> list[Site]:
         return random.Random(f"{self.seed}/{purpose}").sample(self._sites, len(self._sites))
 
     def generate_pairs(self, count: int | None = None) -> list[PreferencePair]:
@@ -182,10 +146,10 @@ class PreferenceGenerator:
 
     def _make(
         self, reason: str, rng: random.Random, balance: list[int], used: set[tuple[str, int, str]], sites: int = 6
-    ) -> tuple[_Site, str] | None:
+    ) -> tuple[Site, str] | None:
         """A site and a rejected reply, chosen among those of a few sites so that the lengths of a reason even out."""
         pool = self._unasked if reason == "recited" else self._grounded
-        options: list[tuple[_Site, str]] = []
+        options: list[tuple[Site, str]] = []
         for site in rng.sample(pool, min(len(pool), 40)):
             made = [text for text in self._candidates(reason, site, rng) if self._fits(site, text)]
             fresh = [text for text in made if (site.example.id, site.k, text) not in used]
@@ -200,35 +164,38 @@ class PreferenceGenerator:
         balance[1] += difference
         return choice
 
-    def _fits(self, site: _Site, text: str) -> bool:
+    def _fits(self, site: Site, text: str) -> bool:
         chosen, rejected = count_words(site.reply), count_words(text)
         within = rejected and max(chosen, rejected) <= self.settings.length_ratio * min(chosen, rejected)
         return bool(within) and words(text) != words(site.reply)
 
-    def _candidates(self, reason: str, site: _Site, rng: random.Random) -> Iterable[str]:
+    def _candidates(self, reason: str, site: Site, rng: random.Random) -> Iterable[str]:
         """Replies to this site that are worse for this reason, of any length."""
         makers = {"persona_swapped": self._swapped, "bland": self._said_blandly, "recited": self._recited}
         if reason in makers:
             return makers[reason](site, rng)
         if reason == "contradicted":
-            return contradictions(
-                site.reply, [site.example.persona[k] for k in site.traits], self._own_stems(site), rng
-            )
+            traits = [site.example.persona[k] for k in site.traits]
+            if self.matcher.language != ENGLISH:
+                return denials(site.reply, traits, self.matcher, self.phrases)
+            return contradictions(site.reply, traits, self._own_stems(site), rng)
         if reason == "degenerate":
-            return [*cut_off(site.reply), *loops(site.reply, self.settings.length_ratio, rng)]
+            return [*cut_off(site.reply, self.phrases.dangling), *loops(site.reply, self.settings.length_ratio, rng)]
         return self._mixed(site)
 
-    def _said_blandly(self, site: _Site, rng: random.Random) -> list[str]:
+    def _said_blandly(self, site: Site, rng: random.Random) -> list[str]:
         """Empty phrases without a word of the persona; many of them in a row are no reply that anybody would give."""
         length = count_words(site.reply)
-        made = bland_replies(self._bland, length, self.settings.length_ratio, rng) if length <= 20 else ()
-        return [text for text in made if not plain_match(site.example.persona, text)]
+        if length > 20 or not self._bland:
+            return []
+        made = bland_replies(self._bland, length, self.settings.length_ratio, rng)
+        return [text for text in made if not plain_match(site.example.persona, text, self.matcher.language)]
 
-    def _swapped(self, site: _Site, rng: random.Random) -> list[str]:
+    def _swapped(self, site: Site, rng: random.Random) -> list[str]:
         """What people with another persona answered to the most similar questions."""
         asked = question_words(site.asked)
         rarest = sorted(asked, key=lambda word: (self._count(word), word))[:6]
-        near: dict[int, _Site] = {}
+        near: dict[int, Site] = {}
         for word in rarest:
             found = self._answers.get(word, [])
             near.update((id(other), other) for other in rng.sample(found, min(40, len(found))))
@@ -240,11 +207,11 @@ class PreferenceGenerator:
         ]
 
     @cached_property
-    def _answers(self) -> dict[str, list[_Site]]:
+    def _answers(self) -> dict[str, list[Site]]:
         """Grounded answers that stand on their own, by the words of the question."""
-        index: dict[str, list[_Site]] = defaultdict(list)
+        index: dict[str, list[Site]] = defaultdict(list)
         for site in self._grounded:
-            if not _AGREES.search(site.reply) and "?" not in site.reply:
+            if not self.phrases.agrees.search(site.reply) and not _HAS_QUESTION.search(site.reply):
                 for word in sorted(question_words(site.asked)):
                     index[word].append(site)
         return dict(index)
@@ -260,17 +227,17 @@ class PreferenceGenerator:
         )
         return shared / all_words if all_words else 0.0
 
-    def _own_stems(self, site: _Site) -> frozenset[str]:
+    def _own_stems(self, site: Site) -> frozenset[str]:
         """Everything the person says or is known to be, in the whole dialogue."""
         example = site.example
-        return frozenset(stem for text in (*example.persona, *example.replies) for stem in content_stems(text))
+        return frozenset(stem for text in (*example.persona, *example.replies) for stem in self.matcher.stems(text))
 
-    def _is_foreign(self, site: _Site, text: str, persona: Persona, traits: Sequence[int]) -> bool:
+    def _is_foreign(self, site: Site, text: str, persona: Persona, traits: Sequence[int]) -> bool:
         """Whether `text` claims, of another's persona, something this person never says, and nothing this person is."""
         if not traits or not site.example.persona or self.matcher.drawn(site.example.persona, text):
             return False
-        said = statement_stems(text)
-        drawn = frozenset().union(*(trait_stems(persona[k]) for k in traits))
+        said = self.matcher.statement_stems(text)
+        drawn = frozenset().union(*(self.matcher.trait_stems(persona[k]) for k in traits))
         claimed = said & drawn or said
         mass = self.matcher.mass(claimed)
         return mass > 0.3 and self.matcher.mass(claimed - self._own_stems(site)) >= 0.6 * mass
@@ -280,39 +247,41 @@ class PreferenceGenerator:
         """The written bland replies, and those without content that five dialogues or more share."""
         seen: dict[str, set[str]] = defaultdict(set)
         for site in self._sites:
-            if count_words(site.reply) <= 14 and "?" not in site.reply and not content_stems(site.reply):
+            short = count_words(site.reply) <= 14 and not _HAS_QUESTION.search(site.reply)
+            if short and not self.matcher.stems(site.reply):
                 seen[site.reply].add(site.example.id)
-        mined = [text for text, ids in seen.items() if len(ids) >= 5 and _SMALL_TALK.search(text)]
-        mined = [text for text in mined if not _IN_CONTEXT.search(text)]
-        return tuple(dict.fromkeys([*BLAND, *sorted(mined)]))
+        mined = [text for text, ids in seen.items() if len(ids) >= 5 and self.phrases.small_talk.search(text)]
+        mined = [text for text in mined if not self.phrases.in_context.search(text)]
+        return tuple(dict.fromkeys([*self.phrases.bland, *sorted(mined)]))
 
-    def _recited(self, site: _Site, rng: random.Random) -> list[str]:
+    def _recited(self, site: Site, rng: random.Random) -> list[str]:
         """Own traits, one after the other, that have nothing to do with what was said."""
-        topic = {*content_stems(site.asked), *content_stems(site.reply)}
-        traits = [trait for trait in site.example.persona if topic.isdisjoint(trait_stems(trait))]
+        topic = {*self.matcher.stems(site.asked), *self.matcher.stems(site.reply)}
+        traits = [trait for trait in site.example.persona if topic.isdisjoint(self.matcher.trait_stems(trait))]
         picks = [rng.sample(traits, rng.randint(1, len(traits))) for _ in range(6)] if traits else []
-        return [" ".join(map(spoken, pick)) for pick in picks]
+        said = spoken if self.matcher.language == ENGLISH else str
+        return [" ".join(map(said, pick)) for pick in picks]
 
-    def _mixed(self, site: _Site) -> list[str]:
+    def _mixed(self, site: Site) -> list[str]:
         """What the partner says about the partner, here or later, as if it were the bot's own."""
         persona, turns = site.example.partner_persona, site.example.turns[0::2]
         made = []
         for k, turn in enumerate(turns):
-            claims = " ".join(part for part in sentences(turn) if not part.endswith("?"))
+            claims = " ".join(part for part in sentences(turn) if not is_question(part))
             traits = self.matcher.drawn(persona, claims)
-            if k != site.k and not _AGREES.search(claims) and self._is_foreign(site, claims, persona, traits):
+            if (
+                k != site.k
+                and not self.phrases.agrees.search(claims)
+                and self._is_foreign(site, claims, persona, traits)
+            ):
                 made.append(claims)
         return made
 
 
-def _items(sites: Iterable[_Site]) -> list[Answer]:
-    return [Answer(s.example.prompt(s.k), s.reply, s.reply, s.traits, s.example.id.rpartition("/")[0]) for s in sites]
-
-
-def _even_out(options: list[tuple[_Site, str]], balance: list[int], rng: random.Random) -> tuple[_Site, str]:
+def _even_out(options: list[tuple[Site, str]], balance: list[int], rng: random.Random) -> tuple[Site, str]:
     """Any option that keeps the balance (signs, words) near zero, or else the one that brings it nearest."""
 
-    def after(option: tuple[_Site, str]) -> tuple[int, int]:
+    def after(option: tuple[Site, str]) -> tuple[int, int]:
         difference = count_words(option[1]) - count_words(option[0].reply)
         return abs(balance[0] + _sign(difference)), abs(balance[1] + difference)
 

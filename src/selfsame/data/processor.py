@@ -14,12 +14,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 from selfsame.data.prompt_format import MARKER_FORMAT, add_markers, chat_format, has_markers
 from selfsame.errors import DataError
 from selfsame.text.keywords import STOP_WORDS
+from selfsame.text.language import ENGLISH, UNSPACED, stop_words
 from selfsame.types import Example, Prompt, clean_persona
 
 
@@ -221,11 +222,14 @@ class DataProcessor:
             ids += reply
         return [*rows, EncodedDialogue(ids, spans, persona)] if spans else rows
 
-    @cached_property
-    def content_ids(self) -> frozenset[int]:
-        """Tokens that are, or could be a part of, a content word: three letters or more."""
+    @lru_cache(maxsize=4)  # noqa: B019 (a process has one processor or two)
+    def content_ids(self, language: str = ENGLISH) -> frozenset[int]:
+        """Tokens that are, or could be a part of, a content word of the language: three letters or more, or one character of
+        a script without spaces."""
+        stop = STOP_WORDS if language == ENGLISH else stop_words(language)
+        shortest = 1 if language in UNSPACED else 3
         texts = {i: self.tokenizer.decode([i]).strip() for i in range(len(self.tokenizer))}
-        return frozenset(i for i, t in texts.items() if t.isalpha() and len(t) > 2 and t.lower() not in STOP_WORDS)
+        return frozenset(i for i, t in texts.items() if t.isalpha() and len(t) >= shortest and t.lower() not in stop)
 
     def _text_ids(self, text: str, escaped: bool = False) -> tuple[int, ...]:
         text = text if escaped else self._escaped(text)

@@ -33,7 +33,8 @@ class DataSettings(Settings):
     limit: int | None = Field(default=None, ge=1)
     """Use only this many dialogues for training (the first ones); none: all."""
     validation_share: float = Field(default=0.15, gt=0, lt=0.9)
-    """Share of the personas held out for validation, if the source has no validation part."""
+    """Share of the personas held out for validation, if the source has no validation part; of the dialogues, where there are
+    too few personas to hold any out."""
     max_turns: int = Field(default=40, ge=2)
     """Longer dialogues are cut after this many turns."""
 

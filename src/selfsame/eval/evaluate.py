@@ -18,7 +18,6 @@ from selfsame.eval.scoring import (
     Metrics,
     Scores,
     answered,
-    engagement,
     gold_answers,
     groups_of,
     recited,
@@ -109,7 +108,8 @@ def evaluate_system(
     answers = generate(policy, generator, settings, system)
     bootstrap = Bootstrap(settings.resamples, settings.confidence, policy.seed)
     persona = PersonaEvaluator(TraitMatcher.of(examples), bootstrap, judge)
-    sense = sense_of(settings.model, examples, [*answers.grounded, *answers.talk], policy.seed)
+    language = persona.matcher.language
+    sense = sense_of(settings.model, examples, [*answers.grounded, *answers.talk], policy.seed, language)
     followups = FollowUps(sense.reader.roles) if reader_name(settings.model) == BASE else None
     scorer = AnswerScorer(persona, sense, functions, followups)
     with Progress(SCORED, f"score {system}", enabled=parallel.is_main()) as progress:
@@ -131,7 +131,7 @@ def evaluate_system(
             "seed": policy.seed,
             "best_of": policy.best_of,
         },
-        judge=JudgeRecord(**judge_summary(judge)),
+        judge=JudgeRecord(**judge_summary(judge, language)),
         reader=_reader(policy.roles, sense),
         replies=_rows(scorer, answers.grounded, scores.grounded),
         talk=_rows(scorer, answers.talk, scores.character | scores.functions),
@@ -177,7 +177,7 @@ def score(
     progress.advance()
     grounded = scorer.of_grounded(answers.grounded)
     progress.advance()
-    talk = {"grounding_anywhere": scorer.grounding(answers.talk), "engagement": engagement(answers.talk)}
+    talk = {"grounding_anywhere": scorer.grounding(answers.talk), "engagement": scorer.engagement(answers.talk)}
     held_out = random.Random(policy.seed).sample(examples, min(settings.perplexity_size, len(examples)))
     people = QualityEvaluator(scorer.bootstrap).compute_perplexity(policy.roles, policy.role, held_out)
     progress.advance()
@@ -213,13 +213,13 @@ def _references(scorer: AnswerScorer, answers: Answers, seed: int, progress: Pro
     rows["gold"] |= scorer.shares({"sensible_consistency": sensible}, grounded)
     rows["gold"] |= scorer.shares(scorer.of_character(people), people)
     progress.advance()
-    talk = {"grounding_anywhere": scorer.grounding(people), "engagement": engagement(people)}
+    talk = {"grounding_anywhere": scorer.grounding(people), "engagement": scorer.engagement(people)}
     rows["gold"] |= scorer.shares(talk, people) | scorer.quality(people) | scorer.diversity(people)
     rows["gold"] |= scorer.means(scorer.of_functions(people), people)
     # A score may not tell whether a reply fits. Measured for engagement: .016 [-.002, .034] between the two rows.
     elsewhere = _said_elsewhere(people, seed)
     rows["other_reply"] = scorer.shares(scorer.of_character(elsewhere), elsewhere)
-    rows["other_reply"] |= scorer.shares({"engagement": engagement(elsewhere)}, elsewhere)
+    rows["other_reply"] |= scorer.shares({"engagement": scorer.engagement(elsewhere)}, elsewhere)
     rows["other_reply"] |= scorer.quality(elsewhere) | scorer.overlap(elsewhere)
     progress.advance()
     return rows
@@ -232,16 +232,18 @@ def _said_elsewhere(people: Sequence[Answer], seed: int) -> list[Answer]:
     return [replace(answer, reply=other[0]) for answer, other in drawn if other]
 
 
-def sense_of(model: str, examples: Sequence[Example], asked: Sequence[Answer], seed: int) -> SenseEvaluator:
+def sense_of(
+    model: str, examples: Sequence[Example], asked: Sequence[Answer], seed: int, language: str
+) -> SenseEvaluator:
     """Bounds of sense from turns that people said in these dialogues, other turns than those asked where there are enough.
-    `model`: see `EvaluationSettings`."""
+    `model`: see `EvaluationSettings`; `language`: of the dialogues."""
     known = {(a.prompt.history, a.gold) for a in asked}
     turns: list[Turn] = [(prompt.history, reply) for e in examples for prompt, reply in e.prompts() if reply]
     turns = [turn for turn in dict.fromkeys(turns) if any(turn[0])]
     fresh = [turn for turn in turns if turn not in known]
     pool = fresh if len(fresh) >= CALIBRATION // 2 else turns
     drawn = random.Random(seed).sample(pool, min(CALIBRATION, len(pool)))
-    return SenseEvaluator(load_reader(model), drawn, seed)
+    return SenseEvaluator(load_reader(model), drawn, seed, language)
 
 
 # --- aggregate ----------------------------------------------------------------------------------------------------------

@@ -3,8 +3,8 @@
 Each system gets every score that needs no model, next to the scores of replies of known quality. Systems are compared on the
 prompts that both answer. Two things differ from `eval/evaluate.py`:
 
-- Word rarity comes from the file's personas, contexts and gold replies together with the bundled dialogues, since a small
-  file knows little of it. The scored replies are left out, so that no system changes another's numbers.
+- Word rarity comes from the file's personas, contexts and gold replies, of English together with the bundled dialogues, since
+  a small file knows little of it. The scored replies are left out, so that no system changes another's numbers.
 - Prompts need not call for the persona. If `gold_traits` is empty, or the gold reply uses no trait, consistency, grounding
   and keywords are missing there.
 """
@@ -20,7 +20,6 @@ from selfsame.eval.scoring import (
     AnswerScorer,
     Metrics,
     Scores,
-    engagement,
     gold_answers,
     gold_overlap,
     groups_of,
@@ -36,6 +35,7 @@ from selfsame.ratings.rows import GivenReply
 from selfsame.ratings.scorers import demo_texts
 from selfsame.text.functions import UserFunction
 from selfsame.text.keywords import TraitMatcher, words
+from selfsame.text.language import ENGLISH, find_language
 from selfsame.types import Answer, Prompt
 
 
@@ -71,7 +71,9 @@ def score_given(
         one of the file; `paired`: `{system, than, prompts}`; `replies`: `{line, system, scores}` of each row.
     """
     own = dict.fromkeys(text for row in rows for text in (*row.persona, *row.context, row.gold) if text)
-    matcher = TraitMatcher([*demo_texts(), *own])
+    language = find_language(own)
+    known = demo_texts() if language == ENGLISH else ()
+    matcher = TraitMatcher([*known, *own], language=language)
     scorer = AnswerScorer(PersonaEvaluator(matcher, bootstrap, judge), functions=tuple(functions))
     by_system: dict[str, list[GivenReply]] = {}
     for row in rows:
@@ -80,7 +82,7 @@ def score_given(
     first, *rest = systems
     pairs = [_paired(name, first, systems) for name in rest]
     return {
-        "judge": judge_summary(judge),
+        "judge": judge_summary(judge, language),
         "systems": {name: _record(scorer, name, system) for name, system in systems.items()},
         "comparisons": [found.model_dump() for found in compare_replies(pairs, bootstrap)],
         "paired": [{"system": one, "than": other, "prompts": len(ours)} for one, other, ours, _ in pairs],
@@ -95,7 +97,7 @@ def score_given(
 def _scored(scorer: AnswerScorer, rows: Sequence[GivenReply]) -> System:
     """Every score of every reply; `f1` where a gold reply is known for any."""
     answers = [_answer(row, scorer.persona.matcher) for row in rows]
-    scores = scorer.of_persona(answers) | {"engagement": engagement(answers)}
+    scores = scorer.of_persona(answers) | {"engagement": scorer.engagement(answers)}
     if any(words(answer.gold) for answer in answers):
         scores["f1"] = gold_overlap(answers)
     return System([row.line for row in rows], answers, scores, scorer.of_functions(answers))
@@ -119,7 +121,7 @@ def _record(scorer: AnswerScorer, name: str, system: System) -> dict[str, Any]:
         metrics["rouge_l"] = quality.compute_rouge(replies_of(answers), gold, groups)
         metrics["bleu"] = quality.compute_bleu(replies_of(answers), gold, groups)
         people = gold_answers(known)
-        scores = scorer.of_persona(people) | {"engagement": engagement(people)}
+        scores = scorer.of_persona(people) | {"engagement": scorer.engagement(people)}
         references["gold"] = scorer.shares(scores, people) | scorer.diversity(people)
         references["gold"] |= scorer.means(scorer.of_functions(people), people)
     others = strangers([answer.persona for answer in answers], bootstrap.seed)

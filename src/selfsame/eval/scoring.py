@@ -19,6 +19,8 @@ from selfsame.ratings.followups import FollowUps
 from selfsame.rollout.policy import Policy
 from selfsame.run.logger import Progress
 from selfsame.text.functions import UserFunction
+from selfsame.text.keywords import count_words
+from selfsame.text.language import ENGLISH
 from selfsame.types import Answer, Persona
 
 Scores = dict[str, list[float]]
@@ -78,6 +80,11 @@ class AnswerScorer:
         """Whether each draws on a trait, called for or not."""
         return self.persona.evaluate_grounding([a.persona for a in answers], replies_of(answers))
 
+    def engagement(self, answers: Sequence[Answer]) -> list[float]:
+        """How engaging each answer is."""
+        evaluator = EngagementEvaluator(language=self.persona.matcher.language)
+        return [evaluator.calculate_engagement_score(a.history, a.reply) for a in answers]
+
     def of_functions(self, answers: Sequence[Answer]) -> Scores:
         """What the user's own functions say."""
         if not answers:
@@ -113,7 +120,9 @@ class AnswerScorer:
         """Means of the scores that were fitted to human ratings: *fitted quality*, and *overall* where a real base says what
         the partner would answer."""
         kinds = {"fitted_quality": QUALITY} | ({} if self.followups is None else {"overall": OVERALL})
-        scores = {name: score_answers(kind, answers, self.followups) for name, kind in kinds.items()}
+        english = self.persona.matcher.language == ENGLISH  # as the ratings are that these were fitted to
+        missing = [math.nan] * len(answers)
+        scores = {n: score_answers(kind, answers, self.followups) if english else missing for n, kind in kinds.items()}
         return self.means(scores, answers)
 
     def overlap(self, answers: Sequence[Answer]) -> Metrics:
@@ -132,14 +141,8 @@ class AnswerScorer:
         return {
             "distinct_1": quality.compute_distinct_n(replies, 1),
             "distinct_2": quality.compute_distinct_n(replies, 2),
-            "reply_words": self.bootstrap.mean([float(len(reply.split())) for reply in replies], groups_of(answers)),
+            "reply_words": self.bootstrap.mean([float(count_words(reply)) for reply in replies], groups_of(answers)),
         }
-
-
-def engagement(answers: Sequence[Answer]) -> list[float]:
-    """How engaging each answer is."""
-    evaluator = EngagementEvaluator()
-    return [evaluator.calculate_engagement_score(a.history, a.reply) for a in answers]
 
 
 def gold_overlap(answers: Sequence[Answer]) -> list[float]:

@@ -25,7 +25,9 @@ def evaluate_character(
     personas, replies = [a.persona for a in answers], [a.reply for a in answers]
     histories = [a.history for a in answers]
     draws = persona.evaluate_grounding(personas, replies)
-    contradicts = persona.evaluate_contradiction(personas, replies, histories)
+    # A judge that does not know the language says nothing: the other parts are held against a reply all the same.
+    judged = persona.judged
+    contradicts = persona.evaluate_contradiction(personas, replies, histories) if judged else [0.0] * len(replies)
     copies_unprompted = persona.evaluate_copying_unprompted(personas, replies, [a.gold_traits for a in answers])
     sound = sense.evaluate(histories, replies)
     gold_traits = [bool(a.gold_traits) for a in answers]

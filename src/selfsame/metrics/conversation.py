@@ -8,7 +8,8 @@ Each has an interval over dialogues. T is the number of the bot's turns, which a
   Here the traits alone count: a late turn has more of the bot's turns before it to contradict.
 - `mistaken_identity`: the share of the bot's turns with a statement that claim the partner's life. Sentences in the first
   person, without "you", use a trait of the partner's, and the turn uses none of the bot's. Words of the partner's last turn
-  do not count, for an answer takes them up; so it is a lower bound. English words tell first from second person.
+  do not count, for an answer takes them up; so it is a lower bound. English words tell first from second person: in other
+  languages it is missing.
 - `repetition`: the share of the bot's turns from the second on that repeat an earlier one nearly word for word.
 - `same_fact_again`: the partner asks the same question about one trait before the bot's turns 2 and T - 1. It is the share
   of dialogues in which both answers use the trait and the second does not contradict the first. Only the part of the trait
@@ -25,7 +26,8 @@ from typing import Any
 
 from selfsame.metrics.persona import PersonaEvaluator
 from selfsame.metrics.statistics import Estimate
-from selfsame.text.keywords import TraitMatcher, content_stems, sentences, statement_stems, trait_stems, words
+from selfsame.text.keywords import TraitMatcher, content_stems, is_question, sentences, trait_stems, words
+from selfsame.text.language import ENGLISH
 from selfsame.text.violations import repeats
 from selfsame.types import Persona
 
@@ -94,8 +96,8 @@ def mistaken(matcher: TraitMatcher, talk: Talk) -> list[float]:
 def is_mistaken(matcher: TraitMatcher, persona: Persona, partner: Persona, heard: str, said: str) -> float:
     """1 where `said` claims the partner's life (see the module), else 0; NaN where it says nothing or only asks, and for a
     partner of whom nothing is known. `heard`: the partner's last turn."""
-    statements = [part for part in sentences(said) if not part.endswith("?") and words(part)]
-    if not statements or not any(map(trait_stems, partner)):
+    statements = [part for part in sentences(said) if not is_question(part) and words(part)]
+    if matcher.language != ENGLISH or not statements or not any(map(trait_stems, partner)):
         return math.nan
     claimed = {stem for part in statements if _is_about_me(part) for stem in content_stems(part)}
     claimed -= set(content_stems(heard))
@@ -126,8 +128,9 @@ def _same_fact(evaluator: PersonaEvaluator, talk: Talk) -> dict[str, float]:
             (f"same_fact_{n}" for n in ("again", "contradicted", "in_both", "in_one", "in_none")), math.nan
         )
     (contradicted,) = evaluator.evaluate_contradiction([()], answers[1:], [("", answers[0], "")])
-    trait = trait_stems(talk.persona[talk.trait]) - set(content_stems(talk.question))
-    drawn = sum(evaluator.matcher.stems_match(trait, statement_stems(text)) for text in answers)
+    matcher = evaluator.matcher
+    trait = matcher.trait_stems(talk.persona[talk.trait]) - set(matcher.stems(talk.question))
+    drawn = sum(matcher.stems_match(trait, matcher.statement_stems(text)) for text in answers)
     return {
         "same_fact_again": float(drawn == 2 and not contradicted),
         "same_fact_contradicted": contradicted,

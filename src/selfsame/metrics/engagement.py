@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from selfsame.metrics.statistics import Bootstrap, Estimate
 from selfsame.text.keywords import content_stems
+from selfsame.text.language import ENGLISH
 
 ENOUGH_CONTENT = 6  # different content words from which on a reply counts as fully informative
 QUESTION_MARKS = frozenset("?？؟")
@@ -18,17 +19,18 @@ QUESTION_MARKS = frozenset("?？؟")
 
 @dataclass(frozen=True)
 class EngagementEvaluator:
-    """Scores replies in their context. `bootstrap`: how intervals are made."""
+    """Scores replies in their context. `bootstrap`: how intervals are made; `language`: code of the replies' language."""
 
     bootstrap: Bootstrap = field(default_factory=Bootstrap)
+    language: str = ENGLISH
 
     def features(self, context: Sequence[str], response: str) -> dict[str, float]:
         """`informative`: different content words, up to six; `question`: asks one; `uptake`: takes up a content word of
         the partner's last turn; `fresh`: share of content words not said before, in the context or in the reply itself."""
-        stems = content_stems(response)
+        stems = content_stems(response, self.language)
         different = set(stems)
-        last = set(content_stems(context[-1])) if context else set()
-        said = {stem for turn in context for stem in content_stems(turn)}
+        last = set(content_stems(context[-1], self.language)) if context else set()
+        said = {stem for turn in context for stem in content_stems(turn, self.language)}
         return {
             "informative": min(1.0, len(different) / ENOUGH_CONTENT),
             "question": float(not QUESTION_MARKS.isdisjoint(response)),

@@ -18,6 +18,7 @@ import numpy as np
 from selfsame.errors import ConfigError
 from selfsame.text.contradictions import Pair, RuleJudge
 from selfsame.text.keywords import words
+from selfsame.text.language import ENGLISH
 from selfsame.types import LABELS
 
 BUNDLED_JUDGE = "selfsame-judge"
@@ -36,6 +37,11 @@ class Judge(Protocol):
         """From which probability on a pair counts as a contradiction where false alarms matter."""
         ...
 
+    @property
+    def language(self) -> str | None:
+        """Code of the language it judges; None: any, or unknown."""
+        ...
+
     def probabilities(self, pairs: Sequence[Pair]) -> np.ndarray:
         """(N, 3) probabilities in the order of `LABELS`; a row of NaN where nothing can be said."""
         ...
@@ -52,6 +58,8 @@ class AdapterJudge:
     Raises:
         SelfsameError: the folder is incomplete, or its base model is not there.
     """
+
+    language = ENGLISH
 
     def __init__(self, name: str = BUNDLED_JUDGE) -> None:
         from selfsame.model.load import load_roles
@@ -124,6 +132,7 @@ class ModelJudge:
     """
 
     threshold = 0.5
+    language = None
 
     def __init__(self, model: str, batch_size: int = 32, max_length: int = 256) -> None:
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -197,9 +206,16 @@ def held_out_record(name: str) -> dict[str, dict[str, Any]]:
     return _record(BUNDLED_JUDGE).get("rules", {}) if name == "rules" else _record(name).get("held_out", {})
 
 
-def judge_summary(judge: Judge) -> dict[str, Any]:
-    """A judge's name, its threshold, and its balanced accuracy by held-out set (none known: empty), to stand beside numbers."""
+def judge_summary(judge: Judge, language: str = ENGLISH) -> dict[str, Any]:
+    """A judge's name, its threshold, and its balanced accuracy by held-out set (none known: empty), to stand beside numbers;
+    `unknown_language`: that of the replies, where the judge does not know it, else ""."""
     # The accuracy stands by every number: the judge sees relatedness (measured: .50 on two turns of one topic).
     known = held_out_record(judge.name)
     accuracy = {name: result["balanced_accuracy"]["value"] for name, result in known.items()}
-    return {"name": judge.name, "threshold": judge.threshold, "balanced_accuracy": accuracy}
+    unknown = "" if judge.language in (None, language) else language
+    return {
+        "name": judge.name,
+        "threshold": judge.threshold,
+        "balanced_accuracy": accuracy,
+        "unknown_language": unknown,
+    }

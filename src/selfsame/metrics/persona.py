@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 
 from selfsame.metrics.judge import Judge, load_judge
 from selfsame.metrics.statistics import Bootstrap, Estimate
-from selfsame.text.keywords import TraitMatcher, plain_match, trait_stems, words
+from selfsame.text.keywords import TraitMatcher, plain_match, words
+from selfsame.text.language import ENGLISH
 from selfsame.text.violations import claims, copied_traits, copies_unprompted
 from selfsame.types import Persona
 
@@ -40,16 +41,24 @@ class PersonaEvaluator:
     bootstrap: Bootstrap = field(default_factory=Bootstrap)
     judge: Judge | None = None
 
+    @property
+    def judged(self) -> bool:
+        """Whether the judge knows the language of the replies. Where it does not, contradictions are missing, and the scores
+        that hold one against a reply do without."""
+        spoken = self.judge.language if self.judge is not None else ENGLISH
+        return spoken in (None, self.matcher.language)
+
     def evaluate_batch_responses(self, personas: Sequence[Persona], responses: Sequence[str]) -> list[float]:
         """Plain keyword matching: 1 where a content stem of the persona occurs in the reply, else 0; NaN where the persona
         has none."""
         pairs = zip(personas, responses, strict=True)
-        return [float(plain_match(p, r)) if _scorable(p) else math.nan for p, r in pairs]
+        language = self.matcher.language
+        return [float(plain_match(p, r, language)) if self._scorable(p) else math.nan for p, r in pairs]
 
     def evaluate_grounding(self, personas: Sequence[Persona], responses: Sequence[str]) -> list[float]:
         """1 where the reply draws on a trait by rarity-weighted matching (see `TraitMatcher`), else 0; NaN as above."""
         pairs = zip(personas, responses, strict=True)
-        return [float(bool(self.matcher.drawn(p, r))) if _scorable(p) else math.nan for p, r in pairs]
+        return [float(bool(self.matcher.drawn(p, r))) if self._scorable(p) else math.nan for p, r in pairs]
 
     def evaluate_contradiction(
         self,
@@ -58,8 +67,10 @@ class PersonaEvaluator:
         histories: Sequence[Sequence[str]] | None = None,
     ) -> list[float]:
         """1 where what the reply claims is at odds with a trait, or with one of the last `REMEMBERED` own turns, else 0 (also
-        for a reply that only asks); NaN for a reply without a word. `histories`: what was said before each reply, the
-        partner's turn last."""
+        for a reply that only asks); NaN for a reply without a word, and where the judge does not know the language.
+        `histories`: what was said before each reply, the partner's turn last."""
+        if not self.judged:
+            return [math.nan] * len(responses)
         found = self.find_contradictions(personas, responses, histories)
         return [
             float(bool(at_odds)) if words(reply) else math.nan for at_odds, reply in zip(found, responses, strict=True)
@@ -72,6 +83,8 @@ class PersonaEvaluator:
         histories: Sequence[Sequence[str]] | None = None,
     ) -> list[list[str]]:
         """What each reply is at odds with, as in `evaluate_contradiction`: traits, and own turns without their questions."""
+        if not self.judged:
+            return [[] for _ in responses]
         judge = self.judge or load_judge()
         before = histories if histories is not None else [("",)] * len(responses)
         pairs = [claims(p, h, r) for p, h, r in zip(personas, before, responses, strict=True)]
@@ -119,7 +132,8 @@ class PersonaEvaluator:
             "copying": self.evaluate_copying(personas, responses),
             "keywords": self.evaluate_batch_responses(personas, responses),
         }
-        rows = zip(found["grounding"], found["contradiction"], found["copying_unprompted"], strict=True)
+        contradiction = found["contradiction"] if self.judged else [0.0] * len(responses)
+        rows = zip(found["grounding"], contradiction, found["copying_unprompted"], strict=True)
         return {"consistency": [_consistent(*row) for row in rows], **found}
 
     def evaluate_consistency(
@@ -151,18 +165,17 @@ class PersonaEvaluator:
 
     def coverage(self, persona: Persona, turns: Sequence[str]) -> float:
         """Share of the traits with a content word that some turn draws on; NaN without a trait or a turn."""
-        traits = _scorable(persona)
+        traits = self._scorable(persona)
         if not traits or not turns:
             return math.nan
         return len({i for turn in turns for i in self.matcher.drawn(traits, turn)}) / len(traits)
+
+    def _scorable(self, persona: Persona) -> list[str]:
+        """The traits with a content word."""
+        return [trait for trait in persona if self.matcher.trait_stems(trait)]
 
 
 def _consistent(grounding: float, contradiction: float, copying_unprompted: float) -> float:
     if grounding != 1.0:
         return grounding
     return math.nan if math.isnan(contradiction) else float(not contradiction and not copying_unprompted)
-
-
-def _scorable(persona: Persona) -> list[str]:
-    """The traits with a content word."""
-    return [trait for trait in persona if trait_stems(trait)]

@@ -21,6 +21,7 @@ import numpy as np
 
 from selfsame.metrics.reader import Reader, Reading
 from selfsame.text.keywords import words
+from selfsame.text.language import ENGLISH
 from selfsame.text.violations import repeats, says_again
 
 Turn = tuple[tuple[str, ...], str]
@@ -81,13 +82,14 @@ class SenseEvaluator:
         reader: reads the replies; another model than the one that is judged.
         people: turns that people said, to set the bounds on; none of the prompts that are scored should be among them.
         seed: which other turn a reply is held against.
+        language: code of the replies' language.
 
     With fewer than `FEWEST` turns to set bounds on, a reply is well formed by the rules alone, and whether it answers is not
     known.
     """
 
-    def __init__(self, reader: Reader, people: Sequence[Turn], seed: int = 0) -> None:
-        self.reader = reader
+    def __init__(self, reader: Reader, people: Sequence[Turn], seed: int = 0, language: str = ENGLISH) -> None:
+        self.reader, self.language = reader, language
         turns = [(history, reply) for history, reply in people if words(reply) and any(history)]
         if len(turns) < FEWEST:
             self.bounds = Bounds(math.nan, math.nan, False, len(turns), math.nan, math.nan, math.nan)
@@ -118,7 +120,9 @@ class SenseEvaluator:
         }
 
     def _formed(self, history: Sequence[str], reply: str, reading: Reading) -> bool:
-        if not words(reply) or says_again(history[1::2], reply) or (self.bounds.marked and not _END.search(reply)):
+        if not words(reply) or says_again(history[1::2], reply, self.language):
+            return False
+        if self.bounds.marked and not _END.search(reply):
             return False
         return not reading.bits > self.bounds.bits  # NaN: not known
 

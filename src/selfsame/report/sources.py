@@ -30,6 +30,12 @@ def reader_line(record: ReaderRecord) -> str:
 
 def judge_line(record: JudgeRecord, percent: bool = False) -> str:
     """Name the judge of contradictions and how often it is right; `percent`: as the pages write shares."""
+    if record.unknown_language:
+        return (
+            f"The replies are in the language {record.unknown_language!r}, and {record.name} was trained on English:"
+            " contradictions, fitted quality and overall are missing; consistency and in character count without"
+            " contradictions. An NLI model that knows the language judges them: --judge, or evaluation.judge."
+        )
     accuracies = record.balanced_accuracy.items()
     known = ", ".join(f"{name.replace('_', ' ')} {_share(value, 2, percent)}" for name, value in accuracies)
     accuracy = f"balanced accuracy on held-out pairs: {known}" if known else "its accuracy is not known"

@@ -98,11 +98,13 @@ class SelfplayRecord(BaseModel):
 
 
 class JudgeRecord(BaseModel):
-    """The judge of contradictions; what else is known of it tells one from another."""
+    """The judge of contradictions; what else is known of it tells one from another. `unknown_language`: code of the replies'
+    language, where the judge does not know it."""
 
     model_config = ConfigDict(extra="allow")
     name: str
     balanced_accuracy: dict[str, float | None] = {}
+    unknown_language: str = ""
 
 
 class ReaderRecord(BaseModel):

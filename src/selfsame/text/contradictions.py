@@ -10,6 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from selfsame.text.keywords import NUMBER_WORDS, TraitMatcher, content_stems, words
+from selfsame.text.language import ENGLISH
 from selfsame.types import LABELS
 
 CONTRADICTION, NEUTRAL, ENTAILMENT = range(len(LABELS))
@@ -73,6 +74,7 @@ class RuleJudge:
     threshold: float = 0.5
     matcher: TraitMatcher = field(default_factory=TraitMatcher)
     name: str = "rules"
+    language: str = ENGLISH
     negation: bool = True
 
     def probabilities(self, pairs: Sequence[Pair]) -> np.ndarray:

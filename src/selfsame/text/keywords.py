@@ -1,7 +1,7 @@
 """Which traits a text draws on, by shared content words; for the audit, the pair generator and the evaluators.
 
-A word counts by its English stem ("hiking" -> "hike") and by how rare the stem is in the documents given (idf). This
-sees words, not meanings: "my pups" does not draw on "I have two dogs." for it.
+A word counts by its stem ("hiking" -> "hike") and by how rare the stem is in the documents given (idf). This sees words,
+not meanings: "my pups" does not draw on "I have two dogs." for it. A matcher knows the language of its documents.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from functools import lru_cache
 
 import snowballstemmer
 
+from selfsame.text import language as languages
+from selfsame.text.language import COMPOUNDING, ENGLISH, find_language, split_compounds, split_runs
 from selfsame.types import Example, Persona
 
 _FUNCTION_WORDS = """
@@ -52,14 +54,21 @@ STOP_WORDS = frozenset((_FUNCTION_WORDS + _CHAT_WORDS).split())
 
 _NUMBERS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 NUMBER_WORDS = {word: str(value) for value, word in enumerate(_NUMBERS, start=2)}
-_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
-_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+|\n+")
+# Vowels and marks of Devanagari, Thai and Arabic are no letters for `\w`, but parts of words.
+_LETTER = r"(?:[^\W_]|[\u0900-\u0963\u0e31-\u0e4e\u064b-\u0652])"
+_WORD = re.compile(rf"{_LETTER}+(?:'{_LETTER}+)*")
+_SENTENCE_END = re.compile(
+    r"(?<=[.!?])[\"')\]]*\s+|(?<=[。！？．])(?![”’」』）])\s*|(?<=[。！？．][”’」』）])\s*|(?<=[।؟])\s*|\n+"
+)
+_QUESTION_MARKS = ("?", "？", "؟")
 _stemmer = snowballstemmer.stemmer("english")
 
 
 @lru_cache(maxsize=200_000)
-def _stem(word: str) -> str:
+def _stem(word: str, language: str = ENGLISH) -> str:
     """The stem of one lower-case word, "" for a word without content. A contraction keeps its first part ("dog's")."""
+    if language != ENGLISH:
+        return languages.stem(word, language)
     word = word.split("'")[0]
     if word in STOP_WORDS or (len(word) == 1 and word.isascii() and not word.isdigit()):
         return ""
@@ -68,18 +77,36 @@ def _stem(word: str) -> str:
 
 def words(text: str) -> list[str]:
     """The words of a text, lower-case, with straight apostrophes; any script."""
-    return _WORD.findall(unicodedata.normalize("NFKC", text).replace("’", "'").lower())
+    plain = unicodedata.normalize("NFKC", text).replace("’", "'").lower()
+    found = _WORD.findall(plain)
+    return found if plain.isascii() else [part for word in found for part in split_runs(word)]
 
 
 def word_spans(text: str) -> list[tuple[int, int, str]]:
     """(start, end, word) of each word as it stands in the text; the words are those of `words`, but for letters that NFKC
     takes apart."""
-    return [(*found.span(), found[0].lower()) for found in _WORD.finditer(text.replace("’", "'"))]
+    spans = []
+    for found in _WORD.finditer(text.replace("’", "'")):
+        start = found.start()
+        for part in split_runs(found[0]):
+            spans.append((start, start + len(part), part.lower()))
+            start += len(part)
+    return spans
 
 
-def content_stems(text: str) -> list[str]:
-    """Stems of the words with content, in order, repeats kept. Number words up to twelve become digits."""
-    return [stem for word in words(text) if (stem := _stem(word))]
+def count_words(text: str) -> int:
+    """The length of a text in words: what stands between spaces, or the words of a script without spaces."""
+    return len(text.split()) if text.isascii() else sum(len(split_runs(part)) for part in text.split())
+
+
+def is_question(sentence: str) -> bool:
+    """Whether a sentence ends with a question mark, of any script."""
+    return sentence.endswith(_QUESTION_MARKS)
+
+
+def content_stems(text: str, language: str = ENGLISH) -> list[str]:
+    """Stems of the words with content, in order, repeats kept. English number words up to twelve become digits."""
+    return [stem for word in words(text) if (stem := _stem(word, language))]
 
 
 def sentences(text: str) -> list[str]:
@@ -88,27 +115,28 @@ def sentences(text: str) -> list[str]:
 
 
 @lru_cache(maxsize=50_000)
-def statement_stems(text: str) -> frozenset[str]:
+def statement_stems(text: str, language: str = ENGLISH) -> frozenset[str]:
     """Content stems of the sentences that are not questions: asking "Do you have dogs?" claims no dogs."""
-    return frozenset(stem for part in sentences(text) if not part.endswith("?") for stem in content_stems(part))
+    said = (part for part in sentences(text) if not is_question(part))
+    return frozenset(stem for part in said for stem in content_stems(part, language))
 
 
 @lru_cache(maxsize=50_000)
-def trait_stems(trait: str) -> frozenset[str]:
+def trait_stems(trait: str, language: str = ENGLISH) -> frozenset[str]:
     """Content stems of one trait."""
-    return frozenset(content_stems(trait))
+    return frozenset(content_stems(trait, language))
 
 
-def plain_match(persona: Persona, text: str) -> bool:
+def plain_match(persona: Persona, text: str, language: str = ENGLISH) -> bool:
     """Plain keyword matching, as most persona-chat work scores it: any content stem of any trait occurs in the text."""
-    stems = set(content_stems(text))
-    return any(not stems.isdisjoint(trait_stems(trait)) for trait in persona)
+    stems = set(content_stems(text, language))
+    return any(not stems.isdisjoint(trait_stems(trait, language)) for trait in persona)
 
 
-def shared_words(persona: Iterable[str], text: str) -> list[str]:
+def shared_words(persona: Iterable[str], text: str, language: str = ENGLISH) -> list[str]:
     """The different words of a text, lower-case, that share their stem with a content word of a trait."""
-    stems = frozenset(stem for trait in persona for stem in trait_stems(trait))
-    return [word for word in dict.fromkeys(words(text)) if _stem(word) in stems]
+    stems = frozenset(stem for trait in persona for stem in trait_stems(trait, language))
+    return [word for word in dict.fromkeys(words(text)) if _stem(word, language) in stems]
 
 
 class TraitMatcher:
@@ -116,15 +144,43 @@ class TraitMatcher:
 
     A text draws on a trait when its statements hold at least `share` of the trait's idf mass, or one stem of the trait
     at least as rare as `rare` (on the scale of `idf`). Without documents all stems are equally rare: one is enough.
+    `language`: code of the texts' language; None: that of the documents.
+
+    Raises:
+        DataError: words of the documents' language cannot be counted.
+        ConfigError: the package that finds its words is not installed.
     """
 
-    def __init__(self, documents: Iterable[str] = (), share: float = 0.5, rare: float = 0.6) -> None:
+    def __init__(
+        self, documents: Iterable[str] = (), share: float = 0.5, rare: float = 0.6, language: str | None = None
+    ) -> None:
         self.share, self.rare = share, rare
-        self._frequency: Counter[str] = Counter()
-        count = 0
-        for count, document in enumerate(documents, start=1):  # noqa: B007 (the last value is the number of documents)
-            self._frequency.update(set(content_stems(document)))
-        self._log_count = math.log(count + 1) if count else 0.0
+        documents = [*documents]
+        self.language = find_language(documents) if language is None else language
+        self._parts: dict[str, tuple[str, str]] = {}
+        self._frequency = self._count(documents)
+        if self.language in COMPOUNDING:
+            self._parts = split_compounds(self._frequency, self.language)
+            self._frequency = self._count(documents)
+        self._log_count = math.log(len(documents) + 1) if documents else 0.0
+
+    def _count(self, documents: Iterable[str]) -> Counter[str]:
+        """In how many documents each stem is."""
+        return Counter(stem for document in documents for stem in set(self.stems(document)))
+
+    def stems(self, text: str) -> list[str]:
+        """`content_stems` in the matcher's language; of a compound, those of its parts."""
+        found = content_stems(text, self.language)
+        return [part for stem in found for part in self._parts.get(stem, (stem,))] if self._parts else found
+
+    def trait_stems(self, trait: str) -> frozenset[str]:
+        """Content stems of one trait in the matcher's language."""
+        return frozenset(self.stems(trait)) if self._parts else trait_stems(trait, self.language)
+
+    def statement_stems(self, text: str) -> frozenset[str]:
+        """`statement_stems` in the matcher's language."""
+        found = statement_stems(text, self.language)
+        return frozenset(part for stem in found for part in self._parts.get(stem, (stem,))) if self._parts else found
 
     @classmethod
     def of(cls, examples: Iterable[Example]) -> TraitMatcher:
@@ -143,7 +199,7 @@ class TraitMatcher:
 
     def matches(self, trait: str, text: str) -> bool:
         """Whether `text` draws on `trait`."""
-        return self.stems_match(trait_stems(trait), statement_stems(text))
+        return self.stems_match(self.trait_stems(trait), self.statement_stems(text))
 
     def stems_match(self, trait: frozenset[str], text: Iterable[str]) -> bool:
         """`matches` on stems already taken."""
@@ -156,12 +212,12 @@ class TraitMatcher:
 
     def drawn(self, persona: Sequence[str], text: str) -> tuple[int, ...]:
         """Indices of the traits that `text` draws on."""
-        stems = statement_stems(text)
-        return tuple(k for k, trait in enumerate(persona) if self.stems_match(trait_stems(trait), stems))
+        stems = self.statement_stems(text)
+        return tuple(k for k, trait in enumerate(persona) if self.stems_match(self.trait_stems(trait), stems))
 
 
 def question_words(text: str) -> frozenset[str]:
     """The words of the question that a turn ends with; empty without one."""
-    last = words(sentences(text)[-1]) if text.endswith("?") else []
+    last = words(sentences(text)[-1]) if is_question(text) else []
     # "And you?" means nothing alone: all that the partner said counts.
     return frozenset(words(text) if 0 < len(last) <= 4 else last)

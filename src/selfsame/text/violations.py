@@ -13,7 +13,8 @@ from collections.abc import Collection, Sequence
 from difflib import SequenceMatcher
 
 from selfsame.text.contradictions import CONTRADICTION, Pair, RuleJudge
-from selfsame.text.keywords import TraitMatcher, content_stems, sentences, words
+from selfsame.text.keywords import TraitMatcher, content_stems, is_question, sentences, words
+from selfsame.text.language import ENGLISH
 from selfsame.types import Persona, Prompt
 
 VIOLATIONS = ("ungrounded", "off_topic_grounding", "contradiction", "copying_unprompted", "repetition", "nothing_new")
@@ -45,10 +46,10 @@ def find_violations(
         "ungrounded": bool(gold_traits) and not draws,
         # Measured: people use a trait in 12 % of their turns, in 7 % of those that answer no question.
         "off_topic_grounding": not gold_traits and draws,
-        "contradiction": any(_RULES.label(*pair) == CONTRADICTION for pair in pairs),
+        "contradiction": matcher.language == ENGLISH and any(_RULES.label(*pair) == CONTRADICTION for pair in pairs),
         "copying_unprompted": copies_unprompted(prompt.persona, reply, gold_traits),
-        "repetition": says_again(prompt.history[1::2], reply),
-        "nothing_new": says_nothing_new(prompt.history[1::2], reply),
+        "repetition": says_again(prompt.history[1::2], reply, matcher.language),
+        "nothing_new": says_nothing_new(prompt.history[1::2], reply, matcher.language),
     }
 
 
@@ -86,9 +87,9 @@ def copies_unprompted(persona: Persona, reply: str, gold_traits: Collection[int]
     return bool(copied - allowed)
 
 
-def says_again(earlier: Sequence[str], reply: str) -> bool:
+def says_again(earlier: Sequence[str], reply: str, language: str = ENGLISH) -> bool:
     """Whether the reply says one of the turns `earlier`, or itself, again (see `repeats`, `stutters`)."""
-    return stutters(reply) or repeats(earlier, reply)
+    return stutters(reply, language) or repeats(earlier, reply)
 
 
 def repeats(earlier: Sequence[str], reply: str) -> bool:
@@ -97,17 +98,18 @@ def repeats(earlier: Sequence[str], reply: str) -> bool:
     return bool(said) and any(alike(said, words(turn)[:LONGEST_TURN]) for turn in earlier)
 
 
-def says_nothing_new(earlier: Sequence[str], reply: str) -> bool:
+def says_nothing_new(earlier: Sequence[str], reply: str, language: str = ENGLISH) -> bool:
     """Whether the reply says and asks nothing that the turns `earlier` have not told, in any words (see `RETOLD_SHARE`)."""
-    said, told = set(content_stems(" ".join(words(reply)[:LONGEST_TURN]))), content_stems(" ".join(earlier))
+    said = set(content_stems(" ".join(words(reply)[:LONGEST_TURN]), language))
+    told = content_stems(" ".join(earlier), language)
     return bool(said) and len(said.intersection(told)) >= RETOLD_SHARE * len(said)
 
 
-def stutters(reply: str) -> bool:
+def stutters(reply: str, language: str = ENGLISH) -> bool:
     """Whether three words in a row come twice, or one content word three times."""
     said = words(reply)[:LONGEST_TURN]
     runs = Counter(zip(said, said[1:], said[2:], strict=False))
-    stems = Counter(content_stems(" ".join(said)))
+    stems = Counter(content_stems(" ".join(said), language))
     return max(runs.values(), default=0) > 1 or max(stems.values(), default=0) > 2
 
 
@@ -129,4 +131,4 @@ def _copies(trait: list[str]) -> list[list[str]]:
 
 
 def _statements(text: str) -> str:
-    return " ".join(part for part in sentences(text) if not part.endswith("?"))
+    return " ".join(part for part in sentences(text) if not is_question(part))
