@@ -25,7 +25,7 @@ SMALL = shlex.split("""--model.dtype float32 --model.max-length 160 --model.lora
 
 def test_a_reduced_run_talks_as_the_whole_and_is_a_start_for_other_data(tmp_path, monkeypatch, capsys):
     whole, small = tmp_path / "whole", tmp_path / "selfsame-small"
-    assert main(["run", *SMALL, "--run.directory", str(whole), "--run.stages", "sft", "reward"]) == 0
+    assert main(["run", *SMALL, "--run.directory", str(whole), "--run.stages", "sft", "reward", "ppo"]) == 0
     bundle(RunDirectory.open(whole), small, "an/origin")
     assert (
         str(tmp_path) not in (small / "config.yaml").read_text() and "an/origin" in (small / "config.yaml").read_text()
@@ -53,6 +53,19 @@ def test_a_reduced_run_talks_as_the_whole_and_is_a_start_for_other_data(tmp_path
     wide = ["--model.lora.rank", "8", "--run.directory", str(tmp_path / "wide"), "--run.stages", "ppo"]
     assert main([*start, *wide]) == 2
     assert "model.lora.rank: there 4, here 8" in capsys.readouterr().err
+    start[start.index("selfsame-small")] = "selfsame-small:ppo"
+    further = tmp_path / "further"
+    assert main([*start, "--run.directory", str(further), "--run.stages", "ppo"]) == 0
+    assert "from selfsame-small:ppo: sft, reward (sft is its PPO policy)" in capsys.readouterr().err
+    begun, shipped = (
+        load_chatbot(str(further), "sft").roles.state("sft"),
+        load_chatbot(str(small), "ppo").roles.state("policy"),
+    )
+    assert begun.keys() == shipped.keys()
+    assert all(torch.equal(begun[name], tensor) for name, tensor in shipped.items())
+    start[start.index("selfsame-small:ppo")] = "selfsame-small:dpo"
+    assert main([*start, "--run.directory", str(tmp_path / "odd"), "--run.stages", "ppo"]) == 2
+    assert "choose selfsame-small (its SFT and reward model) or selfsame-small:ppo" in capsys.readouterr().err
 
 
 def test_the_run_in_the_package_is_whole_and_small(real_base):

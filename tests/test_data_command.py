@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import sys
+from pathlib import Path
 
 import pytest
 
-from commands import make
+from commands import Command, make
 from selfsame.config import read_config
 from selfsame.data.loader import DatasetLoader
 from selfsame.data.settings import DataSettings
@@ -62,7 +63,7 @@ def test_the_fields_of_a_run(selfsame, tmp_path):
         "Tom",
         ("a", "b"),
         "x.json",
-        {"turns": "log", "text": "said"},
+        ("turns=log", "text=said"),
     )
     path = make(
         tmp_path,
@@ -72,7 +73,7 @@ def test_the_fields_of_a_run(selfsame, tmp_path):
     assert (
         "log: 1 dialogues" in selfsame("data", "show", "--data.path", path, "--data.fields", "turns=log,text=said").out
     )
-    for fields, told in (("turns", "name=field pairs"), ("words=said", "data.fields.words")):
+    for fields, told in (("turns", "'turns' is not one of turns=FIELD"), ("words=said", "'words=said' is not one of")):
         wrong = selfsame("data", "show", "--data.path", path, "--data.fields", fields)
         assert wrong.code == 2 and told in wrong.told
 

@@ -16,6 +16,7 @@ GUIDES = sorted((DOCS / "guides").glob("*.md"))
 FLAGS = {"--" + name.replace("_", "-") for name in setting_names()}
 OTHERS = {"--wheel", "--preset", "--config", "--gpu", "--gpus", "--hours", "--judge", "--group"}
 OTHERS |= {"--model", "--card", "--persona", "--max-new-tokens"}  # of chat
+OTHERS |= {"--picture", "--version"}  # of card
 OTHERS |= {"--out", "--json", "--readme", "--marker"}  # of data convert, and of what fills a table
 OF_TORCHRUN = {"--nproc-per-node", "--nnodes", "--node-rank", "--master-addr", "--max-restarts"}
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from selfsame.config import get_default_config, load_config
-from selfsame.errors import ConfigError, RunError
+from selfsame.data.loader import Dataset
+from selfsame.errors import ConfigError, DataError, RunError
 from selfsame.run.directory import RunDirectory
 from selfsame.run.files import write_json
 from selfsame.stage_inputs import (
@@ -13,8 +14,11 @@ from selfsame.stage_inputs import (
     check_functions,
     distrusted_kinds,
     functions_behind,
+    held_out_people,
     is_evaluated,
+    possible_stages,
 )
+from selfsame.types import Example
 
 
 def run_with(tmp_path, pairs, **metrics):
@@ -75,3 +79,28 @@ def test_an_evaluation_is_up_to_date_for_its_weights_and_functions(tmp_path):
     assert state()
     file.write_text(file.read_text().replace("1.0", "2.0"))
     assert not is_evaluated(config, run, "sft", checkpoint)
+
+
+def test_without_anything_held_out_a_run_ends_before_the_evaluation(capsys):
+    config, data = (
+        load_config(values={"run": {"stages": ["sft", "evaluate"]}}),
+        Dataset([], [], notes=["9 are too few"]),
+    )
+    assert held_out_people(config, data) == []
+    assert possible_stages(config, data, []) == ["sft"]
+    assert "ends without an evaluation" in capsys.readouterr().err
+    with pytest.raises(DataError, match="nothing is held out to evaluate on; 9 are too few"):
+        possible_stages(load_config(values={"run": {"stages": ["evaluate"]}}), data, [])
+
+
+def test_an_empty_half_is_told_with_a_remedy_that_works():
+    sides = [Example("0/2", ("I bake.",), (), ("Hi", "Ho"), ((),))]
+    configs = {split: load_config(values={"evaluation": {"split": split}}) for split in ("dev", "test", "all")}
+    told = []
+    for split in ("dev", "test"):
+        try:
+            assert held_out_people(configs[split], Dataset([], sides)) == sides
+        except DataError as error:
+            told.append(str(error))
+    assert len(told) == 1 and "--evaluation.split all" in told[0]
+    assert held_out_people(configs["all"], Dataset([], sides)) == sides

@@ -11,9 +11,9 @@ from pathlib import Path
 from selfsame.comparing.pairs import compare_systems
 from selfsame.comparing.side_by_side import side_by_side
 from selfsame.config import Config, config_hash, get_default_config
-from selfsame.data.loader import Dataset, DatasetLoader, half, write_rejects
+from selfsame.data.loader import Dataset, DatasetLoader, write_rejects
 from selfsame.data.pairs import HELD_OUT, PreferenceGenerator
-from selfsame.errors import DataError, RunError
+from selfsame.errors import RunError
 from selfsame.eval.evaluate import evaluate_system
 from selfsame.metrics.statistics import Bootstrap
 from selfsame.model import parallel
@@ -40,9 +40,11 @@ from selfsame.stage_inputs import (
     distrusted_kinds,
     functions_behind,
     gold_traits_of,
+    held_out_people,
     is_evaluated,
     make_pairs,
     policy_evaluation,
+    possible_stages,
     reward_sense,
     those_that_fit,
 )
@@ -57,7 +59,6 @@ from selfsame.training.rewards import Judging
 from selfsame.training.sft import SFTTrainer
 from selfsame.training.shown import shown_prompts
 from selfsame.training.stopping import TimeLimit
-from selfsame.types import Example
 
 
 def run_directory(config: Config, name: str) -> Path:
@@ -118,7 +119,7 @@ class _Pipeline:
                 say(f"loading the base model {config.model.base}", parallel.is_main())
                 self.roles = load_roles(config.model, config.seed)
             self.data = those_that_fit(config, self.data, self.roles.processor)
-            self.people = self._held_out_people()
+            self.people = held_out_people(config, self.data)
             self.train_pairs = PreferenceGenerator(self.data.train, config.pairs, config.seed)
             self.held_out = PreferenceGenerator(self.people, config.pairs, HELD_OUT)
             # Before the first stage, so that data which gives no pair is told before anything is trained.
@@ -128,7 +129,7 @@ class _Pipeline:
             check_systems(config.run, self.directory)
             check_functions(config)
             with outlook_of_run() as self.outlook:
-                self._stages(config.run.stages)
+                self._stages(possible_stages(config, self.data, self.people))
             self.logger.send_rest(lambda: tracked(self.directory))
         finally:
             self.logger.close()
@@ -256,17 +257,6 @@ class _Pipeline:
             say(summary)
         parallel.barrier()
         return data
-
-    def _held_out_people(self) -> list[Example]:
-        """The held-out sides that are evaluated on."""
-        which = self.config.evaluation.split
-        people = half(self.data.validation, which)
-        if not people and "evaluate" in self.config.run.stages:
-            raise DataError(
-                f"{self.config.data.path} leaves no held-out persona to evaluate on (evaluation.split {which}): add dialogues"
-                " of more people"
-            )
-        return people
 
     def _reward_trainer(self) -> RewardTrainer:
         self._need("sft")

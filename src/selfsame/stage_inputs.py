@@ -29,7 +29,7 @@ from selfsame.model.roles import Roles
 from selfsame.run.directory import RunDirectory
 from selfsame.run.logger import say
 from selfsame.run.records import EvaluationRecord, RewardRecord, read_record
-from selfsame.systems import SYSTEMS
+from selfsame.systems import SYSTEMS, Stage
 from selfsame.text.functions import digests, load_functions
 from selfsame.text.keywords import TraitMatcher
 from selfsame.training.rewards import Sense
@@ -150,6 +150,37 @@ def _why_no_pair(config: Config, generator: PreferenceGenerator) -> str:
         f"no preference pair can be made of {config.data.path}: {called} replies use the persona, none of them with 3 to 60"
         f" words after a turn of the partner; add dialogues, or {without}"
     )
+
+
+def held_out_people(config: Config, data: Dataset) -> list[Example]:
+    """The held-out sides that are evaluated on; none where nothing is held out.
+
+    Raises:
+        DataError: somebody is held out, but nobody in the half that is to be evaluated on.
+    """
+    which = config.evaluation.split
+    people = half(data.validation, which)
+    if not people and data.validation and "evaluate" in config.run.stages:
+        raise DataError(
+            f"{config.data.path} has no held-out person in the half that is evaluated on (evaluation.split {which}):"
+            " set --evaluation.split all, or add dialogues of more people"
+        )
+    return people
+
+
+def possible_stages(config: Config, data: Dataset, people: Sequence[Example]) -> list[Stage]:
+    """The stages of the configuration, without the evaluation where nothing was held out.
+
+    Raises:
+        DataError: no stage is left.
+    """
+    stages = list(config.run.stages)
+    if people or "evaluate" not in stages:
+        return stages
+    if stages == ["evaluate"]:
+        raise DataError(f"{config.data.path}: nothing is held out to evaluate on; {'; '.join(data.notes)}")
+    say("nothing is held out: the run ends without an evaluation", parallel.is_main())
+    return [stage for stage in stages if stage != "evaluate"]
 
 
 def gold_traits_of(matcher: TraitMatcher, item: Answer) -> tuple[int, ...] | None:

@@ -173,17 +173,22 @@ def test_fields_can_be_named(tmp_path: Path) -> None:
     path = write(tmp_path, "a.json", [{"facts": [*TRAITS], "extra": [*talk], "hero": "Zoe"}])
     with pytest.raises(DataError, match=r"its fields are 'facts', 'extra', 'hero'.*--data\.fields"):
         read(path)
+    given = ("turns=extra", "speaker=a", "text=b")
     for bot in ("hero", "Zoe"):
-        (dialogue,), _, _ = read(
-            path, fields={"turns": "extra", "speaker": "a", "text": "b", "persona": "facts", "bot": bot}
-        )
+        (dialogue,), _, _ = read(path, fields=(*given, "persona=facts", f"bot={bot}"))
         assert spoken(dialogue) == TALK and dialogue.personas == ((), TRAITS)
     with pytest.raises(DataError, match="has no field 'nothing' for the persona; its fields are 'facts'"):
-        read(path, fields={"turns": "extra", "speaker": "a", "text": "b", "persona": "nothing"})
-    assert DataSettings(fields="turns=extra, text=b").fields == {"turns": "extra", "text": "b"}  # type: ignore[arg-type]
+        read(path, fields=(*given, "persona=nothing"))
+    with pytest.raises(DataError, match="its fields are 'facts'"):
+        read(path, fields=("turns=nothing",))
+    assert DataSettings(fields=("turns=extra, text=b", "bot=x")).given_fields() == {
+        "turns": "extra",
+        "text": "b",
+        "bot": "x",
+    }
     for wrong in ("turns", "turns=", "=x", "words=x"):
-        with pytest.raises(ValueError, match=r"name=field pairs|'turns', 'speaker'"):
-            DataSettings(fields=wrong)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=f"{wrong}' is not one of turns=FIELD, speaker=FIELD"):
+            DataSettings(fields=(wrong,))
 
 
 @pytest.mark.parametrize(
@@ -219,6 +224,20 @@ def test_what_is_whole_of_a_broken_file_is_read(tmp_path: Path) -> None:
     ]
     two = json.dumps(json.loads(record), indent=1)
     assert [d.id for d in read(write(tmp_path, "b.json", f"{two}\n{two}"))[0]] == ["b-00001", "b-00017"]
+
+
+def test_what_is_bad_among_nested_dialogues_is_told(tmp_path: Path) -> None:
+    good = {"persona": "I dig.", "turns": [["user", "a"], ["bot", "b"]]}
+    strange = {"persona": "I dig.", "dialogue": "User: hi\nBot: yes\nAnna: me"}
+    path = write(tmp_path, "a.json", {"about": {"site": "x"}, "data": [good, strange, {"price": 1}]})
+    dialogues, rejected, _ = read(path)
+    assert len(dialogues) == 1
+    assert [row.reason[:30] for row in rejected] == ["line 3 of the conversation may", "has no turns that can be read;"]
+    dialogues, rejected, _ = read(write(tmp_path, "b.json", ["good", good, 5]))
+    assert len(dialogues) == 1
+    assert [(row.line, row.reason) for row in rejected] == [
+        (2, "is not a JSON object: 'good'"), (16, "is not a JSON object: 5"),
+    ]  # fmt: skip
 
 
 def test_rows_in_memory() -> None:

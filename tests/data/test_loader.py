@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from selfsame.data.loader import DatasetLoader, persona_key, write_rejects
+from selfsame.data.loader import DatasetLoader, half, persona_key, write_rejects
 from selfsame.data.settings import DataSettings
 from selfsame.errors import ConfigError, DataError
 from selfsame.types import RejectedRow
@@ -91,7 +91,58 @@ def test_one_persona_cannot_be_split(tmp_path: Path) -> None:
     dataset = load(write(tmp_path, "a.jsonl", jsonl(*rows)))
     assert dataset.validation == []
     assert len(dataset.train) == 9  # the side without a persona gives no example
-    assert "no validation part" in dataset.summary()
+    assert (
+        "no validation part: one persona, and 9 dialogues are too few to hold any out (10 are enough)"
+        in dataset.summary()
+    )
+
+
+def one_person(count: int) -> list[dict[str, Any]]:
+    return [
+        {"persona": ["I bake."], "turns": [[1, f"Hi number {k}!"], [2, f"Hello to {k * 3} people."]]}
+        for k in range(count)
+    ]
+
+
+def test_dialogues_of_one_persona_are_held_out(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.jsonl", jsonl(*one_person(40)))
+    dataset = load(path)
+    trained, held = ({side.id for side in part} for part in (dataset.train, dataset.validation))
+    assert (len(trained), len(held)) == (34, 6)
+    assert trained.isdisjoint(held)
+    assert dataset.dialogues == {"train": 34, "validation": 6}
+    assert "one persona: 6 held-out dialogues of the same character; nothing is said about" in dataset.summary()
+    more = load(write(tmp_path, "b.jsonl", jsonl(*one_person(41))))
+    assert len({side.turns for side in dataset.validation} - {side.turns for side in more.validation}) <= 1
+    dev, test = half(dataset.validation, "dev"), half(dataset.validation, "test")
+    assert len(dev) + len(test) == 6 and dev and test
+
+
+def test_a_validation_part_of_the_same_person_stays(tmp_path: Path) -> None:
+    rows = one_person(15)
+    write(tmp_path, "train.jsonl", jsonl(*rows[:12]))
+    write(tmp_path, "valid.jsonl", jsonl(*rows[12:]))
+    dataset = load(tmp_path)
+    assert dataset.dialogues == {"train": 12, "validation": 3}
+    assert dataset.removed == {}
+    assert "3 held-out dialogues of the same character" in dataset.summary()
+
+
+def test_two_people_who_always_talk_to_each_other(tmp_path: Path) -> None:
+    rows = [
+        {
+            "user1_persona": ["I bake."],
+            "user2_persona": ["I knit."],
+            "turns": [[1, f"Hi {k}!"], [2, f"Ho {k * 3} you."]],
+        }
+        for k in range(20)
+    ]
+    dataset = load(write(tmp_path, "a.jsonl", jsonl(*rows)))
+    assert dataset.dialogues == {"train": 17, "validation": 3}
+    assert (
+        "2 personas that speak in nearly all dialogues: 3 held-out dialogues of the same characters"
+        in dataset.summary()
+    )
 
 
 def test_clean_limit_and_max_turns(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ read becomes the `data` of a V3 card first (`as_data`), so that there is one for
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -66,7 +67,7 @@ def fields_of(card: Mapping[str, Any]) -> Fields:
     data = as_data(card)
     read, unread = _entries(data.get("character_book"))
     return Fields(
-        name=" ".join(_text(data.get("name")).split()),
+        name=" ".join(re.sub(r"\{\{.*?\}\}|<(?:user|bot|char)>", "", _text(data.get("name"))).split()),
         description=_text(data.get("description")),
         personality=_text(data.get("personality")),
         scenario=_text(data.get("scenario")),

@@ -101,13 +101,14 @@ def _of_archive(raw: bytes, path: Path) -> bytes:
     """`card.json` of a CHARX file. Nothing is unpacked to disk."""
     try:
         with zipfile.ZipFile(io.BytesIO(raw)) as archive:
-            if "card.json" not in archive.namelist():
-                listed = ", ".join(archive.namelist()[:5]) or "nothing"
-                raise DataError(f"{path}: is a zip archive without card.json (it holds {listed}); {FORMS}")
-            with archive.open("card.json") as file:
-                return file.read(MAX_BYTES + 1)  # the size that the archive claims may be a lie
+            names = archive.namelist()
+            if "card.json" in names:
+                with archive.open("card.json") as file:
+                    return file.read(MAX_BYTES + 1)  # the size that the archive claims may be a lie
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError) as error:
         raise DataError(f"{path}: the archive cannot be read ({error}); export the card as JSON") from None
+    listed = ", ".join(names[:5]) or "nothing"
+    raise DataError(f"{path}: is a zip archive without card.json (it holds {listed}); {FORMS}")
 
 
 def _of_text(raw: bytes, path: Path, what: str) -> Mapping[str, Any]:

@@ -21,6 +21,11 @@ _CALLED = re.compile(
     r"|(?:(?<=[.!?…*\"“！。？「])|^)\s*\{\{user\}\}\s*[!.?…,，！。？~]+\s*)",  # {{user}}! or {{user}}, come here
     re.MULTILINE,
 )
+_GREETED = re.compile(  # Hi {{user}}!
+    r"\b(hi|hey|hello|yo|oh|ah|welcome(?: back)?|(?:good )?(?:morning|evening|night|day)|thanks|thank you|good ?bye|bye|dear"
+    r"|hej|hallo|moin|salut|bonjour|hola|ciao|oi|olá|привет)\s+\{\{user\}\}(?=\s*(?:[!.?~,;…*\"”]|$))",
+    re.IGNORECASE | re.MULTILINE,
+)
 _KEPT = {"user": _USER, "char": _CHAR, "bot": _CHAR, "charifnotgroup": _CHAR, "group": _CHAR, "newline": "\n"}
 _CHOICES = ("random", "pick")
 
@@ -51,7 +56,7 @@ def fill_in(text: str, name: str, language: str = "en", user: bool = True) -> st
 def mentions_user(text: str) -> bool:
     """Whether the other person has to be called something: named in the text, and not only addressed."""
     text = re.sub(r"<user>|\{\{\s*user\s*\}\}", _USER, text, flags=re.IGNORECASE)
-    return _USER in _CALLED.sub("", text)
+    return _USER in _CALLED.sub("", _GREETED.sub(r"\1", text))
 
 
 def _value(macro: str) -> str:
@@ -71,6 +76,7 @@ def _value(macro: str) -> str:
 
 
 def _without_user(text: str, language: str) -> str:
+    text = _GREETED.sub(r"\1", text)
     text = _CALLED.sub(lambda m: " " if m[0].endswith((" ", "\n")) and m.start() else "", text)
     if language != "en":
         return text.replace(_USER, _FILL.get(language, NEUTRAL_NAME))

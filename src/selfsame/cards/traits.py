@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from selfsame.cards.dialects import Statement, items, without_brackets
-from selfsame.cards.language import language_of
 from selfsame.cards.macros import fill_in
 from selfsame.text.keywords import sentences
+from selfsame.text.language import language_of
 from selfsame.text.verbs import first_person, from_second_person, pronoun_of
 from selfsame.types import Persona, clean_persona
 
@@ -52,7 +52,7 @@ class Wording:
     """
 
     def __init__(self, name: str, text: str) -> None:
-        self.name, self.language = name, language_of(text)
+        self.name, self.language = name, language_of(text) or "en"
         self.is_english = self.language == "en"
         self._pronoun = pronoun_of(text)
         self._addressed = bool(re.search(r"(?:^|[.!?]\s+|\n)\s*You(?:['’]re|r)?\s", text))

@@ -32,7 +32,7 @@ def run(arguments: Sequence[str]) -> None:
 
     bot = load_chatbot(options.model, options.system, reward=options.best_of > 1)
     conversation = bot.chat(
-        persona if persona.name else persona.persona,
+        (persona if persona.name else persona.persona) if options.card or options.persona else None,
         options.seed,
         options.best_of,
         temperature=options.temperature,

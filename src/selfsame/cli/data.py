@@ -31,7 +31,12 @@ def run(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--data.card", dest="card", default="", metavar="CARD", help="the same, from a character card")
     parser.add_argument(
-        "--data.fields", dest="fields", default="", metavar="NAME=FIELD,...", help="turns, speaker, text, persona, bot"
+        "--data.fields",
+        dest="fields",
+        nargs="+",
+        default=[],
+        metavar="USE=FIELD",
+        help="turns, speaker, text, persona, bot",
     )
     parser.add_argument("--out", metavar="FILE", help="convert: file to write; rejected rows go to FILE.rejects.jsonl")
     parser.add_argument("--count", type=natural, default=2, help="show: number of dialogues")

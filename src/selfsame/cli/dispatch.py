@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from selfsame.cli import base, benchmark, card, chat, compare, data, evaluate, measure, plan, report, train
+from selfsame.cli import base, benchmark, card, character, chat, compare, data, evaluate, measure, plan, report, train
 from selfsame.errors import ConfigError, SelfsameError, TimeUp
 
 DESCRIPTION = """Selfsame trains chatbots that stay in character, measures whether they got better, and lets you talk to them.
@@ -21,6 +21,7 @@ training:
   plan        memory and time of each stage on a GPU or CPU before it starts, and what to change if it does not fit
   demo        the whole journey on the bundled dialogues, in minutes, offline
   run         all stages: SFT, reward model, PPO, evaluation, report; the same command resumes a stopped run
+  character   a bot for one character card, and chats of that character, in minutes
   sft, reward, ppo, dpo
               one stage, with the same options
 looking at results:
@@ -54,6 +55,7 @@ COMMANDS: Mapping[str, Callable[[list[str]], None]] = {
     "chat": chat.run,
     "data": data.run,
     "card": card.run,
+    "character": character.run,
     "base": base.run,
     **{name: partial(measure.run, name) for name in measure.DESCRIPTIONS},
     "benchmark": benchmark.run,
@@ -82,7 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SelfsameError as error:
         return _fail(" ".join(str(error).split()))
     except KeyboardInterrupt:
-        kept = command in train.TRAINING or (command == "benchmark" and any(a.startswith("--json") for a in arguments))
+        kept = command in (*train.TRAINING, "character") or (
+            command == "benchmark" and any(a.startswith("--json") for a in arguments)
+        )
         return _fail(f"stopped; {again}" if kept else "stopped", 130)
     except BrokenPipeError:  # the reader of our output is gone (`| head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

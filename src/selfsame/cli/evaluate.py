@@ -55,7 +55,9 @@ def evaluate_model(name: str, data_path: str | None, system: str | None, seed: i
     settings = config.data if data_path is None else config.data.model_copy(update=other)
     people = half(DatasetLoader(settings).load().validation, config.evaluation.split if data_path is None else "all")
     if not people:
-        raise DataError(f"{settings.path} leaves no held-out persona to evaluate on: add dialogues of more people")
+        raise DataError(
+            f"{settings.path} leaves nothing held out to evaluate on: add dialogues of more people, or more of this one"
+        )
     generator, seed = PreferenceGenerator(people, config.pairs, HELD_OUT), config.seed if seed is None else seed
     policy = Policy(bot.roles, bot.role, config.sampling, seed)
     return evaluate_system(policy, people, generator, config.evaluation, bot.name)

@@ -15,11 +15,13 @@ from selfsame.config import Config, flag_of, preset_names, setting_fields, setti
 WHAT = {
     "demo": "The whole journey on the bundled dialogues: PPO, evaluation and report, in minutes and offline.",
     "run": "Train a persona chatbot and evaluate it: SFT, reward model, PPO, evaluation, report.",
+    "character": "Train one character from its card, and chats of it if there are any; evaluate it before and after.",
     "sft": "Supervised fine-tuning: the first stage of a run.",
     "reward": "Train the reward model: needs a finished SFT stage in the same run directory.",
     "ppo": "PPO against the reward model: needs finished SFT and reward stages in the same run directory.",
     "dpo": "DPO on preference pairs: needs a finished SFT stage in the same run directory.",
 }
+_FILES = {"character": " CARD [CHATS ...] [--out RUN]"}
 _OF_STAGE = {
     "sft": ("epochs", "max_steps", "batch_size", "learning_rate", "persona_weight", "eval_every", "token_budget"),
     "reward": ("epochs", "max_steps", "batch_size", "learning_rate", "sampled_share", "eval_every", "token_budget"),
@@ -28,7 +30,7 @@ _OF_STAGE = {
     "dpo": ("epochs", "max_steps", "batch_size", "learning_rate", "beta", "eval_every", "token_budget"),
 }  # fmt: skip
 _GROUPS = {
-    "data": ("data.path", "data.format", "data.limit", "data.validation_share", "pairs.count"),
+    "data": ("data.path", "data.bot", "data.persona", "data.card", "data.limit", "data.validation_share", "pairs.count"),
     "model": ("model.base", "model.max_length", "model.device", "model.dtype", "model.lora.rank"),
     "training": (
         "training.sft.epochs", "training.sft.learning_rate", "training.reward.epochs", "training.reward.learning_rate",
@@ -56,7 +58,7 @@ def training_help(command: str, config: Config, everything: bool = False) -> str
     groups = _all_groups() if everything else _groups(command)
     count = sum(map(len, groups.values()))
     parts = [
-        f"usage: selfsame {command} [--preset NAME] [--config FILE ...] [--SETTING VALUE ...]",
+        f"usage: selfsame {command}{_FILES.get(command, '')} [--preset NAME] [--config FILE ...] [--SETTING VALUE ...]",
         textwrap.fill(f"{WHAT[command]} Run the same command again to resume where it stopped.", width),
         "\n".join([
             _option("--preset NAME", "", f"Start from a preset: {', '.join(preset_names())}.", width),

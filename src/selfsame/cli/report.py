@@ -42,6 +42,7 @@ def print_results(path: Path, full: bool = True) -> None:
     count = read_record(best, EvaluationRecord).best_of if best.exists() else 1
     several = f" --best-of {count}" if count > 1 else ""
     print(f"report: {path / 'report.html'}")
-    print(f"chat:   selfsame chat --model {path}{several} --persona 'I have two dogs.' 'I drive a night bus.'")
+    persona = "" if (path / "card.json").exists() else " --persona 'I have two dogs.' 'I drive a night bus.'"
+    print(f"chat:   selfsame chat --model {path}{several}{persona}")
     if not full:
         print(f"tables: selfsame report {path}")

@@ -9,17 +9,18 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from selfsame.data.audit import audit
+from selfsame.data.hold_out import hold_out_dialogues, hold_out_people, persona_key, personas_of, told_of_few
 from selfsame.data.reading import Source, from_records, read_file
 from selfsame.data.settings import DataSettings
 from selfsame.errors import ConfigError, DataError, RunError
 from selfsame.text.language import describe_languages
-from selfsame.types import Dialogue, Example, Persona, RejectedRow
+from selfsame.types import Dialogue, Example, RejectedRow
 
 _PART = {"ignored": r"test|new[-_ ]?personas?", "train": r"train(?:ing)?", "validation": r"valid(?:ation)?|dev"}
 """Part by a word in the name of a file; the first that fits counts."""
@@ -28,7 +29,8 @@ _SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".txt", ".parquet", ".xz", ".gz"
 
 @dataclass
 class Dataset:
-    """Examples to train on, examples of held-out personas, and an account of every row that is in neither.
+    """Examples to train on, examples of held-out personas, and an account of every row that is in neither. Where nobody can be
+    held out, the second are of held-out dialogues.
 
     `dialogues`: dialogues in each part; `removed`: dialogues left out, by reason; `notes`: what else is to be known.
     """
@@ -80,25 +82,29 @@ class DatasetLoader:
         notes += _told_of_cuts([*parts["validation"], *parts["train"]], settings.max_turns)
         parts = {n: [replace(d, turns=d.turns[: settings.max_turns]) for d in part] for n, part in parts.items()}
         own_part = bool(parts["validation"])
-        held = _personas(parts["validation"]) if own_part else _hold_out(parts["train"], settings.validation_share)
+        held = (
+            personas_of(parts["validation"]) if own_part else hold_out_people(parts["train"], settings.validation_share)
+        )
         # People are held out, not dialogues. Measured: with 3,854 personas in 8,028 dialogues nearly every persona of
         # the dialogues set aside also speaks in the others.
-        train = [d for d in parts["train"] if held.isdisjoint(_personas([d]))]
-        if own_part:
+        train = [d for d in parts["train"] if held.isdisjoint(personas_of([d]))]
+        set_aside = parts["validation"] if own_part else parts["train"]
+        if parts["train"] and not (held and train):  # whoever is held out is everybody
+            if not own_part:
+                train, set_aside = hold_out_dialogues(parts["train"], settings.validation_share)
+            train, held = train or parts["train"], personas_of(set_aside)
+            notes.append(told_of_few(train, set_aside))
+        elif own_part:
             removed["a persona of the validation part"] = len(parts["train"]) - len(train)
-        candidates = _sides(parts["validation"] if own_part else parts["train"])
-        validation = [side for side in candidates if persona_key(side.persona) in held]
+        validation = [side for side in _sides(set_aside) if persona_key(side.persona) in held]
         removed["over the limit"] = len(train) - len(train[: settings.limit])
         train = train[: settings.limit]
         if not train:
             raise DataError(f"{settings.path}: no dialogue is left to train on; set clean to false or add dialogues")
         count = {"train": len(train), "validation": len({side.id.rpartition("/")[0] for side in validation})}
-        dataset = Dataset(_sides(train), validation, rejected, count, dict(+removed), notes)
         if languages := describe_languages([_words_of(dialogue) for dialogue in train]):
-            dataset.notes.append(languages)
-        if not validation:
-            dataset.notes.append("no validation part: the dialogues share too few personas to hold any out")
-        return dataset
+            notes.append(languages)
+        return Dataset(_sides(train), validation, rejected, count, dict(+removed), notes)
 
     def read_parts(self) -> tuple[dict[str, list[Dialogue]], list[RejectedRow]]:
         """The dialogues of the source as they are, under "train" and "validation" (maybe empty); ids differ."""
@@ -196,17 +202,19 @@ def _join(sources: Iterable[Source]) -> tuple[dict[str, list[Dialogue]], list[Re
     return parts, rejected
 
 
-def persona_key(persona: Persona) -> frozenset[str]:
-    """What makes two personas the same: their traits, whatever the order and case."""
-    return frozenset(" ".join(trait.lower().split()) for trait in persona)
-
-
 def half(examples: Iterable[Example], which: str) -> list[Example]:
-    """The examples of the people in one half, "dev" or "test", or of "all". Where a persona is, is a function of it."""
+    """The examples of the people in one half, "dev" or "test", or of "all". Where a persona is, is a function of it; of a
+    single persona, where a dialogue is, is a function of what was said."""
+    examples = list(examples)
     if which == "all":
-        return list(examples)
-    digest = {e.persona: hashlib.sha256(repr(sorted(persona_key(e.persona))).encode()).digest() for e in examples}
-    return [e for e in examples if (digest[e.persona][0] % 2 == 1) == (which == "test")]
+        return examples
+    single = len({persona_key(e.persona) for e in examples}) == 1
+
+    def is_test(example: Example) -> bool:
+        key = repr(example.turns) if single else repr(sorted(persona_key(example.persona)))
+        return hashlib.sha256(key.encode("utf-8", "backslashreplace")).digest()[0] % 2 == 1
+
+    return [example for example in examples if is_test(example) == (which == "test")]
 
 
 def _words_of(dialogue: Dialogue) -> str:
@@ -215,61 +223,10 @@ def _words_of(dialogue: Dialogue) -> str:
     return "\n".join([*traits, *(turn.text for turn in dialogue.turns)])
 
 
-def _personas(dialogues: Iterable[Dialogue]) -> set[frozenset[str]]:
-    return {persona_key(persona) for dialogue in dialogues for persona in dialogue.personas if persona}
-
-
 def _sides(dialogues: Iterable[Dialogue]) -> list[Example]:
     """The sides of somebody with a persona who says something."""
     sides = (dialogue.seen_by(speaker) for dialogue in dialogues for speaker in (1, 2))
     return [side for side in sides if side.persona and side.replies]
-
-
-def _hold_out(dialogues: Sequence[Dialogue], share: float) -> set[frozenset[str]]:
-    """Personas for validation, chosen by hash so that a row more or less changes little.
-
-    Whole groups of personas that talk to one another where the groups are small, so that no dialogue is torn; else
-    single personas: a dialogue with one of them is not trained on, and only its side is validated on. At least half of
-    the dialogues (or what `share` leaves) stay for training.
-    """
-    where: dict[frozenset[str], set[int]] = {}
-    for k, dialogue in enumerate(dialogues):
-        for key in _personas([dialogue]):
-            where.setdefault(key, set()).add(k)
-    groups = _connected(dialogues)
-    if any(len(set().union(*(where[key] for key in group))) >= 0.2 * len(dialogues) for group in groups):
-        groups = [{key} for key in where]
-    held: set[frozenset[str]] = set()
-    lost: set[int] = set()
-    for group in sorted(groups, key=lambda group: min(map(_stable_hash, group))):
-        taken = lost.union(*(where[key] for key in group))
-        if len(held) < share * len(where) and len(taken) <= max(0.5, share) * len(dialogues):
-            held |= group
-            lost = taken
-    return held
-
-
-def _connected(dialogues: Sequence[Dialogue]) -> list[set[frozenset[str]]]:
-    """Groups of personas connected by dialogues (union-find)."""
-    parent: dict[frozenset[str], frozenset[str]] = {}
-
-    def root(key: frozenset[str]) -> frozenset[str]:
-        while parent.setdefault(key, key) != key:
-            parent[key] = parent[parent[key]]
-            key = parent[key]
-        return key
-
-    for dialogue in dialogues:
-        roots = [root(key) for key in _personas([dialogue])]
-        parent.update((other, roots[0]) for other in roots)
-    groups: dict[frozenset[str], set[frozenset[str]]] = {}
-    for key in parent:
-        groups.setdefault(root(key), set()).add(key)
-    return list(groups.values())
-
-
-def _stable_hash(key: frozenset[str]) -> str:
-    return hashlib.sha256("\n".join(sorted(key)).encode()).hexdigest()
 
 
 def convert(dialogues: Iterable[Dialogue], path: str | Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsame.cards.card import read_card
-from selfsame.data.containers import Parts, Row, read_csv, read_json, read_parquet
+from selfsame.data.containers import Parts, Row, checked, read_csv, read_json, read_parquet
 from selfsame.data.encoding import decode, read_bytes
 from selfsame.data.names import role_of
 from selfsame.data.persona_fields import NUMBERED
@@ -63,7 +63,13 @@ def read_file(path: str | Path, settings: DataSettings | None = None) -> list[So
 
 def from_records(name: str, records: Iterable[Mapping[str, Any]], stem: str, settings: DataSettings) -> Source:
     """The same for rows that are read already; an id is `stem` with the number of the row."""
-    return _read_rows(name, enumerate(records, start=1), "", stem, (settings, known_bot(settings)))
+    return _read_rows(
+        name,
+        ((k, checked(record)) for k, record in enumerate(records, start=1)),
+        "",
+        stem,
+        (settings, known_bot(settings)),
+    )
 
 
 def known_bot(settings: DataSettings) -> Bot:
@@ -122,7 +128,7 @@ def _read_rows(source: str, rows: Iterable[Row], part: str, stem: str, known: tu
     unknown: Counter[str] = Counter()
     unasked = True
     seen: dict[str, int] = {}
-    for line, row in read_records(rows, stem, {str(name): of for name, of in settings.fields.items()}):
+    for line, row in read_records(rows, stem, settings.given_fields()):
         try:
             if isinstance(row, str):
                 raise ValueError(row)

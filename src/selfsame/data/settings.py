@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
 from selfsame.settings import Settings
+
+FIELD_USES = ("turns", "speaker", "text", "persona", "bot")
 
 
 class DataSettings(Settings):
@@ -24,27 +26,37 @@ class DataSettings(Settings):
     """Traits of the bot, for dialogues that bring none."""
     card: str = ""
     """Character card with the traits of the bot, for dialogues that bring none; its name is the bot's where it speaks."""
-    fields: dict[Literal["turns", "speaker", "text", "persona", "bot"], str] = Field(default_factory=dict)
-    """Which fields of a record hold what, such as turns=log,speaker=nick,text=said,persona=about; the others are found."""
+    fields: tuple[str, ...] = ()
+    """Which fields of a record hold what: turns=log speaker=nick text=said persona=about bot=hero; the others are found."""
     clean: bool = True
     """Leave out the rows that `selfsame data audit` rejects."""
     limit: int | None = Field(default=None, ge=1)
     """Use only this many dialogues for training (the first ones); none: all."""
     validation_share: float = Field(default=0.15, gt=0, lt=0.9)
-    """Share of the personas held out for validation, if the source has no validation part."""
+    """Share of the personas held out for validation, if the source has no validation part; of the dialogues, where there are
+    too few personas to hold any out."""
     max_turns: int = Field(default=40, ge=2)
     """Longer dialogues are cut after this many turns."""
 
     @field_validator("fields", mode="before")
     @classmethod
-    def _as_pairs(cls, value: Any) -> Any:
-        """`turns=log,text=said`, as the command line gives it."""
-        if isinstance(value, Mapping):
-            return value
-        parts = [part.partition("=") for part in str(value or "").split(",") if part.strip()]
-        if any(not equals or not name.strip() or not of.strip() for name, equals, of in parts):
-            raise ValueError("expected name=field pairs such as turns=log,persona=about")
-        return {name.strip(): of.strip() for name, _, of in parts}
+    def _single_pairs(cls, value: Any) -> Any:
+        """Pairs that stand in one text with commas between them count one by one."""
+        texts = [value] if isinstance(value, str) else value or ()
+        return tuple(pair.strip() for text in texts for pair in str(text).split(",") if pair.strip())
+
+    @field_validator("fields")
+    @classmethod
+    def _known_pairs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        wrong = [pair for pair in value if not re.fullmatch(rf"(?:{'|'.join(FIELD_USES)})\s*=.+", pair)]
+        if wrong:
+            uses = ", ".join(f"{use}=FIELD" for use in FIELD_USES)
+            raise ValueError(f"{wrong[0]!r} is not one of {uses}")
+        return value
+
+    def given_fields(self) -> dict[str, str]:
+        """`fields` by what they hold: {"turns": "log"}."""
+        return {use.strip(): name.strip() for use, _, name in (pair.partition("=") for pair in self.fields)}
 
 
 class PairSettings(Settings):

@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from selfsame.cards.language import language_of
 from selfsame.cards.macros import fill_in
 from selfsame.data.names import role_of, speaker_key
 from selfsame.data.structure import Conversation
 from selfsame.data.turns import Said
+from selfsame.text.language import language_of
 from selfsame.types import Dialogue, Persona, Turn, clean_persona
 
 _SLOTS = {
@@ -249,4 +249,4 @@ class _Fill:
             text = re.sub(f"(?:{_SLOTS[speaker].pattern}){ending}", lambda _, w=word: w, text, flags=re.IGNORECASE)
         text = re.sub(r"^my\b", "My", text)
         text = _SLOTS[3 - speaker].sub(lambda _: other or "{{user}}", text)
-        return fill_in(text, other, language_of(text))
+        return fill_in(text, other, language_of(text) or "en")

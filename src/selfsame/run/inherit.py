@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsame.errors import RunError
-from selfsame.run.checkpoint import finished
+from selfsame.run.checkpoint import CheckpointManager, finished
 from selfsame.run.directory import BUNDLED_RUNS, RunDirectory, locate_run
 from selfsame.run.environment import RULES
 from selfsame.run.files import dotted, plain, read_json, read_jsonl, write_json, write_text
@@ -43,7 +43,7 @@ def inherit(
     Args:
         run: the new run.
         source: directory of the other run, which is only read, or the name of one in the package: its roles are taken
-            whatever they were trained on.
+            whatever they were trained on. With `:ppo` behind that name, its policy is where the new run's SFT stands.
         config: the new run's settings, nested.
         stages: those that the new run may train itself, where its settings are others.
         dtype: the number format of the new run's base; it is said where the source, or what that started from, had another one.
@@ -58,7 +58,8 @@ def inherit(
             if not run.inherited_path.exists():
                 say(f"{run.path} has stages of its own: nothing is taken from {source}")
             return
-        other, bundled = RunDirectory.open(locate_run(source)), str(source) in BUNDLED_RUNS
+        name, policy = _policy_of(str(source))
+        other, bundled = RunDirectory.open(locate_run(name)), name in BUNDLED_RUNS
         environment = read_json(other.environment_path) if other.environment_path.exists() else {}
         if not bundled and environment.get("rules") != RULES:
             raise RunError(
@@ -76,8 +77,8 @@ def inherit(
             systems = []  # what a function of the user does may have changed
         elif any("training.ppo.rewards" in key and ":" in key for key in (*now, *then)):
             systems = [name for name in systems if not SYSTEMS[name].best_of_n]  # the user's functions choose the best
-        _copy(other, run, taken, systems, record, same_data=not bundled)
-    say(f"from {source}: {', '.join(taken)}")
+        _copy(other, run, taken, systems, record, None if bundled else other.data_path, policy)
+    say(f"from {source}: {', '.join(taken)}{' (sft is its PPO policy)' if policy else ''}")
     earlier = read_json(other.inherited_path)["environment"] if other.inherited_path.exists() else {}
     others = {known["dtype"] for known in (environment, earlier) if known.get("dtype")} - {dtype}
     for made in () if bundled else sorted(others):  # a bundled run is a starting point, not a result to continue
@@ -121,14 +122,16 @@ def _copy(
     taken: Mapping[str, Path],
     systems: Sequence[str],
     record: Mapping[str, Any],
-    same_data: bool = True,
+    data: Path | None,
+    policy: Path | None,
 ) -> None:
-    """Everything is put together beside the run and moved in at the end, the checkpoints last."""
+    """Everything is put together beside the run and moved in at the end, the checkpoints last. `data`: the record of the same
+    data; `policy`: the checkpoint of PPO that becomes the SFT of the new run."""
     made = RunDirectory(run.path / ".inherited")
     shutil.rmtree(made.path, ignore_errors=True)
     made.path.mkdir()
-    if same_data:
-        shutil.copy(other.data_path, made.data_path)  # tells whether the dialogues are the same
+    if data is not None:
+        shutil.copy(data, made.data_path)  # tells whether the dialogues are the same
     files = [other.path / "reward.json"] if "reward" in taken else []
     files += [other.eval_path(name) for name in systems]
     for path in filter(Path.exists, files):
@@ -143,13 +146,40 @@ def _copy(
         write_json(made.path / "timing.json", _timing_of(read_json(other.path / "timing.json"), taken))
     write_json(made.inherited_path, record)
     for stage, checkpoint in taken.items():
-        shutil.copytree(checkpoint, made.checkpoints(stage) / checkpoint.name)
+        if stage == "sft" and policy is not None:
+            _copy_as_sft(policy, made)
+        else:
+            shutil.copytree(checkpoint, made.checkpoints(stage) / checkpoint.name)
     for path in sorted(made.path.iterdir(), key=lambda path: path.name == "checkpoints"):
         target = run.path / path.name
         if target.is_dir():
             shutil.rmtree(target)  # of a copy that was interrupted: nothing was trained here
         path.replace(target)
     made.path.rmdir()
+
+
+def _policy_of(source: str) -> tuple[str, Path | None]:
+    """(run, checkpoint of PPO to start from) of `selfsame-135m:ppo`; any other source is a run by itself.
+
+    Raises:
+        RunError: something else stands behind the name of a run in the package.
+    """
+    name, colon, stage = source.partition(":")
+    if name not in BUNDLED_RUNS or not colon:
+        return source, None
+    if stage != "ppo":
+        raise RunError(
+            f"run.start_from is {source!r}: choose {name} (its SFT and reward model) or {name}:ppo (its policy)"
+        )
+    return name, finished(RunDirectory.open(locate_run(name)), stage)
+
+
+def _copy_as_sft(policy: Path, run: RunDirectory) -> None:
+    def write(folder: Path) -> None:
+        shutil.copytree(policy / "policy", folder / "sft")
+
+    step = int(policy.name.rpartition("-")[2])
+    CheckpointManager(run.checkpoints("sft")).save(step, {}, {"done": True}, [write])
 
 
 def _timing_of(timing: Mapping[str, Any], taken: Mapping[str, Path]) -> dict[str, Any]:

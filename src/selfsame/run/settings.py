@@ -35,7 +35,8 @@ class RunSettings(Settings):
     need the reward model and `evaluation.best_of` above 1."""
     start_from: str | None = None
     """Directory of another run: its SFT and reward stages are copied if they would come out the same. Or selfsame-135m,
-    the run in the package: its SFT and reward model are used with any data, for a base of the same name."""
+    the run in the package: its SFT and reward model are used with any data, for a base of the same name; with
+    selfsame-135m:ppo its PPO policy stands in the place of SFT, and training continues from there."""
     max_hours: float | None = Field(default=None, gt=0)
     """Time limit in hours since the program started: the run finishes its current step, the sampling of pairs or the
     evaluation of a system, saves and stops; the same command resumes it."""

@@ -97,7 +97,10 @@ class Chatbot:
         rewards = self.config.training.ppo.rewards
         worth = weighted_sum(rewards.functions, rewards.reward_model) if best_of > 1 else None
         policy = Policy(self.roles, self.role, settings, seed, best_of, worth)
-        notes = [note for note in (card.not_used(), left_out_line(self.roles.processor, left)) if note]
+        unused = (
+            card.not_used() if persona is not None else ""
+        )  # the run has said what it used, and trained on the rest
+        notes = [note for note in (unused, left_out_line(self.roles.processor, left)) if note]
         made = Conversation(policy, traits, card.first_message, self.systems(), self.system, card.lore, notes)
         tight = [entry.keys[0] for entry in card.lore if not {*entry.traits} <= {*made.persona_after(entry.sample())}]
         if tight:
