@@ -11,6 +11,7 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from selfsame.data.chat_template import fix_day
 from selfsame.data.prompt_format import MARKERS
 from selfsame.errors import ConfigError
 from selfsame.model.attention import use_matmul
@@ -101,13 +102,15 @@ def locate_model(name: str) -> str:
 
 
 def load_tokenizer(name: str, revision: str | None = None) -> Any:
-    """The tokenizer of a hub model or folder.
+    """The tokenizer of a hub model or folder, whose chat template writes the same date on every day.
 
     Raises:
         ConfigError: there is none, with what to do.
     """
     with explained(name):
-        return AutoTokenizer.from_pretrained(locate_model(name), revision=revision)
+        tokenizer = AutoTokenizer.from_pretrained(locate_model(name), revision=revision)
+    fix_day(tokenizer)
+    return tokenizer
 
 
 def load_base_model(settings: ModelSettings, tokenizer: Any) -> Any:
