@@ -83,8 +83,9 @@ def test_every_template_that_can_serve_is_used_as_its_family_uses_it(name):
     # A template may put a space in front of a reply and of its end; the reply's own tokens have none.
     squeezed = theirs.replace("[/INST] ", "[/INST]").replace(" <|im_end|>", "<|im_end|>")
     assert processor.render(PROMPT).replace("[/INST] ", "[/INST]") == squeezed
-    assert processor.format.end == "<|im_end|>" and "persona" in processor.note
+    assert processor.format.end == "<|im_end|>"
     assert ("first user turn" in processor.note) == (name in IN_FIRST_TURN)
+    assert bool(processor.note) == (name in IN_FIRST_TURN or name == "dated")
     assert not {*MARKERS} & processor.tokenizer.get_vocab().keys()
 
 
@@ -120,7 +121,7 @@ def test_a_template_with_a_date_gives_the_same_tokens_on_every_day(monkeypatch, 
     processor = DataProcessor(tokenizer)
     assert processor.encode_prompt(PROMPT) == today
     assert "Today: 26 July 2024, 00:00<|im_end|>" in processor.render(PROMPT)
-    assert processor.note.endswith("; the date that it writes is always 26 Jul 2024")
+    assert processor.note == "the date in the base's chat template is 26 Jul 2024 on every day"
     other = make_tokenizer({"default": DATED, "tool_use": "{{ strftime_now('%Y') }}"})  # several templates of one model
     assert DataProcessor(other).encode_prompt(PROMPT) == today
 

@@ -39,8 +39,8 @@ class DataProcessor:
     """Renders prompts to text and tokens and parses them back, in the tokenizer's own format.
 
     A tokenizer that knows the markers uses them; else one with a fitting chat template uses that; else the markers are
-    added to it (the model's embeddings must then grow: `model/base.py` does). `note` says which, in one line; it is empty
-    where the base knows the markers.
+    added to it (the model's embeddings must then grow: `model/base.py` does). `note` is a line on what one might not expect
+    of that, or empty.
 
     Args:
         tokenizer: a Hugging Face tokenizer.

@@ -55,9 +55,9 @@ class UnfitTemplate(Exception):
 
 
 def find_format(tokenizer: Any) -> tuple[PromptFormat, str]:
-    """The format that the tokenizer knows, and a line that says where the persona goes and what is new to the base (empty
-    where nothing is). The tokenizer is made to render it: its chat template gets one date for every day and, if it has no
-    system message, puts that into the first user turn; where no template can serve, the markers are added."""
+    """The format that the tokenizer knows, and a line on what one might not expect of it (empty where there is nothing). The
+    tokenizer is made to render it: its chat template gets one date for every day and, if it has no system message, puts that
+    into the first user turn; where no template can serve, the markers are added."""
     dated = fix_day(tokenizer)
     if has_markers(tokenizer):
         return MARKER_FORMAT, ""
@@ -65,9 +65,9 @@ def find_format(tokenizer: Any) -> tuple[PromptFormat, str]:
     if template is None:
         add_markers(tokenizer)
         return MARKER_FORMAT, "the base has no chat template: four marker tokens are added and learned"
-    day = f"; the date that it writes is always {DAY:%d %b %Y}" if dated else ""
+    day = f"the date in the base's chat template is {DAY:%d %b %Y} on every day" if dated else ""
     try:
-        return chat_format(tokenizer, template), f"the persona is the system message of the base's chat template{day}"
+        return chat_format(tokenizer, template), day
     except UnfitTemplate as error:
         reason = str(error)
     try:
@@ -78,7 +78,10 @@ def find_format(tokenizer: Any) -> tuple[PromptFormat, str]:
             f"the base's chat template is not used, because {error}: four marker tokens are added and learned"
         )
     tokenizer.chat_template = PERSONA_IN_FIRST_TURN + template
-    return form, f"the persona begins the first user turn of the base's chat template, because {reason}{day}"
+    return (
+        form,
+        f"the persona begins the first user turn of the base's chat template, because {reason}{day and '; '}{day}",
+    )
 
 
 def chat_format(tokenizer: Any, template: str) -> PromptFormat:

@@ -101,6 +101,12 @@ def locate_model(name: str) -> str:
     return str(Path(__file__).parent / "bundled") if name == BUNDLED else name
 
 
+def absolute(name: str) -> str:
+    """A base's name as it is found from any folder: the path of a folder or file from the root, any other as it is."""
+    path = Path(name).expanduser()
+    return str(path.resolve()) if name and name != BUNDLED and name not in NAMED and path.exists() else name
+
+
 def load_tokenizer(name: str, revision: str | None = None) -> Any:
     """The tokenizer of a hub model or folder, whose chat template writes the same date on every day.
 
@@ -164,22 +170,25 @@ def _four_bit(dtype: torch.dtype) -> Any:
 
 @torch.no_grad()
 def grow_embeddings(model: Any, tokenizer: Any) -> None:
-    """Gives every marker that the model has no embedding for the mean embedding of words with its meaning: the same on
-    every load, unlike a random start. Does nothing where the embedding matrix is large enough already."""
+    """Gives every marker that the model has no embedding for the mean embedding of words with its meaning, and any other
+    token that of all words: the same on every load, unlike a random start. Does nothing where the embedding matrix is large
+    enough already."""
     old = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) <= old:
         return
     model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    known = tokenizer.get_vocab()
     layers = {id(layer.weight): layer for layer in (model.get_input_embeddings(), model.get_output_embeddings())}
     for layer in layers.values():
+        layer.weight[old:] = layer.weight[:old].mean(0, dtype=torch.float32).to(layer.weight.dtype)
         for marker, words in MARKER_WORDS.items():
-            index = tokenizer.convert_tokens_to_ids(marker)
+            index = known.get(marker, 0)
             if index >= old:
                 pieces = tokenizer(words, add_special_tokens=False)["input_ids"]
                 layer.weight[index] = layer.weight[pieces].float().mean(0).to(layer.weight.dtype)
         bias = getattr(layer, "bias", None)
         if bias is not None:
-            bias[old:] = 0
+            bias[old:] = bias[:old].mean(dtype=torch.float32)  # as PEFT sets it where it reads a saved role
 
 
 def context_length(config: Any) -> int | None:
