@@ -92,10 +92,12 @@ def chat_format(tokenizer: Any, template: str) -> PromptFormat:
     """
     head, opening, answer, following = _pieces_of(tokenizer, template)
     specials = [s for s in tokenizer.all_special_tokens if len(s) > 1]
-    ends = [s for s in specials if following.startswith(s)]
+    # Tools that add tokens leave those that the tokenizer had in its vocabulary, but may drop them from its special ones.
+    added = (token.content for token in tokenizer.added_tokens_decoder.values())
+    ends = [s for s in (*specials, *added) if following.startswith(s)]
     if not ends:
         raise UnfitTemplate("it ends no reply with a special token")
-    controls = {*specials, *_structural_strings((head, opening, answer, following), specials)}
+    controls = {*specials, *ends, *_structural_strings((head, opening, answer, following), specials)}
     parted = {"persona": _BLANK_LINE in opening or any(c in opening for c in controls)}  # a trait has one line
     parted |= {"a user's turn": any(c in answer for c in controls)}
     if unmarked := [what for what, is_marked in parted.items() if not is_marked]:
