@@ -1,4 +1,4 @@
-"""Adapters of other tools: loaded as PEFT itself loads them, with their tokenizer and template, or refused for the true reason."""
+"""Adapters of other tools: loaded as PEFT loads them, with their tokenizer and template, or refused for the true reason."""
 
 from __future__ import annotations
 

@@ -13,8 +13,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from selfsame.data.chat_template import fix_day
 from selfsame.data.prompt_format import MARKERS
-from selfsame.errors import ConfigError
+from selfsame.errors import ConfigError, SelfsameError
 from selfsame.model.attention import use_matmul
+from selfsame.model.gguf import folder_of_gguf, gguf_of
 from selfsame.model.named import NAMED, folder_of
 from selfsame.model.settings import BUNDLED, ModelSettings
 
@@ -91,14 +92,17 @@ def _cpu_has_bf16() -> bool:
 
 def locate_model(name: str) -> str:
     """Where transformers finds the model `name`: the package's own is a folder beside this file, a named base is in the
-    cache, any other is its name.
+    cache, and so is what a GGUF file, or a folder with one, is converted to; any other is its name.
 
     Raises:
-        ConfigError: a named base that is not prepared yet.
+        ConfigError: a named base that is not prepared yet, a GGUF file that is not there or cannot be read.
     """
     if name in NAMED:
         return str(folder_of(name))
-    return str(Path(__file__).parent / "bundled") if name == BUNDLED else name
+    if name == BUNDLED:
+        return str(Path(__file__).parent / "bundled")
+    file = gguf_of(name)
+    return name if file is None else str(folder_of_gguf(file))
 
 
 def absolute(name: str) -> str:
@@ -224,7 +228,7 @@ class explained:
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
-        if error is None or not isinstance(error, Exception) or isinstance(error, ConfigError):
+        if error is None or not isinstance(error, Exception) or isinstance(error, SelfsameError):
             return
         if self.name == BUNDLED:
             folder = locate_model(BUNDLED)
@@ -233,7 +237,7 @@ class explained:
             ) from error
         if not self.name or (self.name[0] in "/.~" and not Path(self.name).is_dir()):
             raise ConfigError(
-                f"model.base: there is no folder {self.name!r}; give a folder with config.json or a hub id"
+                f"model.base: there is no folder {self.name!r}; give a folder with config.json, a GGUF file or a hub id"
             ) from error
         first = str(error).strip().split("\n")[0][:160]
         if Path(self.name).is_dir():
@@ -244,5 +248,6 @@ class explained:
             else ""
         )
         raise ConfigError(
-            f"cannot load the model {self.name!r}{offline}: {first}; give a hub id or a folder with config.json"
+            f"cannot load the model {self.name!r}, which is no folder in {Path.cwd()}{offline}: {first}; give a hub id or a"
+            " folder with config.json"
         ) from error

@@ -13,7 +13,8 @@ from typing import Any
 
 from selfsame.errors import ConfigError
 from selfsame.model.base import absolute, locate_model
-from selfsame.model.named import NAMED, cache_folder
+from selfsame.model.gguf import cache_folder
+from selfsame.model.named import NAMED
 from selfsame.model.settings import BUNDLED, ModelSettings
 from selfsame.run.directory import RunDirectory
 from selfsame.run.logger import say
