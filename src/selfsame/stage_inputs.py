@@ -1,6 +1,6 @@
-"""Inputs of a run's stages besides their settings.
+"""Inputs of a run's stages besides their settings: its directory and its base.
 
-They say who watches PPO, what makes sense to its reward, and whether the reward model can be trusted.
+They also say who watches PPO, what makes sense to its reward, and whether the reward model can be trusted.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from selfsame.config import Config
+from selfsame.config import Config, get_default_config
 from selfsame.data.loader import Dataset, half
 from selfsame.data.pairs import HELD_OUT, PreferenceGenerator
 from selfsame.data.preferences import read_preferences, split_pairs
@@ -25,10 +25,14 @@ from selfsame.metrics.persona import PersonaEvaluator
 from selfsame.metrics.reader import Reader
 from selfsame.metrics.sense import SenseEvaluator
 from selfsame.model import parallel
+from selfsame.model.load import load_roles
 from selfsame.model.roles import Roles
-from selfsame.run.directory import RunDirectory
+from selfsame.model.run_base import settle_base
+from selfsame.run.directory import RunDirectory, locate_run
+from selfsame.run.inherit import inherit
 from selfsame.run.logger import say
 from selfsame.run.records import EvaluationRecord, RewardRecord, read_record
+from selfsame.run.settings import FREE
 from selfsame.systems import SYSTEMS, Stage
 from selfsame.text.functions import digests, load_functions
 from selfsame.text.keywords import TraitMatcher
@@ -38,6 +42,38 @@ from selfsame.types import Answer, Example, PreferencePair, Prompt
 SENSE_TURNS = 200
 """Turns of the training part on which the reward's bounds of sense are set."""
 CHANCE = 0.5
+
+
+def make_directory(config: Config, path: Path, moved: Sequence[str], dtype: str) -> None:
+    """Makes the directory of a run, or comes back to it, and copies the stages of the run that it starts from.
+
+    Args:
+        config: of the run.
+        path: the directory.
+        moved: settings that may be others than stored, since they mean the same.
+        dtype: number format of the base.
+
+    Raises:
+        SelfsameError: the directory holds another run, or the other run has nothing to start from.
+    """
+    now, usual = (c.model_dump(mode="json") for c in (config, get_default_config()))
+    made, source = RunDirectory.create(path, now, (*FREE, *moved), usual), config.run.start_from
+    if source is not None:
+        _, same = settle_base(config.model, RunDirectory(locate_run(source)))
+        inherit(made, source, now, config.run.stages, dtype, usual, same)
+
+
+def load_base(config: Config) -> Roles:
+    """The base that all stages train roles on, with a line on its prompts where they are not what one might expect.
+
+    Raises:
+        ConfigError: it cannot be used.
+    """
+    say(f"loading the base model {config.model.base}", parallel.is_main())
+    roles = load_roles(config.model, config.seed)
+    if roles.processor.note:
+        say(roles.processor.note, parallel.is_main())
+    return roles
 
 
 def those_that_fit(config: Config, data: Dataset, processor: DataProcessor) -> Dataset:
