@@ -19,6 +19,7 @@ from selfsame.metrics.statistics import Bootstrap
 from selfsame.model import parallel
 from selfsame.model.base import dtype_name
 from selfsame.model.run_base import base_record, settle_base
+from selfsame.pair_inputs import make_pairs
 from selfsame.report.page import write_report
 from selfsame.report.tracked import tracked
 from selfsame.rollout.policy import Policy
@@ -42,7 +43,6 @@ from selfsame.stage_inputs import (
     is_evaluated,
     load_base,
     make_directory,
-    make_pairs,
     policy_evaluation,
     possible_stages,
     reward_sense,

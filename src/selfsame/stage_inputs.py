@@ -15,7 +15,6 @@ from typing import Any
 from selfsame.config import Config, get_default_config
 from selfsame.data.loader import Dataset, half
 from selfsame.data.pairs import HELD_OUT, PreferenceGenerator
-from selfsame.data.preferences import read_preferences, split_pairs
 from selfsame.data.processor import DataProcessor
 from selfsame.errors import DataError, RunError
 from selfsame.eval.during_training import PolicyEvaluation
@@ -37,7 +36,7 @@ from selfsame.systems import SYSTEMS, Stage
 from selfsame.text.functions import digests, load_functions
 from selfsame.text.keywords import TraitMatcher
 from selfsame.training.rewards import Sense
-from selfsame.types import Answer, Example, PreferencePair, Prompt
+from selfsame.types import Answer, Example, Prompt
 
 SENSE_TURNS = 200
 """Turns of the training part on which the reward's bounds of sense are set."""
@@ -112,79 +111,6 @@ def _too_long(config: Config, sides: Sequence[Example], processor: DataProcessor
     return (
         f"{shown}{more}. The persona may take half of model.max_length ({config.model.max_length}), and one turn with its"
         f" reply the rest: --model.max-length {least} holds them all, if the base reads so many tokens"
-    )
-
-
-def make_pairs(
-    config: Config,
-    generator: PreferenceGenerator,
-    held_out: PreferenceGenerator,
-    people: Sequence[Example],
-    processor: DataProcessor,
-) -> tuple[list[PreferencePair], list[PreferencePair]]:
-    """Pairs to train on and pairs to measure on: the user's own, and those made from the dialogues. `people`: held-out sides,
-    of whom `held_out` makes pairs.
-
-    Raises:
-        DataError: there is no pair to train on; the message says why, and what helps.
-    """
-    pairs = config.pairs
-    train, measured = _given_pairs(config, people, processor) if pairs.path else ([], [])
-    if pairs.generated:
-        train += generator.generate_pairs(pairs.count)
-        measured += held_out.generate_pairs(pairs.validation_count) if people else []
-    if not train:
-        raise DataError(_why_no_pair(config, generator))
-    return train, measured
-
-
-def _given_pairs(
-    config: Config, people: Sequence[Example], processor: DataProcessor
-) -> tuple[list[PreferencePair], list[PreferencePair]]:
-    """The user's own pairs that fit into the context: to train on, and to measure on."""
-    found = read_preferences(config.pairs.path, config.data)
-    say(f"pairs: {found.summary(config.pairs.path)}", parallel.is_main())
-    room = processor.max_length // 2
-    kept = [
-        pair
-        for pair in found.pairs
-        if processor.fits(pair.prompt, room)
-        and max(len(processor.encode_reply(text)) for text in (pair.chosen, pair.rejected)) <= room
-    ]
-    if len(kept) < len(found.pairs):
-        say(
-            f"pairs: left out, a persona or reply longer than half of model.max_length ({processor.max_length}):"
-            f" {len(found.pairs) - len(kept)} pairs",
-            parallel.is_main(),
-        )
-    if not kept:
-        raise DataError(
-            f"{config.pairs.path}: every pair has a persona or reply longer than half of model.max_length"
-            f" ({processor.max_length} tokens): raise model.max_length or shorten them"
-        )
-    held = [side.persona for side in people]
-    return split_pairs(kept, held, config.data.validation_share)
-
-
-def _why_no_pair(config: Config, generator: PreferenceGenerator) -> str:
-    """Why there is no preference pair to train on, and what helps."""
-    if not config.pairs.generated:
-        return (
-            "there is no preference pair to train on: all of your own are of held-out people; give pairs of others, or set"
-            " pairs.generated to true"
-            if config.pairs.path
-            else "there is no preference pair to train on: pairs.generated is false, so give your own by pairs.path"
-        )
-    without = "train without (--run.stages sft), or give your own pairs (--pairs.path FILE)"
-    called = sum(bool(item.gold_traits) for item in generator.extract_items())
-    if not called:
-        return (
-            f"no preference pair can be made of {config.data.path}: in none of its replies does a person use the words of"
-            f" the own persona. Write traits in words that the replies use, or {without}"
-        )
-    return (
-        f"no preference pair can be made of {config.data.path}: {called} replies use the persona, none of them with 3 to 60"
-        f" words after a turn of the partner; add dialogues, or {without}"
     )
 
 
