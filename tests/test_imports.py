@@ -74,7 +74,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli.convai2": {"errors", "run", "metrics", "tasks", "cli"},
     "cli.card": {"errors", "cards", "cli"},
     "cli.character": {"errors", "config", "model", "character", "cli"},
-    "cli.data": {"errors", "config", "data", "run", "cli"},
+    "cli.data": {"errors", "systems", "types", "config", "data", "run", "cli"},
     "cli.base": {"model", "cli"},
     "__main__": {"cli"},
     "__init__": {"launch", "config", "types", "errors", "data", "model", "rollout", "training", "metrics", "run"},
