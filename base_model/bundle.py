@@ -7,6 +7,7 @@ model's accuracy and the results, without the replies behind them.
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ only, and was not made safe for anybody. Adapters fit the pinned Q4_1 weights, n
 """
 STAGES = {"sft": "sft", "reward": "reward", "ppo": "policy"}
 """The stages that are taken, and the role of each."""
+KEPT = ("adapter_model.safetensors", "adapter_config.json", "head.safetensors")
 DATA = "google/Synthetic-Persona-Chat"
 
 
@@ -48,7 +50,7 @@ def bundle(run: RunDirectory, out: Path, data: str) -> None:
     write_text(out / "config.yaml", yaml.safe_dump(config, sort_keys=False))
     for stage, role in STAGES.items():
         if checkpoint := finished(run, stage):
-            _save(checkpoint, CheckpointManager(out / "checkpoints" / stage), role)
+            _save(checkpoint, CheckpointManager(out / "checkpoints" / stage), role, config["model"]["base"])
     model, training = config["model"], config["training"]
     named = NAMED.get(model["base"])
     stages = f"SFT {training['sft']['max_steps']} steps, then a reward model, then PPO {training['ppo']['steps']} steps"
@@ -66,15 +68,25 @@ def bundle(run: RunDirectory, out: Path, data: str) -> None:
         write_json(out / "eval" / path.name, record | {"replies": [], "talk": [], "items": record.get("items")})
 
 
-def _save(checkpoint: Path, manager: CheckpointManager, role: str) -> None:
+def _save(checkpoint: Path, manager: CheckpointManager, role: str, base: str) -> None:
     def write(folder: Path) -> None:
         shutil.copytree(checkpoint / role, folder / role)
-        for file in (folder / role).glob("*.safetensors"):
-            head = file.name == "head.safetensors"  # small, and its scale matters
-            save_file({n: t if head else t.to(torch.float16) for n, t in load_file(file).items()}, file)
+        reduce_role(folder / role, base)
 
     step = int(checkpoint.name.rpartition("-")[2])
     manager.save(step, {}, {"done": True}, [write])
+
+
+def reduce_role(folder: Path, base: str) -> None:
+    """Leaves of a saved role what the package keeps: the adapter in half precision, its head as it is, since its scale matters,
+    and the name of its base, which has the tokenizer."""
+    for path in folder.iterdir():
+        if path.name not in KEPT:
+            path.unlink()
+    adapter, config = folder / KEPT[0], folder / KEPT[1]
+    save_file({name: tensor.to(torch.float16) for name, tensor in load_file(adapter).items()}, adapter)
+    saved = json.loads(config.read_text(encoding="utf-8"))
+    write_text(config, json.dumps(saved | {"base_model_name_or_path": base}, indent=2, sort_keys=True))
 
 
 def main() -> None:

@@ -7,8 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import load_file, save_file
+from base_model.bundle import reduce_role
 
 from evaluator_models.evaluate import at_threshold, choose_threshold, errors, held_out, write_record
 from evaluator_models.settings import Recipe
@@ -56,8 +55,7 @@ def export(recipe: Recipe, work: Path, data: Path, folder: Path) -> dict[str, An
     roles = load_roles(ModelSettings(base=recipe.base, lora=recipe.lora), recipe.seed)
     roles.load("judge", checkpoint.path / "judge")
     roles.save("judge", folder)
-    adapter = folder / "adapter_model.safetensors"
-    save_file({n: t.to(torch.float16) for n, t in load_file(adapter).items()}, adapter)
+    reduce_role(folder, recipe.base)
     record: dict[str, Any] = {
         "base": recipe.base,
         "lora": recipe.lora.model_dump(exclude_defaults=True),

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import load_file, save_file
+from base_model.bundle import reduce_role
 
 from evaluator_models.corpus import CHATS, CONVAI2, SPC, chat_turns
 from evaluator_models.evaluate import write_record
@@ -103,8 +102,7 @@ def export(recipe: Recipe, work: Path, data: Path, folder: Path) -> dict[str, An
     roles = _start(recipe)
     roles.load("reward", checkpoint.path / "reward")
     roles.save("reward", folder)
-    adapter = folder / "adapter_model.safetensors"
-    save_file({n: t.to(torch.float16) for n, t in load_file(adapter).items()}, adapter)
+    reduce_role(folder, BUNDLED)
     held = {
         "synthetic-persona-chat": DatasetLoader(DataSettings(path=str(data / SPC))).load().validation,
         "personachat": [d.seen_by(1) for d in DatasetLoader().read(data / CONVAI2, "personachat")[0]],

@@ -6,8 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import load_file, save_file
+from base_model.bundle import reduce_role
 
 from evaluator_models.corpus import SPC
 from evaluator_models.evaluate import write_record
@@ -51,8 +50,7 @@ def export(recipe: Recipe, work: Path, data: Path, folder: Path) -> dict[str, An
     roles = _roles(recipe)
     roles.load("reader", CheckpointManager(work / "reader").load().path / "sft")
     roles.save("reader", folder)
-    adapter = folder / "adapter_model.safetensors"
-    save_file({n: t.to(torch.float16) for n, t in load_file(adapter).items()}, adapter)
+    reduce_role(folder, recipe.reader_base)
     evaluator, (_, held_out) = QualityEvaluator(), _dialogues(data)
     bits = {
         name: evaluator.compute_perplexity(roles, role, held_out)["bits_per_byte"].to_dict()

@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import torch
 from matplotlib.figure import Figure
@@ -33,6 +34,10 @@ from transformers import (
     Qwen3Config,
     SmolLM3Config,
 )
+
+# A slow or busy machine must pass: no test may fail by the clock.
+hypothesis.settings.register_profile("selfsame", deadline=None)
+hypothesis.settings.load_profile("selfsame")
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import gzip
 import json
 import lzma
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -198,12 +199,13 @@ def test_a_persona_or_a_reply_longer_than_the_context(selfsame, tmp_path, person
     path = make(tmp_path, "a.jsonl", text)
     answer = selfsame.tiny("sft", tmp_path / "run", "--data.path", path, "--data.clean", "false")
     assert answer.code == 2
-    assert f"no side of {path} fits into model.max_length (256 tokens)" in answer.told
+    assert f"no side of {path} fits into the context: a-00001/1 (" in answer.told
     assert not (tmp_path / "run").exists()
+    assert int(re.findall(r"--model.max-length (\d+) holds them all", answer.told)[0]) > 512
     both = make(tmp_path, "b.jsonl", text.encode() + ROWS)
     answer = selfsame.tiny("sft", tmp_path / "both", "--data.path", both, "--data.clean", "false")
     assert answer.code == 0
-    assert "too long for model.max_length: 16 sides" in answer.err
+    assert re.search(r"left out, 16 sides: \S+ \(\d+ tokens of persona\), .* and 13 more\.", answer.err)
 
 
 def test_a_persona_that_leaves_no_room_in_chat(selfsame, tuned):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from pathlib import Path
 
@@ -11,7 +12,11 @@ import pytest
 from commands import Command, make
 from selfsame.config import read_config
 from selfsame.data.loader import DatasetLoader
+from selfsame.data.pairs import PreferenceGenerator
+from selfsame.data.preferences import read_preferences
 from selfsame.data.settings import DataSettings
+from selfsame.run.directory import RunDirectory
+from selfsame.run.records import EvaluationRecord, ReplyRecord
 
 CHAT = "Ida: Any pets?\nTom: A goat 🐐.\nIda: 你好, and work?\nTom: I dig wells.\nIda: مرحبا\n"
 
@@ -93,3 +98,29 @@ def test_a_console_without_these_letters(selfsame, tmp_path, monkeypatch, encodi
     console.flush()
     shown = console.buffer.getvalue().decode(encoding)
     assert "A goat \\U0001f410." in shown and "\\u4f60\\u597d, and work?" in shown
+
+
+def test_pairs_and_samples_are_written_in_the_form_of_other_trainers(selfsame, tmp_path):
+    out = tmp_path / "pairs.jsonl"
+    shown = selfsame("data", "pairs", "--data.path", "demo", "--count", "12", "--out", out)
+    assert shown.code == 0 and "12 pairs written" in shown.out
+    pairs = PreferenceGenerator(DatasetLoader().load().train).generate_pairs(12)
+    assert read_preferences(out, DataSettings()).pairs == pairs
+
+    run = RunDirectory.create(tmp_path / "run", {}, (), {})
+    assert "holds no evaluated system" in selfsame("data", "samples", "--run", run.path, "--out", out).told
+    reply = ReplyRecord(
+        dialogue="d", persona=["I dig."], history=["Work?"], reply="I dig.", scores={"consistency": 1.0}
+    )
+    record = EvaluationRecord(metrics={}, replies=[reply])
+    run.eval_path("sft").parent.mkdir(exist_ok=True)
+    run.eval_path("sft").write_text(record.model_dump_json(), encoding="utf-8")
+    assert selfsame("data", "samples", "--run", run.path, "--out", out).out == f"1 replies of sft written to {out}\n"
+    (row,) = map(json.loads, out.read_text(encoding="utf-8").splitlines())
+    assert row["prompt"] == [{"role": "system", "content": "I dig."}, {"role": "user", "content": "Work?"}]
+    assert row["completion"] == [{"role": "assistant", "content": "I dig."}] and row["scores"] == {"consistency": 1.0}
+
+
+@pytest.mark.parametrize("words", [("pairs", "--data.path", "demo"), ("samples", "--run", "x"), ("show",)])
+def test_what_an_action_needs_is_named(selfsame, words):
+    assert "needs --" in selfsame("data", *words).told

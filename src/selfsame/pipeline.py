@@ -10,7 +10,7 @@ from pathlib import Path
 
 from selfsame.comparing.pairs import compare_systems
 from selfsame.comparing.side_by_side import side_by_side
-from selfsame.config import Config, config_hash, get_default_config
+from selfsame.config import Config, config_hash
 from selfsame.data.loader import Dataset, DatasetLoader, write_rejects
 from selfsame.data.pairs import HELD_OUT, PreferenceGenerator
 from selfsame.errors import RunError
@@ -18,7 +18,8 @@ from selfsame.eval.evaluate import evaluate_system
 from selfsame.metrics.statistics import Bootstrap
 from selfsame.model import parallel
 from selfsame.model.base import dtype_name
-from selfsame.model.load import load_roles
+from selfsame.model.run_base import base_record, settle_base
+from selfsame.pair_inputs import make_pairs
 from selfsame.report.page import write_report
 from selfsame.report.tracked import tracked
 from selfsame.rollout.policy import Policy
@@ -26,13 +27,11 @@ from selfsame.run.checkpoint import CheckpointManager, finished
 from selfsame.run.directory import RunDirectory
 from selfsame.run.environment import describe_environment
 from selfsame.run.files import read_json, write_json
-from selfsame.run.inherit import inherit
 from selfsame.run.logger import RunLogger, say
 from selfsame.run.metrics import MetricsTracker
 from selfsame.run.outlook import outlook_of_run
 from selfsame.run.records import DataRecord, EvaluationRecord, read_record
 from selfsame.run.refused import leaving_nothing_if_refused
-from selfsame.run.settings import FREE
 from selfsame.serve.chatbot import check_systems, finished_stages
 from selfsame.stage_inputs import (
     accuracy_table,
@@ -42,6 +41,8 @@ from selfsame.stage_inputs import (
     gold_traits_of,
     held_out_people,
     is_evaluated,
+    load_base,
+    make_directory,
     policy_evaluation,
     possible_stages,
     reward_sense,
@@ -58,7 +59,6 @@ from selfsame.training.rewards import Judging
 from selfsame.training.sft import SFTTrainer
 from selfsame.training.shown import shown_prompts
 from selfsame.training.stopping import TimeLimit
-from selfsame.types import PreferencePair
 
 
 def run_directory(config: Config, name: str) -> Path:
@@ -77,19 +77,18 @@ def run(config: Config, name: str = "run") -> RunDirectory:
     """
     parallel.start()
     path, dtype = run_directory(config, name), dtype_name(config.model)
+    model, moved = settle_base(config.model, RunDirectory(path))
+    config = config.model_copy(update={"model": model})
     with leaving_nothing_if_refused(path, parallel.is_main()):
         if parallel.is_main():
-            now, usual = (c.model_dump(mode="json") for c in (config, get_default_config()))
-            made = RunDirectory.create(path, now, FREE, usual)
-            if config.run.start_from is not None:
-                inherit(made, config.run.start_from, now, config.run.stages, dtype, usual)
+            make_directory(config, path, moved, dtype)
         parallel.barrier()
         directory = RunDirectory.open(path)
         if not parallel.is_main():
             _Pipeline(config, directory).go()
             return directory
         with directory.lock():
-            if begun := directory.write_environment(dtype):
+            if begun := directory.write_environment(dtype, base_record(model.base, directory)):
                 say(f"this run began in {begun} and continues in {dtype}: results will differ")
             _Pipeline(config, directory).go()
             say("writing the report")
@@ -116,13 +115,15 @@ class _Pipeline:
             with self._timed("data"):
                 self.data = self._load_data()
             with self._timed("base"):
-                say(f"loading the base model {config.model.base}", parallel.is_main())
-                self.roles = load_roles(config.model, config.seed)
+                self.roles = load_base(config)
             self.data = those_that_fit(config, self.data, self.roles.processor)
             self.people = held_out_people(config, self.data)
             self.train_pairs = PreferenceGenerator(self.data.train, config.pairs, config.seed)
             self.held_out = PreferenceGenerator(self.people, config.pairs, HELD_OUT)
-            self.pairs = self._make_pairs() if {"reward", "dpo"} & set(config.run.stages) else ([], [])
+            # Before the first stage, so that data which gives no pair is told before anything is trained.
+            self.pairs = ([], [])
+            if {"reward", "dpo"} & set(config.run.stages):
+                self.pairs = make_pairs(config, self.train_pairs, self.held_out, self.people, self.roles.processor)
             check_systems(config.run, self.directory)
             check_functions(config)
             with outlook_of_run() as self.outlook:
@@ -254,12 +255,6 @@ class _Pipeline:
             say(summary)
         parallel.barrier()
         return data
-
-    def _make_pairs(self) -> tuple[list[PreferencePair], list[PreferencePair]]:
-        """Made before the first stage, so that data which gives no pair is told before anything is trained."""
-        config = self.config.pairs
-        held_out = self.held_out.generate_pairs(config.validation_count) if self.people else []
-        return self.train_pairs.generate_pairs(config.count), held_out
 
     def _reward_trainer(self) -> RewardTrainer:
         self._need("sft")

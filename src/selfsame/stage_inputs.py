@@ -1,17 +1,18 @@
-"""Inputs of a run's stages besides their settings.
+"""Inputs of a run's stages besides their settings: its directory and its base.
 
-They say who watches PPO, what makes sense to its reward, and whether the reward model can be trusted.
+They also say who watches PPO, what makes sense to its reward, and whether the reward model can be trusted.
 """
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from selfsame.config import Config
+from selfsame.config import Config, get_default_config
 from selfsame.data.loader import Dataset, half
 from selfsame.data.pairs import HELD_OUT, PreferenceGenerator
 from selfsame.data.processor import DataProcessor
@@ -23,10 +24,14 @@ from selfsame.metrics.persona import PersonaEvaluator
 from selfsame.metrics.reader import Reader
 from selfsame.metrics.sense import SenseEvaluator
 from selfsame.model import parallel
+from selfsame.model.load import load_roles
 from selfsame.model.roles import Roles
-from selfsame.run.directory import RunDirectory
+from selfsame.model.run_base import settle_base
+from selfsame.run.directory import RunDirectory, locate_run
+from selfsame.run.inherit import inherit
 from selfsame.run.logger import say
 from selfsame.run.records import EvaluationRecord, RewardRecord, read_record
+from selfsame.run.settings import FREE
 from selfsame.systems import SYSTEMS, Stage
 from selfsame.text.functions import digests, load_functions
 from selfsame.text.keywords import TraitMatcher
@@ -38,6 +43,38 @@ SENSE_TURNS = 200
 CHANCE = 0.5
 
 
+def make_directory(config: Config, path: Path, moved: Sequence[str], dtype: str) -> None:
+    """Makes the directory of a run, or comes back to it, and copies the stages of the run that it starts from.
+
+    Args:
+        config: of the run.
+        path: the directory.
+        moved: settings that may be others than stored, since they mean the same.
+        dtype: number format of the base.
+
+    Raises:
+        SelfsameError: the directory holds another run, or the other run has nothing to start from.
+    """
+    now, usual = (c.model_dump(mode="json") for c in (config, get_default_config()))
+    made, source = RunDirectory.create(path, now, (*FREE, *moved), usual), config.run.start_from
+    if source is not None:
+        _, same = settle_base(config.model, RunDirectory(locate_run(source)))
+        inherit(made, source, now, config.run.stages, dtype, usual, same)
+
+
+def load_base(config: Config) -> Roles:
+    """The base that all stages train roles on, with a line on its prompts where they are not what one might expect.
+
+    Raises:
+        ConfigError: it cannot be used.
+    """
+    say(f"loading the base model {config.model.base}", parallel.is_main())
+    roles = load_roles(config.model, config.seed)
+    if roles.processor.note:
+        say(roles.processor.note, parallel.is_main())
+    return roles
+
+
 def those_that_fit(config: Config, data: Dataset, processor: DataProcessor) -> Dataset:
     """The data without the sides whose persona takes more than half of the context, or none of whose replies fits.
 
@@ -46,15 +83,35 @@ def those_that_fit(config: Config, data: Dataset, processor: DataProcessor) -> D
     """
     parts = {"train": data.train, "validation": data.validation}
     kept = {name: [side for side in part if processor.fits_example(side)] for name, part in parts.items()}
-    count = sum(map(len, parts.values())) - sum(map(len, kept.values()))
+    known = {side.id for part in kept.values() for side in part}
+    long = [side for part in parts.values() for side in part if side.id not in known]
     if not kept["train"]:
         raise DataError(
-            f"no side of {config.data.path} fits into model.max_length ({config.model.max_length} tokens): the persona"
-            " must leave half of it, and a turn with its reply the rest; shorten them or raise model.max_length"
+            f"no side of {config.data.path} fits into the context: {_too_long(config, data.train, processor)}"
         )
-    if count:
-        say(f"left out, persona or all replies too long for model.max_length: {count} sides", parallel.is_main())
+    if long:
+        say(f"left out, {len(long)} sides: {_too_long(config, long, processor)}", parallel.is_main())
     return replace(data, **kept)
+
+
+def _too_long(config: Config, sides: Sequence[Example], processor: DataProcessor) -> str:
+    """Which sides are too long, and the context that would hold them."""
+    personas = {side.id: len(processor.header_ids(Prompt(side.persona))) for side in sides}
+    exchange = {
+        side.id: min(
+            len(processor.header_ids(Prompt(side.persona, (asked,)))) + len(processor.encode_reply(f"{asked} {reply}"))
+            for asked, reply in zip(side.turns[::2], side.turns[1::2], strict=True)
+        )
+        for side in sides
+    }
+    wanted = {side.id: max(2 * personas[side.id], exchange[side.id]) for side in sides}
+    shown = ", ".join(f"{id} ({personas[id]} tokens of persona)" for id in list(wanted)[:3])
+    more = f" and {len(wanted) - 3} more" if len(wanted) > 3 else ""
+    least = 64 * math.ceil((max(wanted.values()) + 16) / 64)
+    return (
+        f"{shown}{more}. The persona may take half of model.max_length ({config.model.max_length}), and one turn with its"
+        f" reply the rest: --model.max-length {least} holds them all, if the base reads so many tokens"
+    )
 
 
 def held_out_people(config: Config, data: Dataset) -> list[Example]:

@@ -226,6 +226,20 @@ def test_what_is_whole_of_a_broken_file_is_read(tmp_path: Path) -> None:
     assert [d.id for d in read(write(tmp_path, "b.json", f"{two}\n{two}"))[0]] == ["b-00001", "b-00017"]
 
 
+def test_what_is_bad_among_nested_dialogues_is_told(tmp_path: Path) -> None:
+    good = {"persona": "I dig.", "turns": [["user", "a"], ["bot", "b"]]}
+    strange = {"persona": "I dig.", "dialogue": "User: hi\nBot: yes\nAnna: me"}
+    path = write(tmp_path, "a.json", {"about": {"site": "x"}, "data": [good, strange, {"price": 1}]})
+    dialogues, rejected, _ = read(path)
+    assert len(dialogues) == 1
+    assert [row.reason[:30] for row in rejected] == ["line 3 of the conversation may", "has no turns that can be read;"]
+    dialogues, rejected, _ = read(write(tmp_path, "b.json", ["good", good, 5]))
+    assert len(dialogues) == 1
+    assert [(row.line, row.reason) for row in rejected] == [
+        (2, "is not a JSON object: 'good'"), (16, "is not a JSON object: 5"),
+    ]  # fmt: skip
+
+
 def test_rows_in_memory() -> None:
     datasets = pytest.importorskip("datasets")
     rows = [{"persona": [f"I own {k} boats."], "dialog": [f"Boats {k}?", f"Yes, {k * 3}."]} for k in range(9)]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from conftest import CHATML, make_tokenizer
 from selfsame.data.processor import DataProcessor
-from selfsame.data.prompt_format import MARKERS, chat_format
+from selfsame.data.prompt_format import MARKERS
 from selfsame.errors import DataError
 from selfsame.types import Dialogue, Example, Prompt, Turn
 
@@ -166,16 +166,3 @@ def test_a_persona_longer_than_the_context_is_refused():
         processor.encode_prompt(Prompt(("I have two dogs. " * 50,)))
     with pytest.raises(DataError, match="more than the 5"):
         processor.encode_reply("one two three four five six seven", limit=5)
-
-
-def test_templates_that_cannot_serve_fall_back_to_markers():
-    no_system = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}" + CHATML
-    uneven = CHATML.replace(
-        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}",
-        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n' }}",
-    )
-    for template in (no_system, uneven, "{% for m in messages %}{{ m['content'] }} {% endfor %}"):
-        tokenizer = make_tokenizer(template)
-        assert chat_format(tokenizer) is None
-        assert DataProcessor(tokenizer).format.head == "[PERSONA]"
-    assert chat_format(make_tokenizer(CHATML)) is not None

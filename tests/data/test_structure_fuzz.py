@@ -32,7 +32,7 @@ def files(draw: Any) -> tuple[str, list[tuple[str, str]]]:
     for k in range(draw(st.integers(2, 7))):
         side = draw(st.sampled_from(["bot", "user", ""] if with_stranger else ["bot", "user"]))
         said.append((side, f"{side or 'stranger'} says {k} {draw(ODD)}".strip()))
-    who, text = draw(WHO), draw(TEXT.filter(lambda name: name.lower() not in ("persona",)))
+    who, text = draw(st.tuples(WHO, TEXT).filter(lambda names: names[0] != names[1]))
     names = {"bot": bot, "user": user, "": stranger}
     # With nobody else there, a stranger is the one whom nobody else is; a tool is nobody.
     sides = {"bot": "bot", "user": "user", "": "user" if "bot" in dict(said) else "bot"}
@@ -47,7 +47,7 @@ def files(draw: Any) -> tuple[str, list[tuple[str, str]]]:
     form = draw(st.sampled_from(["objects", "pairs", "columns"]))
     if form == "pairs":
         turns = [[item[who], item[text]] for item in items]
-    elif form == "columns" and who != text:
+    elif form == "columns":
         turns = {name: [item[name] for item in items] for name in (who, text)}
     traits = ["I bake bread.", "I keep bees."]
     persona = draw(st.sampled_from([traits, " ".join(traits)]))

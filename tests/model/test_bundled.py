@@ -132,7 +132,7 @@ def test_adapters_name_their_base_and_find_it_again(roles, tmp_path):
     roles.add("sft")
     roles.save("sft", tmp_path / "sft")
     saved = json.loads((tmp_path / "sft" / "adapter_config.json").read_text())
-    assert saved["base_model_name_or_path"] == "selfsame-9m"
+    assert saved["base_model_name_or_path"] == str(FOLDER)  # where PEFT finds it
     bot = load_chatbot(str(tmp_path / "sft"))
     assert bot.role == "policy" and bot.config.model.base == "selfsame-9m"
     assert load_chatbot("selfsame-9m").role is None

@@ -6,10 +6,12 @@ import json
 
 import pytest
 import torch
-from peft import PeftModel
-from transformers import AutoModelForCausalLM
+from peft import AutoPeftModelForCausalLM, PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from conftest import FAMILIES, make_model
+from selfsame.data.prompt_format import CHAT_INTRODUCTION
 from selfsame.errors import ConfigError, RunError
 from selfsame.model.base import choose_device, choose_dtype, get_model_info, load_base_model, load_tokenizer
 from selfsame.model.load import as_roles, load_roles
@@ -134,16 +136,58 @@ def test_a_role_that_is_a_head_alone(tmp_path, tiny_models):
     assert roles.names == ("reward",)
 
 
-def test_peft_itself_reads_a_saved_role(tmp_path, tiny_models):
-    """On a base that knows the markers, nothing of ours is needed to use an adapter."""
-    roles = load(tiny_models("llama", chat=True))
+@pytest.mark.parametrize("chat", [True, False])
+@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma2", "mistral"])
+def test_a_saved_role_is_complete_for_peft_alone(tmp_path, tiny_models, family, chat):
+    """Tokenizer, template, base and the rows of new tokens, those of a head that is not tied too: nothing of ours is needed."""
+    roles = load(tiny_models(family, chat=chat))
     roles.add("sft")
     scramble(roles, "sft")
     roles.save("sft", tmp_path)
-    theirs = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_models("llama", chat=True)), tmp_path)
-    ids = torch.tensor([[5, 6, 7, 8]])
+    prompt = Prompt(("I have two dogs.",), ("Hi", "Hello.", "Any pets?"))
+    ids = [*roles.processor.encode_prompt(prompt), *roles.processor.encode_reply("Two dogs.")]
+    theirs = AutoPeftModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
     with torch.no_grad(), roles.use("sft") as ours:
-        torch.testing.assert_close(theirs(input_ids=ids).logits, ours(input_ids=ids).logits, atol=1e-5, rtol=1e-5)
+        mine, other = (m(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1) for m in (ours, theirs))
+        merged = theirs.merge_and_unload()(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
+    assert mine.shape[1] == len(roles.processor.tokenizer) and len(roles.new_tokens) == (0 if chat else 4)
+    torch.testing.assert_close(other, mine, atol=1e-4, rtol=0)
+    torch.testing.assert_close(merged, mine, atol=1e-3, rtol=0)
+    messages = [{"role": "system", "content": (CHAT_INTRODUCTION if chat else "") + "I have two dogs."}]
+    messages += [{"role": ("user", "assistant")[k % 2], "content": text} for k, text in enumerate(prompt.history)]
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    theirs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
+    assert theirs == roles.processor.encode_prompt(prompt)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "mistral"])
+def test_only_the_rows_of_new_tokens_are_stored(tmp_path, tiny_models, family):
+    roles = load(tiny_models(family))
+    roles.add("sft")
+    roles.save("sft", tmp_path)
+    shapes = [t.shape for n, t in load_file(tmp_path / "adapter_model.safetensors").items() if "lora_" not in n]
+    assert shapes == [(4, 32)] * (2 if family == "mistral" else 1)
+    again = load(tiny_models(family))
+    again.load("sft", tmp_path)
+    assert again.state("sft").keys() == roles.state("sft").keys()  # the head's rows stay the base's, as in training
+
+
+def test_a_role_of_a_hub_model_names_the_commit_that_it_was_trained_on(tmp_path, tiny_models):
+    roles = load(tiny_models())
+    roles.base.config._commit_hash = "0123456789abcdef"
+    roles.add("sft")
+    roles.save("sft", tmp_path)
+    saved = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert (saved["base_model_name_or_path"], saved["revision"]) == (str(tiny_models()), "0123456789abcdef")
+
+
+def test_a_base_that_is_named_relatively_is_saved_by_its_path(tmp_path, tiny_models, monkeypatch):
+    monkeypatch.chdir(tiny_models().parent)
+    roles = load(tiny_models().name)
+    roles.add("sft")
+    roles.save("sft", tmp_path)
+    saved = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert saved["base_model_name_or_path"] == str(tiny_models())
 
 
 def test_new_markers_are_trained_and_start_the_same_every_time(tiny_models):

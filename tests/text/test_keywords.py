@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from selfsame.text.keywords import TraitMatcher, content_stems, plain_match, sentences, words
@@ -22,7 +22,6 @@ def test_content_stems_are_what_a_sentence_is_about() -> None:
 
 
 @given(st.text())
-@settings(deadline=None)  # a segmenter loads its dictionary
 def test_any_text_has_stems_and_sentences(text: str) -> None:
     assert all(stem == stem.strip() and stem for stem in content_stems(text))
     assert len(content_stems(text)) <= len(words(text))

@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -181,3 +182,11 @@ def test_a_mixed_set_is_reported() -> None:
     )
     mixed = describe_languages([*texts("de", 8), *texts("en", 2)])
     assert "de 80%, en 20%" in mixed and "mixed" in mixed
+
+
+def test_the_guide_names_the_languages() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "guides" / "own-data.md").read_text(encoding="utf-8")
+    (listed,) = [line.split("|")[2].strip() for line in guide.splitlines() if line.startswith("| words are counted |")]
+    assert listed.split(", ") == sorted(languages.LANGUAGES)
+    (complete,) = [line.split("|")[2].strip() for line in guide.splitlines() if line.startswith("| pairs with all six")]
+    assert complete.split(", ") == [code for code in sorted(languages.LANGUAGES) if load_phrases(code).bland]

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from selfsame.cli.parsing import add_system, check_temperature, make_parser, natural
+from selfsame.cli.parsing import add_base, add_system, check_temperature, make_parser, natural
 from selfsame.errors import ConfigError
 
 
@@ -30,7 +30,7 @@ def run(arguments: Sequence[str]) -> None:
     from selfsame.serve.chatbot import load_chatbot
     from selfsame.serve.terminal import Screen, chat, typed_lines
 
-    bot = load_chatbot(options.model, options.system, reward=options.best_of > 1)
+    bot = load_chatbot(options.model, options.system, options.best_of > 1, options.base)
     conversation = bot.chat(
         (persona if persona.name else persona.persona) if options.card or options.persona else None,
         options.seed,
@@ -40,6 +40,8 @@ def run(arguments: Sequence[str]) -> None:
     )
     for note in conversation.notes:
         print(f"({note})", flush=True)
+    if bot.roles.processor.note:
+        print(f"{bot.roles.processor.note}", file=sys.stderr, flush=True)
     print(f"{bot.name}: {' | '.join(conversation.persona)}  (/help lists the commands, /quit ends)", flush=True)
     chat(conversation, typed_lines(), Screen())
 
@@ -63,11 +65,12 @@ def options_parser() -> argparse.ArgumentParser:
         "--model",
         required=True,
         metavar="RUN_OR_MODEL",
-        help="run directory, selfsame-135m (the run in the package), adapter folder, model folder or hub id",
+        help="run directory, selfsame-135m (the run in the package), adapter folder, model folder, GGUF file or hub id",
     )
     who = parser.add_mutually_exclusive_group()
     who.add_argument("--persona", nargs="+", metavar="TEXT", help="traits, a sentence each")
     who.add_argument("--card", metavar="FILE", help="character card (PNG, JSON, CHARX, YAML)")
+    add_base(parser)
     add_system(parser)
     parser.add_argument("--temperature", type=float, help="sampling temperature; 0 always takes the likeliest token")
     parser.add_argument(

@@ -45,3 +45,10 @@ def add_json(parser: argparse.ArgumentParser, what: str = "the result") -> None:
 def add_system(parser: argparse.ArgumentParser, default: str = "the best finished one") -> None:
     """Add the option `--system`."""
     parser.add_argument("--system", help=f"which system of a run: ppo, dpo, sft or base (default: {default})")
+
+
+def add_base(parser: argparse.ArgumentParser) -> None:
+    """Add the option `--model.base`."""
+    parser.add_argument(
+        "--model.base", dest="base", metavar="BASE", help="where the base of a run or adapter lies now, if it was moved"
+    )

@@ -128,12 +128,13 @@ class RewardPreference:
     def __init__(self, path: str | Path) -> None:
         from selfsame.model.load import load_roles
         from selfsame.model.reward_model import RewardModel
+        from selfsame.model.run_base import model_of_run
 
         run = RunDirectory.open(path)
         checkpoint = finished(run, "reward")
         if checkpoint is None:
             raise RunError(f"{path} has no finished reward model to judge by: run the stage reward first")
-        roles = load_roles(ModelSettings.model_validate(run.config()["model"]))
+        roles = load_roles(model_of_run(run, ModelSettings.model_validate(run.config()["model"])))
         roles.load("reward", checkpoint / "reward")
         self.name, self.path, self.model = f"the reward model of {path}", Path(path), RewardModel(roles)
 

@@ -24,6 +24,11 @@ _DECODER = json.JSONDecoder()
 _SPACE = re.compile(r"\s*")
 
 
+def checked(value: Any) -> Any:
+    """The value as a record, or the reason why it is none."""
+    return value if isinstance(value, (Mapping, list)) else f"is not a JSON object: {value!r:.60}"
+
+
 def json_object(row: str) -> dict[str, Any]:
     """The object in a line of JSON; ValueError says what else is there."""
     try:
@@ -47,7 +52,9 @@ def read_json(text: str, path: Path) -> Parts:
     except (ValueError, RecursionError) as error:
         return {"": _broken_document(text, start, path, error)}
     if not text[end:].strip():
-        return _parts_of(value) or {"": list(_list_items(text, start)) if isinstance(value, list) else [(1, value)]}
+        return _parts_of(value) or {
+            "": list(_list_items(text, start)) if isinstance(value, list) else [(1, checked(value))]
+        }
     if "\n" in text[start:end]:
         return {"": list(_stream(text))}
     return {"": list(_json_lines(text))}
@@ -76,7 +83,7 @@ def _list_items(text: str, start: int) -> Iterator[Row]:
         except (ValueError, RecursionError) as error:
             yield line, f"is not JSON, so that the rest of the list is not read: {error}"
             return
-        yield line, value
+        yield line, checked(value)
         position = _SPACE.match(text, position).end()  # pyright: ignore[reportOptionalMemberAccess]
         if text[position : position + 1] not in (",", "]"):
             yield line, "is followed by no comma, so that the rest of the list is not read"
@@ -95,7 +102,7 @@ def _stream(text: str) -> Iterator[Row]:
         except (ValueError, RecursionError) as error:
             yield line, f"is not JSON, so that the rest of the file is not read: {error}"
             return
-        yield line, value
+        yield line, checked(value)
 
 
 def _json_lines(text: str) -> Iterator[Row]:
@@ -107,7 +114,7 @@ def _json_lines(text: str) -> Iterator[Row]:
             except (ValueError, RecursionError) as error:
                 yield line, f"is not JSON: {error}"
                 continue
-            yield line, value if isinstance(value, (dict, list)) else f"is not a JSON object: {row:.60}"
+            yield line, checked(value)
 
 
 def _parts_of(value: Any) -> Parts | None:
@@ -116,7 +123,7 @@ def _parts_of(value: Any) -> Parts | None:
     parts: Parts = {}
     for name, part in named.items():
         if part and isinstance(value[name], list):
-            parts.setdefault(part, []).extend(enumerate(value[name], start=1))
+            parts.setdefault(part, []).extend((k, checked(item)) for k, item in enumerate(value[name], start=1))
     return parts if "train" in parts else None
 
 

@@ -242,15 +242,15 @@ def convert(dialogues: Iterable[Dialogue], path: str | Path) -> None:
         }
         for dialogue in dialogues
     )
-    _write_jsonl(rows, path)
+    write_lines(rows, path)
 
 
 def write_rejects(rows: Iterable[RejectedRow], path: str | Path) -> None:
     """Writes the rows set aside as JSONL: file, line, reason."""
-    _write_jsonl(({"file": row.file, "line": row.line, "reason": row.reason} for row in rows), path)
+    write_lines(({"file": row.file, "line": row.line, "reason": row.reason} for row in rows), path)
 
 
-def _write_jsonl(rows: Iterable[Mapping[str, Any]], path: str | Path) -> None:
+def write_lines(rows: Iterable[Mapping[str, Any]], path: str | Path) -> None:
     """A file that was there stays as it is until the new one is complete."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from selfsame.data.prompt_format import MARKER_FORMAT, add_markers, chat_format, has_markers
+from selfsame.data.chat_template import marker_template
+from selfsame.data.prompt_format import MARKER_FORMAT, find_format
 from selfsame.errors import DataError
 from selfsame.text.keywords import STOP_WORDS
 from selfsame.text.language import ENGLISH, UNSPACED, stop_words
@@ -38,7 +39,8 @@ class DataProcessor:
     """Renders prompts to text and tokens and parses them back, in the tokenizer's own format.
 
     A tokenizer that knows the markers uses them; else one with a fitting chat template uses that; else the markers are
-    added to it (the model's embeddings must then grow: `model/base.py` does).
+    added to it (the model's embeddings must then grow: `model/base.py` does). `note` is a line on what one might not expect
+    of that, or empty.
 
     Args:
         tokenizer: a Hugging Face tokenizer.
@@ -46,11 +48,8 @@ class DataProcessor:
     """
 
     def __init__(self, tokenizer: Any, max_length: int = 1024) -> None:
-        chat = None if has_markers(tokenizer) else chat_format(tokenizer)
-        if chat is None:
-            add_markers(tokenizer)
         self.tokenizer, self.max_length = tokenizer, max_length
-        self.format = chat or MARKER_FORMAT
+        self.format, self.note = find_format(tokenizer)
         self._lead = " " if self.format.space and not self._adds_space() else ""
         self._pieces = {
             p: self._piece_ids(p) for p in (self.format.head, self.format.opening, self.format.answer, self.format.next)
@@ -59,6 +58,8 @@ class DataProcessor:
         self.end_id: int = tokenizer.convert_tokens_to_ids(self.format.end)
         self.pad_id: int = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.end_id
         self._encode_text = lru_cache(maxsize=200_000)(self._encode_text_uncached)
+        if self.format is MARKER_FORMAT and self.note:
+            self._bring_template()
 
     # --- text -------------------------------------------------------------------------------------------------------
 
@@ -79,11 +80,12 @@ class DataProcessor:
         """
         form, text = self.format, text.strip()
         head, answer = form.head.strip(), form.answer.strip()
-        if not text.startswith(head) or form.opening.strip() not in text or not text.endswith(answer):
+        opening = form.opening.strip() or form.opening  # a blank line, where the persona begins the first user turn
+        if not text.startswith(head) or opening not in text or not text.endswith(answer):
             raise DataError(
                 f"not a prompt: expected {head} traits {form.opening} turns {form.answer}, got {text[:60]!r}"
             )
-        persona, _, rest = text[len(head) :].partition(form.opening.strip())
+        persona, _, rest = text[len(head) :].partition(opening)
         body = rest[: -len(answer)]
         if form is MARKER_FORMAT and answer not in body:
             turns = body.split(form.next)
@@ -240,14 +242,27 @@ class DataProcessor:
         return tuple(self.tokenizer(whole, add_special_tokens=False, split_special_tokens=True)["input_ids"])
 
     def _piece_ids(self, piece: str) -> list[int]:
-        return list(self.tokenizer(piece, add_special_tokens=False)["input_ids"])
+        if self.format is MARKER_FORMAT or not self._adds_space():
+            return self._plain_ids(piece)
+        # Such a tokenizer brings the space in front of a text itself, and puts one where a text has a line break.
+        before = "a" if piece[:1].isspace() else ""
+        return self._plain_ids(before + piece.rstrip(" "))[len(self._plain_ids(before)) :]
+
+    def _plain_ids(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _begin_ids(self) -> list[int]:
         """The begin-of-text token, where the tokenizer puts one before every text (a chat template brings its own)."""
         begin = self.tokenizer("")["input_ids"][:1] if self.format is MARKER_FORMAT else []
         return list(begin) if begin and begin[0] == self.tokenizer.bos_token_id else []
 
+    def _bring_template(self) -> None:
+        """Gives the tokenizer a chat template of the markers that were added to it: it goes out with every role."""
+        answer, begin = self.format.answer, self.tokenizer.bos_token or ""
+        spaced = tuple(self._piece_ids(f"{answer} a")[1:]) == self._text_ids("a")
+        self.tokenizer.chat_template = marker_template(begin if self._begin_ids() else "", " " if spaced else "")
+
     def _adds_space(self) -> bool:
         """Whether the tokenizer puts a word boundary in front of a text by itself, as SentencePiece ones do."""
-        plain = self.tokenizer("a", add_special_tokens=False)["input_ids"]
+        plain = self._plain_ids("a")
         return bool(plain) and self.tokenizer.convert_ids_to_tokens(plain[0]).startswith("\u2581")

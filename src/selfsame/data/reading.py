@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsame.cards.card import read_card
-from selfsame.data.containers import Parts, Row, read_csv, read_json, read_parquet
+from selfsame.data.containers import Parts, Row, checked, read_csv, read_json, read_parquet
 from selfsame.data.encoding import decode, read_bytes
 from selfsame.data.names import role_of
 from selfsame.data.persona_fields import NUMBERED
@@ -63,7 +63,13 @@ def read_file(path: str | Path, settings: DataSettings | None = None) -> list[So
 
 def from_records(name: str, records: Iterable[Mapping[str, Any]], stem: str, settings: DataSettings) -> Source:
     """The same for rows that are read already; an id is `stem` with the number of the row."""
-    return _read_rows(name, enumerate(records, start=1), "", stem, (settings, known_bot(settings)))
+    return _read_rows(
+        name,
+        ((k, checked(record)) for k, record in enumerate(records, start=1)),
+        "",
+        stem,
+        (settings, known_bot(settings)),
+    )
 
 
 def known_bot(settings: DataSettings) -> Bot:
@@ -72,6 +78,11 @@ def known_bot(settings: DataSettings) -> Bot:
         return Bot(settings.bot, "", settings.persona)
     card = read_card(settings.card)
     return Bot(settings.bot, card.name, settings.persona or card.persona)
+
+
+def rows_of_file(path: Path) -> list[Row]:
+    """The records of a file of any form, with their lines; the parts of a divided one together."""
+    return [row for rows in _read_parts(path, "auto")[0].values() for row in rows]
 
 
 def _read_parts(path: Path, format: str) -> tuple[Parts, str]:

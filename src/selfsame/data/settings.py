@@ -60,8 +60,13 @@ class DataSettings(Settings):
 
 
 class PairSettings(Settings):
-    """Preference pairs made from dialogues."""
+    """Preference pairs: your own, and those made from dialogues."""
 
+    path: str = ""
+    """Your own pairs: a file with `prompt`, `chosen`, `rejected` (TRL, HH-RLHF), or replies with a label or score; empty: none
+    of your own."""
+    generated: bool = True
+    """Also make pairs from the dialogues."""
     count: int = Field(default=600, ge=10)
     """Number of preference pairs to train the reward model (and DPO) on."""
     validation_count: int = Field(default=200, ge=10)

@@ -61,8 +61,8 @@ class Bot:
     persona: Persona = ()
 
 
-def place(conversation: Conversation, bot: Bot) -> Placed:
-    """The dialogue of a conversation.
+def place(conversation: Conversation, bot: Bot, bare: bool = False) -> Placed:
+    """The dialogue of a conversation. `bare`: one without a persona will do.
 
     Raises:
         UnknownBotError: more than one speaker may be the bot.
@@ -82,7 +82,7 @@ def place(conversation: Conversation, bot: Bot) -> Placed:
     if not any(personas[1]) and not (conversation.numbered and any(personas[0])):
         personas = (personas[0], list(bot.persona))
     turns, left_out = _make_turns(conversation, name, personas, fill, prefix=len(partners) > 1)
-    if not any(personas[0] + personas[1]):
+    if not any(personas[0] + personas[1]) and not bare:
         raise ValueError(
             "neither speaker has a persona; give the bot's with --data.persona or --data.card"
             + (

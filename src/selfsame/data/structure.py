@@ -77,6 +77,10 @@ class Conversation:
     fields: tuple[str, ...] = ()
 
 
+class _NoFormError(ValueError):
+    """A record without turns."""
+
+
 def read_records(rows: Iterable[Row], stem: str, given: Mapping[str, str]) -> Iterator[tuple[int, Conversation | str]]:
     """(line, conversation or the reason why there is none) of all records of a source. `given`: fields that are named.
 
@@ -92,7 +96,8 @@ def read_records(rows: Iterable[Row], stem: str, given: Mapping[str, str]) -> It
             found += _unwrap(line, record, given)
         except (ValueError, RecursionError) as error:
             bad.append((line, str(error)))
-    whole = without_prefixes([*joined(found)])
+    bad += [(item.line, item.form) for item in found if item.kind == "bad"]
+    whole = without_prefixes([*joined(item for item in found if item.kind != "bad")])
     made: list[tuple[int, Conversation | str]] = [*bad]
     used: dict[str, int] = {}
     for item in whole:
@@ -107,7 +112,12 @@ def read_records(rows: Iterable[Row], stem: str, given: Mapping[str, str]) -> It
 
 
 def _unwrap(line: int, record: Any, given: Mapping[str, str], depth: int = 0) -> list[Found]:
-    """What a record holds itself, or else what the objects inside it hold, each with the fields around it."""
+    """What a record holds itself, or else what the objects inside it hold, each with the fields around it.
+
+    Raises:
+        _NoFormError: nothing.
+        ValueError: turns that cannot be read.
+    """
     fields = folded(record) if isinstance(record, Mapping) else {"turns": record}
     found = _find(line, fields, given)
     if found:
@@ -115,16 +125,20 @@ def _unwrap(line: int, record: Any, given: Mapping[str, str], depth: int = 0) ->
     inside: list[Found] = []
     for name, value in fields.items() if depth < _DEEPEST else ():
         outer = {n: v for n, v in fields.items() if n not in (name, "id")}
+        here, strange = [], []
         for item in value if isinstance(value, (list, tuple)) else [value]:
             if isinstance(item, (Mapping, list)) and item:
                 try:
-                    inner = _unwrap(line, item, given, depth + 1)
-                except ValueError:
-                    continue
-                inside += [replace(part, fields={**outer, **part.fields}) for part in inner]
+                    here += _unwrap(line, item, given, depth + 1)
+                except _NoFormError as error:
+                    strange.append(Found(line, {}, str(error), [], kind="bad"))
+                except ValueError as error:
+                    here.append(Found(line, {}, str(error), [], kind="bad"))
+        # What fits no form is noticed among dialogues only: elsewhere it describes something else.
+        inside += [replace(part, fields={**outer, **part.fields}) for part in here] + (strange if here else [])
     if not inside:
         empty = any(fields.get(name) in ([], (), "") for name in TURNS if name in fields)
-        raise ValueError("has 0 turns, at least 2 are needed" if empty else _no_form(fields))
+        raise _NoFormError("has 0 turns, at least 2 are needed" if empty else _no_form(fields))
     return inside
 
 
@@ -271,8 +285,8 @@ def _spoken(turns: Sequence[Said]) -> bool:
 
 def _unread(fields: Mapping[str, Any], form: str) -> tuple[str, ...]:
     """Fields of text that may hold a persona."""
-    known = {form, *TEXT, *WHO, *TIMES, *CONVERSATION, *ORDER, "id", "form", "candidates", "type", "extra"}
-    return tuple(repr(n) for n, v in fields.items() if n not in known and isinstance(v, (str, list)) and v)[:8]
+    known = {form, *TEXT, *WHO, *TIMES, *CONVERSATION, *ORDER, "id", "form", "candidates", "type", "extra", "swipes"}
+    return tuple(repr(n) for n, v in fields.items() if n not in known and (isinstance(v, list) or " " in str(v)))[:8]
 
 
 def _no_form(fields: Mapping[str, Any]) -> str:

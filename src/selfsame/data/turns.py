@@ -98,7 +98,7 @@ def _of_lists(value: Sequence[Any]) -> list[Said]:
 
 
 def _is_sentence(text: str) -> bool:
-    return len(text.split()) > MOST_WORDS or text.strip()[-1:] in (*".?!…。？！", "")
+    return len(text.split()) > MOST_WORDS or text.strip()[-1:] in tuple(".?!…。？！")
 
 
 def _of_objects(value: Sequence[Any], speaker: str, text: str) -> list[Said] | None:

@@ -11,9 +11,11 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from selfsame.data.chat_template import fix_day
 from selfsame.data.prompt_format import MARKERS
-from selfsame.errors import ConfigError
+from selfsame.errors import ConfigError, SelfsameError
 from selfsame.model.attention import use_matmul
+from selfsame.model.gguf import folder_of_gguf, gguf_of
 from selfsame.model.named import NAMED, folder_of
 from selfsame.model.settings import BUNDLED, ModelSettings
 
@@ -90,24 +92,35 @@ def _cpu_has_bf16() -> bool:
 
 def locate_model(name: str) -> str:
     """Where transformers finds the model `name`: the package's own is a folder beside this file, a named base is in the
-    cache, any other is its name.
+    cache, and so is what a GGUF file, or a folder with one, is converted to; any other is its name.
 
     Raises:
-        ConfigError: a named base that is not prepared yet.
+        ConfigError: a named base that is not prepared yet, a GGUF file that is not there or cannot be read.
     """
     if name in NAMED:
         return str(folder_of(name))
-    return str(Path(__file__).parent / "bundled") if name == BUNDLED else name
+    if name == BUNDLED:
+        return str(Path(__file__).parent / "bundled")
+    file = gguf_of(name)
+    return name if file is None else str(folder_of_gguf(file))
+
+
+def absolute(name: str) -> str:
+    """A base's name as it is found from any folder: the path of a folder or file from the root, any other as it is."""
+    path = Path(name).expanduser()
+    return str(path.resolve()) if name and name != BUNDLED and name not in NAMED and path.exists() else name
 
 
 def load_tokenizer(name: str, revision: str | None = None) -> Any:
-    """The tokenizer of a hub model or folder.
+    """The tokenizer of a hub model or folder, whose chat template writes the same date on every day.
 
     Raises:
         ConfigError: there is none, with what to do.
     """
     with explained(name):
-        return AutoTokenizer.from_pretrained(locate_model(name), revision=revision)
+        tokenizer = AutoTokenizer.from_pretrained(locate_model(name), revision=revision)
+    fix_day(tokenizer)
+    return tokenizer
 
 
 def load_base_model(settings: ModelSettings, tokenizer: Any) -> Any:
@@ -161,22 +174,25 @@ def _four_bit(dtype: torch.dtype) -> Any:
 
 @torch.no_grad()
 def grow_embeddings(model: Any, tokenizer: Any) -> None:
-    """Gives every marker that the model has no embedding for the mean embedding of words with its meaning: the same on
-    every load, unlike a random start. Does nothing where the embedding matrix is large enough already."""
+    """Gives every marker that the model has no embedding for the mean embedding of words with its meaning, and any other
+    token that of all words: the same on every load, unlike a random start. Does nothing where the embedding matrix is large
+    enough already."""
     old = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) <= old:
         return
     model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    known = tokenizer.get_vocab()
     layers = {id(layer.weight): layer for layer in (model.get_input_embeddings(), model.get_output_embeddings())}
     for layer in layers.values():
+        layer.weight[old:] = layer.weight[:old].mean(0, dtype=torch.float32).to(layer.weight.dtype)
         for marker, words in MARKER_WORDS.items():
-            index = tokenizer.convert_tokens_to_ids(marker)
+            index = known.get(marker, 0)
             if index >= old:
                 pieces = tokenizer(words, add_special_tokens=False)["input_ids"]
                 layer.weight[index] = layer.weight[pieces].float().mean(0).to(layer.weight.dtype)
         bias = getattr(layer, "bias", None)
         if bias is not None:
-            bias[old:] = 0
+            bias[old:] = bias[:old].mean(dtype=torch.float32)  # as PEFT sets it where it reads a saved role
 
 
 def context_length(config: Any) -> int | None:
@@ -212,7 +228,7 @@ class explained:
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
-        if error is None or not isinstance(error, Exception) or isinstance(error, ConfigError):
+        if error is None or not isinstance(error, Exception) or isinstance(error, SelfsameError):
             return
         if self.name == BUNDLED:
             folder = locate_model(BUNDLED)
@@ -221,7 +237,7 @@ class explained:
             ) from error
         if not self.name or (self.name[0] in "/.~" and not Path(self.name).is_dir()):
             raise ConfigError(
-                f"model.base: there is no folder {self.name!r}; give a folder with config.json or a hub id"
+                f"model.base: there is no folder {self.name!r}; give a folder with config.json, a GGUF file or a hub id"
             ) from error
         first = str(error).strip().split("\n")[0][:160]
         if Path(self.name).is_dir():
@@ -232,5 +248,6 @@ class explained:
             else ""
         )
         raise ConfigError(
-            f"cannot load the model {self.name!r}{offline}: {first}; give a hub id or a folder with config.json"
+            f"cannot load the model {self.name!r}, which is no folder in {Path.cwd()}{offline}: {first}; give a hub id or a"
+            " folder with config.json"
         ) from error

@@ -23,13 +23,18 @@ from selfsame.model.roles import Roles
 from selfsame.model.settings import ModelSettings
 
 
-def load_roles(settings: ModelSettings, seed: int = 0) -> Roles:
-    """The base model of the settings, its processor, and no roles yet. `seed`: of the adapters' start.
+def load_roles(settings: ModelSettings, seed: int = 0, tokenizer: Any = None) -> Roles:
+    """The base model of the settings, its processor, and no roles yet.
+
+    Args:
+        settings: of the model.
+        seed: of the adapters' start.
+        tokenizer: another than the base's own.
 
     Raises:
         ConfigError: the model cannot be used (see `load_base_model`), or computes shared prompts wrongly.
     """
-    tokenizer = load_tokenizer(settings.base, settings.revision)
+    tokenizer = tokenizer or load_tokenizer(settings.base, settings.revision)
     known = set(tokenizer.get_vocab())
     processor = DataProcessor(tokenizer, settings.max_length)
     new_tokens = tuple(

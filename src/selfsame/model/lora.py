@@ -21,10 +21,14 @@ from transformers.pytorch_utils import Conv1D
 
 from selfsame.data.processor import DataProcessor
 from selfsame.errors import ConfigError, RunError
+from selfsame.model.base import absolute, locate_model
 from selfsame.model.fused import fuse_lora
 from selfsame.model.roles import HEAD_FILE, HEADED_ROLES, Roles
 from selfsame.model.settings import LoraSettings
 from selfsame.model.trunk import blocks_of, trunk_of
+
+_HEAD_ROWS = "base_model.model.{}.token_adapter.trainable_tokens_delta"
+"""PEFT's name for the rows of a layer that are stored for new tokens."""
 
 
 class LoraRoles(Roles):
@@ -71,32 +75,50 @@ class LoraRoles(Roles):
         return tuple(self.peft.peft_config) if self.peft is not None else ()
 
     def _add_weights(self, role: str, like: str | None) -> None:
-        self._add_adapter(role)
+        try:
+            self._add_adapter(role, self._adapter_config())
+        except ValueError as error:
+            names = sorted({n.rpartition(".")[2] for n, m in self.base.named_modules() if isinstance(m, nn.Linear)})
+            raise ConfigError(
+                f"model.lora.targets {self.settings.targets} name no layer of this model: choose among {', '.join(names)}"
+            ) from error
         if like is not None:
             self._load_weights(role, self._weights(like))
-        self._active = None
 
-    def _add_adapter(self, role: str) -> None:
-        config = self._adapter_config()
+    def adopt(self, role: str, config: Any, tensors: Mapping[str, Tensor]) -> list[str]:
+        """Makes a role of an adapter with a PEFT configuration of its own, as other tools save them; returns the names of
+        tensors that have no place on this base.
+
+        Raises:
+            ValueError: the configuration names no layer of the base.
+            RuntimeError: a tensor has another shape than its place.
+            KeyError: one is missing.
+        """
+        self.remove(role)
+        self._add_adapter(role, config)
+        assert self.peft is not None
+        found = set_peft_model_state_dict(self.peft, dict(tensors), adapter_name=role)
+        unset = [name for name in found.missing_keys if name.endswith((f".{role}", f".{role}.weight"))]
+        if unset:
+            raise KeyError(unset[0])
+        return list(found.unexpected_keys)
+
+    def _add_adapter(self, role: str, config: Any) -> None:
         with warnings.catch_warnings(), torch.random.fork_rng():
             # PEFT draws A from the global generator: a run killed before its first checkpoint ended with other weights.
             torch.manual_seed(self.seed)
             warnings.simplefilter("ignore")  # GPT-2's layers are stored transposed; PEFT sees to it, and says so
-            try:
-                if self.peft is None:
-                    self.peft = get_peft_model(self.base, config, adapter_name=role)  # pyright: ignore
-                else:
-                    self.peft.add_adapter(role, config)
-            except ValueError as error:
-                names = sorted({n.rpartition(".")[2] for n, m in self.base.named_modules() if isinstance(m, nn.Linear)})
-                raise ConfigError(
-                    f"model.lora.targets {self.settings.targets} name no layer of this model: choose among {', '.join(names)}"
-                ) from error
+            if self.peft is None:
+                self.peft = get_peft_model(self.base, config, adapter_name=role)  # pyright: ignore
+            else:
+                self.peft.add_adapter(role, config)
+        assert self.peft is not None
         for name, layer in self.peft.named_modules():
             # New dropout is in training mode, which made a reference pass before the first update noisy.
             if "lora_dropout" in name:
                 layer.eval()
         fuse_lora(self.peft)
+        self._active = None
 
     def _remove_weights(self, role: str) -> None:
         assert self.peft is not None
@@ -148,15 +170,30 @@ class LoraRoles(Roles):
         return {n: p for n, p in self.peft.named_parameters() if ours.search(n)}
 
     def _save_weights(self, role: str, folder: Path) -> None:
-        """In PEFT's own format (adapter_config.json, adapter_model.safetensors)."""
+        """In PEFT's own format, complete: `AutoPeftModelForCausalLM.from_pretrained(folder)` finds the base at the revision it
+        was loaded at, the tokenizer, and every row of the vocabulary that the base lacks."""
         assert self.peft is not None
         config: Any = copy.deepcopy(self.peft.peft_config[role])
         config.inference_mode = True
         config.target_modules = sorted(config.target_modules or ())  # a set: the file would differ in every process
-        config.base_model_name_or_path = self.base.config._name_or_path
-        config.save_pretrained(str(folder))
+        config.base_model_name_or_path = locate_model(absolute(self.base.config._name_or_path))
+        config.revision = getattr(self.base.config, "_commit_hash", None)
         tensors = {n: t for n, t in self.state(role).items() if not n.startswith("head.")}
+        if self._has_head_rows:
+            names = {"input": self.base.get_input_embeddings(), "output": self.base.get_output_embeddings()}
+            names = {kind: _name_of(self.base, layer) for kind, layer in names.items()}
+            config.trainable_token_indices = {name: list(self.new_tokens) for name in names.values()}
+            rows = self.base.get_output_embeddings().weight[list(self.new_tokens)]
+            tensors[_HEAD_ROWS.format(names["output"])] = rows.detach().float().cpu()
+        config.save_pretrained(str(folder))
         save_file(tensors, folder / "adapter_model.safetensors")
+        self.processor.tokenizer.save_pretrained(folder)
+
+    @property
+    def _has_head_rows(self) -> bool:
+        """Whether the vocabulary head has rows of its own for new tokens. They are frozen, as `grow_embeddings` makes them; a
+        reader of the role would draw them at random."""
+        return bool(self.new_tokens) and not self.base.config.tie_word_embeddings
 
     def _load_role(self, role: str, folder: Path) -> None:
         alone = role == "value" and (folder / HEAD_FILE).exists() and not (folder / "adapter_config.json").exists()
@@ -166,6 +203,8 @@ class LoraRoles(Roles):
                 tensors |= {f"head.{n}": t for n, t in load_file(folder / HEAD_FILE).items()}
         except Exception as error:  # safetensors raises its own error class for a damaged file
             raise RunError(f"the saved role in {folder} is incomplete or damaged: {error}") from error
+        if self._has_head_rows:
+            tensors.pop(_HEAD_ROWS.format(_name_of(self.base, self.base.get_output_embeddings())), None)
         self.remove(role)
         (self.add_head if alone else self.add)(role)
         self.load_state(role, tensors)
@@ -198,3 +237,7 @@ def _upper_layers(base: Any, count: int, targets: tuple[str, ...] | None) -> lis
     upper = tuple(f"{prefix}.{k}." for k in range(len(blocks) - count, len(blocks)))
     linear = [n for n, m in base.named_modules() if n.startswith(upper) and isinstance(m, (nn.Linear, Conv1D))]
     return [n for n in linear if targets is None or n.rpartition(".")[2] in targets]
+
+
+def _name_of(base: Any, layer: Any) -> str:
+    return next(name for name, module in base.named_modules() if module is layer)

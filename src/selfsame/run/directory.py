@@ -153,11 +153,11 @@ class RunDirectory:
             _take(file, self.path)
             yield
 
-    def write_environment(self, dtype: str) -> str | None:
-        """Store on what machine, with which versions and in which number format the run was begun. Returns that format where a
-        run that is resumed was begun in another one than `dtype`."""
+    def write_environment(self, dtype: str, base: Mapping[str, Any] | None = None) -> str | None:
+        """Store on what machine, with which versions, in which number format and on which base the run was begun. Returns that
+        format where a run that is resumed was begun in another one than `dtype`."""
         if not self.environment_path.exists():
-            write_json(self.environment_path, describe_environment() | {"dtype": dtype})
+            write_json(self.environment_path, describe_environment() | {"dtype": dtype, "base": base})
         begun = self.environment().get("dtype")
         return begun if begun != dtype else None
 

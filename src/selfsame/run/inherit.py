@@ -36,6 +36,7 @@ def inherit(
     stages: Sequence[str],
     dtype: str,
     defaults: Mapping[str, Any] = {},
+    same: Sequence[str] = (),
 ) -> None:
     """Copies into a new run the stages of `source` that its settings would train again: their last checkpoint, curves, samples
     and seconds, and the evaluations of what they made. A run that has trained something is left as it is.
@@ -48,6 +49,7 @@ def inherit(
         stages: those that the new run may train itself, where its settings are others.
         dtype: the number format of the new run's base; it is said where the source, or what that started from, had another one.
         defaults: what settings were that `source` does not know, since an earlier version made it.
+        same: dotted names of settings that mean the same there, though they are written otherwise.
 
     Raises:
         RunError: there is no such run, it shares nothing, it was made by another version's rules, or a stage that is needed
@@ -67,6 +69,7 @@ def inherit(
                 " again, without --run.start-from"
             )
         now, then = dotted(plain(config)), dotted(plain(defaults)) | dotted(other.config())
+        then |= {key: now[key] for key in same}
         depends_on = dict.fromkeys(DEPENDS_ON, _FITS) if bundled else DEPENDS_ON
         taken = dict(_same_stages(other, now, then, stages, depends_on))
         if not taken:

@@ -14,21 +14,24 @@ from selfsame.cards.card import Card, read_character
 from selfsame.config import Config, check, load_config
 from selfsame.data.fitting import fit_persona, left_out_line
 from selfsame.errors import ConfigError, RunError
+from selfsame.model.adapter import load_adapter, read_adapter_config
 from selfsame.model.base import context_length, explained, locate_model
 from selfsame.model.load import load_roles
 from selfsame.model.roles import HEAD_FILE, Roles
+from selfsame.model.run_base import found_base, model_of_run
 from selfsame.model.settings import BUNDLED, ModelSettings
 from selfsame.rollout.policy import Policy
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.run.checkpoint import finished
 from selfsame.run.directory import BUNDLED_RUNS, RunDirectory, locate_run
-from selfsame.run.files import read_json
 from selfsame.run.settings import RunSettings
 from selfsame.serve.chat import Conversation
 from selfsame.systems import LATEST, SINGLE, SYSTEMS, TRAINED
 from selfsame.text.functions import weighted_sum
 from selfsame.types import Persona, Prompt
 
+_ROLE = "policy"
+"""The role of an adapter that is no run's."""
 LONGEST = 128
 """Tokens that a reply of a larger model may have in a chat, or half of what the persona leaves, if that is less."""
 
@@ -149,17 +152,18 @@ class Chatbot:
         return system
 
 
-def load(name: str | Path, system: str | None = None) -> Chatbot:
+def load(name: str | Path, system: str | None = None, base: str | None = None) -> Chatbot:
     """Load a chatbot to talk to: `selfsame.load("runs/demo").chat(["I have two dogs."]).say("Hi")`.
 
     Args:
-        name: a run directory, `selfsame-135m`, an adapter folder, a model folder or a hub id.
+        name: a run directory, `selfsame-135m`, an adapter folder, a model folder, a GGUF file or a hub id.
         system: which system of a run: ppo, dpo, sft or base; by default the best finished one.
+        base: where the base of a run or adapter lies now, if it was moved.
 
     Raises:
         SelfsameError: there is no such run, stage or model.
     """
-    return load_chatbot(str(name), system)
+    return load_chatbot(str(name), system, base=base)
 
 
 def chat_sampling(bot: Chatbot, persona: Persona, **chosen: Any) -> SamplingSettings:
@@ -188,9 +192,10 @@ def chat_sampling(bot: Chatbot, persona: Persona, **chosen: Any) -> SamplingSett
     return SamplingSettings(**sampling.model_dump() | chosen | {"max_new_tokens": limit})
 
 
-def load_chatbot(name: str, system: str | None = None, reward: bool = False) -> Chatbot:
+def load_chatbot(name: str, system: str | None = None, reward: bool = False, base: str | None = None) -> Chatbot:
     """The best finished system of a run (ppo, dpo, sft, in this order, or the one named), a saved adapter, or any model.
-    `reward`: with the run's reward role, which the best of several replies is chosen by.
+    `reward`: with the run's reward role, which the best of several replies is chosen by. `base`: where the base of a run or
+    adapter lies now.
 
     Raises:
         SelfsameError: there is no such run, stage or model.
@@ -198,7 +203,7 @@ def load_chatbot(name: str, system: str | None = None, reward: bool = False) -> 
     path = locate_run(name) if name in BUNDLED_RUNS else Path(locate_model(name))
     if (path / "config.yaml").is_file():
         directory = RunDirectory.open(path)
-        bot = _from_run(directory, system)
+        bot = _from_run(directory, system, base)
         if reward:
             bot.load_reward()
         return bot
@@ -209,12 +214,14 @@ def load_chatbot(name: str, system: str | None = None, reward: bool = False) -> 
     if (path / HEAD_FILE).exists():
         raise ConfigError(f"{path} is a reward or value role, which cannot speak: give a policy or sft folder")
     if (path / "adapter_config.json").is_file():
-        return _from_adapter(path)
+        return _from_adapter(path, base)
+    if base is not None:
+        raise ConfigError(f"{name} is neither a run nor an adapter, which have a base: leave out --model.base")
     config = load_config(values={"model": {"base": name}})
     return Chatbot(load_roles(_fitting(config.model)), None, config, name)
 
 
-def _from_run(directory: RunDirectory, system: str | None) -> Chatbot:
+def _from_run(directory: RunDirectory, system: str | None, base: str | None) -> Chatbot:
     config = load_config(directory.config_path)
     if system is None:
         system = next((name for name in LATEST if finished(directory, name)), "base")
@@ -222,6 +229,7 @@ def _from_run(directory: RunDirectory, system: str | None) -> Chatbot:
         raise ConfigError(f"unknown system {system!r}: choose {', '.join(SINGLE)}")
     role = SYSTEMS[system].role
     checkpoint = None if role is None else _finished(directory, system)
+    config = config.model_copy(update={"model": model_of_run(directory, config.model, base)})
     roles = load_roles(config.model)
     if role is not None and checkpoint is not None:
         roles.load(role, checkpoint / role)
@@ -235,22 +243,23 @@ def _finished(directory: RunDirectory, stage: str) -> Path:
     return checkpoint
 
 
-def _from_adapter(path: Path) -> Chatbot:
-    saved = read_json(path / "adapter_config.json")
-    odd = [key for key in ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern") if saved.get(key)]
-    if saved.get("peft_type") != "LORA" or odd or not isinstance(saved.get("target_modules"), list):
+def _from_adapter(path: Path, base: str | None) -> Chatbot:
+    saved = read_adapter_config(path)
+    named = base or saved.base_model_name_or_path
+    if not named:
+        raise ConfigError(f"{path}/adapter_config.json names no base: name it by --model.base")
+    found = found_base(named, path)
+    if found is None:
         raise ConfigError(
-            f"{path} is not a plain LoRA adapter{f' ({odd[0]} is set)' if odd else ''}: merge it into its base first"
+            f"{path} is an adapter for the base {named}, which is not there: name its place by --model.base"
         )
-    lora = {"rank": saved["r"], "alpha": saved["lora_alpha"], "targets": sorted(saved["target_modules"])}
-    config = load_config(values={"model": {"base": saved["base_model_name_or_path"], "lora": lora}})
-    roles = load_roles(_fitting(config.model))
-    roles.load("policy", path)
-    return Chatbot(roles, "policy", config, path.name)
+    values = {"base": found, "revision": None if base else saved.revision}
+    config = load_config(values={"model": values})
+    return Chatbot(load_adapter(path, _fitting(config.model), _ROLE), _ROLE, config, path.name)
 
 
 def _fitting(settings: ModelSettings) -> ModelSettings:
     """The settings with a context no longer than the model's own."""
     with explained(settings.base):
-        context = context_length(AutoConfig.from_pretrained(locate_model(settings.base)))
+        context = context_length(AutoConfig.from_pretrained(locate_model(settings.base), revision=settings.revision))
     return settings.model_copy(update={"max_length": min(settings.max_length, context or settings.max_length)})

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from selfsame.cards.card import read_persona
 from selfsame.errors import DataError, SelfsameError
-from selfsame.model.named import cache_folder
+from selfsame.model.gguf import cache_folder
 from selfsame.serve.chat import Conversation
 from selfsame.text.keywords import sentences
 
