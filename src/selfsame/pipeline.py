@@ -11,6 +11,7 @@ from pathlib import Path
 from selfsame.comparing.pairs import compare_systems
 from selfsame.comparing.side_by_side import side_by_side
 from selfsame.config import Config, config_hash
+from selfsame.data.encoding import read_bytes
 from selfsame.data.loader import Dataset, DatasetLoader, write_rejects
 from selfsame.data.pairs import HELD_OUT, PreferenceGenerator
 from selfsame.errors import RunError
@@ -242,10 +243,13 @@ class _Pipeline:
 
     def _load_data(self) -> Dataset:
         data, path = DatasetLoader(self.config.data).load(), self.directory.data_path
-        digest = hashlib.sha256(repr((data.train, data.validation)).encode("utf-8", "backslashreplace")).hexdigest()
+        given = read_bytes(Path(self.config.pairs.path)) if self.config.pairs.path else b""
+        dialogues = repr((data.train, data.validation)).encode("utf-8", "backslashreplace")
+        digest = hashlib.sha256(dialogues + given).hexdigest()
         if path.exists() and read_record(path, DataRecord).digest != digest:
+            sources = " or ".join(filter(None, (self.config.data.path, self.config.pairs.path)))
             raise RunError(
-                f"{self.directory.path} holds a run on other dialogues than {self.config.data.path} has now:"
+                f"{self.directory.path} holds a run on other dialogues or pairs than {sources} has now:"
                 " put the old ones back to resume it, or choose another --run.directory"
             )
         if parallel.is_main():

@@ -30,7 +30,7 @@ _OF_STAGE = {
     "dpo": ("epochs", "max_steps", "batch_size", "learning_rate", "beta", "eval_every", "token_budget"),
 }  # fmt: skip
 _GROUPS = {
-    "data": ("data.path", "data.bot", "data.persona", "data.card", "data.limit", "data.validation_share", "pairs.count"),
+    "data": ("data.path", "data.bot", "data.card", "data.limit", "data.validation_share", "pairs.path"),
     "model": ("model.base", "model.max_length", "model.device", "model.dtype", "model.lora.rank"),
     "training": (
         "training.sft.epochs", "training.sft.learning_rate", "training.reward.epochs", "training.reward.learning_rate",

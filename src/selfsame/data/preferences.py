@@ -16,9 +16,8 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -219,9 +218,3 @@ def prompt_messages(prompt: Prompt) -> list[dict[str, str]]:
         {"role": ("user", "assistant")[k % 2], "content": text} for k, text in enumerate(prompt.history) if text or k
     ]
     return system + said
-
-
-def digest_of(pairs: Sequence[PreferencePair]) -> str:
-    """What tells one list of pairs from another."""
-    rows = [(p.prompt.persona, p.prompt.history, p.chosen, p.rejected, p.reason) for p in pairs]
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
