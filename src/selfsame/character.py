@@ -24,6 +24,8 @@ from selfsame.run.logger import say
 from selfsame.systems import TRAINED
 from selfsame.types import Dialogue
 
+ENOUGH_DIALOGUES = 10
+"""Dialogues of the character in chats from which on the bot learns to speak as it does."""
 _DATA = ".character"
 """Folder of the dialogues in the run directory; a run may begin in a folder that holds nothing but hidden files."""
 
@@ -77,9 +79,14 @@ def train_character(character: Character, chats: Sequence[str | Path], config: C
     for note in made.notes:
         say(note)
     if not {*TRAINED} & {*config.run.stages}:
-        say(
-            "nothing is trained: the bot of the package keeps personas already; --run.stages ppo evaluate trains it further"
-        )
+        if len(own) >= ENOUGH_DIALOGUES and config.training.sft.start_from:
+            # What a card cannot say, how the character speaks, is in the chats.
+            config = merge_configs(config, {"run": {"stages": ["sft", "evaluate"], "start_from": None}})
+        else:
+            say(
+                f"nothing is trained: the bot of the package keeps personas already. It learns how the character speaks from"
+                f" {ENOUGH_DIALOGUES} dialogues of chats or more; --run.stages ppo evaluate trains it by reward"
+            )
     folder = directory / _DATA
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)

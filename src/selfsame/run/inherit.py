@@ -177,6 +177,22 @@ def _policy_of(source: str) -> tuple[str, Path | None]:
     return name, finished(RunDirectory.open(locate_run(name)), stage)
 
 
+def adapter_folder(name: str) -> Path:
+    """The adapter that a name stands for: a run's SFT, its policy where `:ppo` stands behind it, or an adapter folder itself.
+
+    Raises:
+        RunError: there is no such run, or it has not finished that stage.
+    """
+    if (Path(name) / "adapter_config.json").is_file():
+        return Path(name)
+    run, _, stage = name.partition(":")
+    role = {"": "sft", "sft": "sft", "ppo": "policy"}.get(stage)
+    checkpoint = finished(RunDirectory.open(locate_run(run)), stage or "sft") if role else None
+    if role is None or checkpoint is None:
+        raise RunError(f"{name!r} names no trained role: give a run, RUN:ppo, or a folder with adapter_config.json")
+    return checkpoint / role
+
+
 def _copy_as_sft(policy: Path, run: RunDirectory) -> None:
     def write(folder: Path) -> None:
         shutil.copytree(policy / "policy", folder / "sft")

@@ -51,6 +51,8 @@ class SFTSettings(OptimiserSettings):
     """Dialogues per step."""
     validation_size: int = Field(default=64, ge=1)
     """Held-out dialogues, seen from one side, in the validation loss; spread evenly over all of them."""
+    start_from: str = ""
+    """Weights that training begins with: a run (its SFT), `RUN:ppo` (its policy), or an adapter folder; empty: the base."""
     persona_weight: float = Field(default=1.0, gt=0)
     """Loss weight of tokens in the bot's turns that are content words of its persona (other tokens: 1)."""
 

@@ -16,6 +16,7 @@ from selfsame.model.load import as_roles
 from selfsame.model.prefix_batch import PrefixBatch, dialogue_batch, micro_batches, reply_logprobs
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.settings import SamplingSettings
+from selfsame.run.inherit import adapter_folder
 from selfsame.run.interruption import may_stop
 from selfsame.run.logger import Progress
 from selfsame.text.language import find_language
@@ -78,8 +79,11 @@ class SFTTrainer:
             self.begin()
 
     def begin(self) -> None:
-        """The role as it is before the first step: the base."""
-        self.roles.add("sft")
+        """The role as it is before the first step: the base, or the weights that the settings start from."""
+        if self.settings.start_from:
+            self.roles.load("sft", adapter_folder(self.settings.start_from))
+        else:
+            self.roles.add("sft")
 
     def train(self) -> None:
         """Train to the end, from the newest checkpoint where there is one."""
