@@ -18,27 +18,27 @@ def make_pairs(
     config: Config,
     generator: PreferenceGenerator,
     held_out: PreferenceGenerator,
-    people: Sequence[Example],
+    validation: Sequence[Example],
     processor: DataProcessor,
 ) -> tuple[list[PreferencePair], list[PreferencePair]]:
-    """Pairs to train on and pairs to measure on: the user's own, and those made from the dialogues. `people`: held-out sides,
-    of whom `held_out` makes pairs.
+    """Pairs to train on and pairs to measure on: the user's own, and those made from the dialogues. `validation`: all
+    held-out sides, evaluated on or not: no pair of these people is trained on.
 
     Raises:
         DataError: there is no pair to train on; the message says why, and what helps.
     """
     pairs = config.pairs
-    train, measured = _given_pairs(config, people, processor) if pairs.path else ([], [])
+    train, measured = _given_pairs(config, validation, processor) if pairs.path else ([], [])
     if pairs.generated:
         train += generator.generate_pairs(pairs.count)
-        measured += held_out.generate_pairs(pairs.validation_count) if people else []
+        measured += held_out.generate_pairs(pairs.validation_count)
     if not train:
         raise DataError(_why_no_pair(config, generator))
     return train, measured
 
 
 def _given_pairs(
-    config: Config, people: Sequence[Example], processor: DataProcessor
+    config: Config, validation: Sequence[Example], processor: DataProcessor
 ) -> tuple[list[PreferencePair], list[PreferencePair]]:
     """The user's own pairs that fit into the context: to train on, and to measure on."""
     found = read_preferences(config.pairs.path, config.data)
@@ -61,8 +61,7 @@ def _given_pairs(
             f"{config.pairs.path}: every pair has a persona or reply longer than half of model.max_length"
             f" ({processor.max_length} tokens): raise model.max_length or shorten them"
         )
-    held = [side.persona for side in people]
-    return split_pairs(kept, held, config.data.validation_share)
+    return split_pairs(kept, [side.persona for side in validation], config.data.validation_share)
 
 
 def _why_no_pair(config: Config, generator: PreferenceGenerator) -> str:

@@ -124,7 +124,9 @@ class _Pipeline:
             # Before the first stage, so that data which gives no pair is told before anything is trained.
             self.pairs = ([], [])
             if {"reward", "dpo"} & set(config.run.stages):
-                self.pairs = make_pairs(config, self.train_pairs, self.held_out, self.people, self.roles.processor)
+                self.pairs = make_pairs(
+                    config, self.train_pairs, self.held_out, self.data.validation, self.roles.processor
+                )
             check_systems(config.run, self.directory)
             check_functions(config)
             with outlook_of_run() as self.outlook:
@@ -243,19 +245,24 @@ class _Pipeline:
 
     def _load_data(self) -> Dataset:
         data, path = DatasetLoader(self.config.data).load(), self.directory.data_path
-        given = read_bytes(Path(self.config.pairs.path)) if self.config.pairs.path else b""
-        dialogues = repr((data.train, data.validation)).encode("utf-8", "backslashreplace")
-        digest = hashlib.sha256(dialogues + given).hexdigest()
-        if path.exists() and read_record(path, DataRecord).digest != digest:
-            sources = " or ".join(filter(None, (self.config.data.path, self.config.pairs.path)))
+        digest = hashlib.sha256(repr((data.train, data.validation)).encode("utf-8", "backslashreplace")).hexdigest()
+        own = self.config.pairs.path
+        pairs = hashlib.sha256(read_bytes(Path(own))).hexdigest() if own else ""
+        before = read_record(path, DataRecord) if path.exists() else DataRecord(digest=digest, pairs_digest=pairs)
+        learned = any(self.directory.checkpoints(stage).exists() for stage in ("reward", "dpo"))
+        if before.digest != digest or (learned and before.pairs_digest != pairs):
+            what, source = ("dialogues", self.config.data.path) if before.digest != digest else ("pairs", own)
             raise RunError(
-                f"{self.directory.path} holds a run on other dialogues or pairs than {sources} has now:"
+                f"{self.directory.path} holds a run on other {what} than {source or 'pairs.path'} has now:"
                 " put the old ones back to resume it, or choose another --run.directory"
             )
         if parallel.is_main():
             write_rejects(data.rejected, self.directory.rejects_path)
             summary, rejected = data.summary(), len(data.rejected)
-            write_json(path, DataRecord(summary=summary, rejected=rejected, removed=data.removed, digest=digest))
+            write_json(
+                path,
+                DataRecord(summary=summary, rejected=rejected, removed=data.removed, digest=digest, pairs_digest=pairs),
+            )
             say(summary)
         parallel.barrier()
         return data

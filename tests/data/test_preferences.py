@@ -30,7 +30,7 @@ FORMS = {
     "plain": ({"prompt": "Any pets?", "chosen": "Two dogs!", "rejected": "None."}, BARE),
     "plain with a system text": (
         {"system": "You are Marta. You bake.", "prompt": "Any pets?", "chosen": "Two dogs!", "rejected": "None."},
-        Prompt(("My name is Marta.", "I bake."), ("Any pets?",)),
+        Prompt(("I am Marta.", "I bake."), ("Any pets?",)),
     ),
     "conversational": (
         {
@@ -58,6 +58,22 @@ FORMS = {
         {"prompt": "\n\nHuman: Any pets?\n\nAssistant:", "chosen": " Two dogs!", "rejected": " None."},
         BARE,
     ),
+    "a prompt next to whole dialogues": (
+        {
+            "prompt": "Any pets?",
+            "chosen": [said("user", "Any pets?"), said("assistant", "Two dogs!")],
+            "rejected": [said("user", "Any pets?"), said("assistant", "None.")],
+        },
+        BARE,
+    ),
+    "LLaMA-Factory": (
+        {
+            "conversations": [{"from": "human", "value": "Any pets?"}],
+            "chosen": {"from": "gpt", "value": "Two dogs!"},
+            "rejected": {"from": "gpt", "value": "None."},
+        },
+        BARE,
+    ),
     "Selfsame": (
         {"persona": [*PETS.persona], "context": ["Any pets?"], "chosen": "Two dogs!", "rejected": "None."},
         PETS,
@@ -69,10 +85,18 @@ FORMS = {
 def test_every_form_gives_the_pair(tmp_path: Path, form: str) -> None:
     row, prompt = FORMS[form]
     found = read_preferences(write(tmp_path, row), DataSettings())
-    assert found.pairs[0].prompt.history == prompt.history
-    assert set(prompt.persona) <= set(found.pairs[0].prompt.persona) or form == "plain with a system text"
-    assert (found.pairs[0].chosen, found.pairs[0].rejected, found.pairs[0].reason) == ("Two dogs!", "None.", GIVEN)
-    assert bool(found.pairs[0].prompt.persona) == bool(prompt.persona)
+    assert found.pairs == [PreferencePair(prompt, "Two dogs!", "None.", GIVEN)]
+
+
+def test_a_reply_of_several_paragraphs_is_one_reply(tmp_path: Path) -> None:
+    row = {"prompt": "How are you?\n\nReally?", "chosen": "Great!\n\nNote: I bake.", "rejected": "Bad."}
+    (pair,) = read_preferences(write(tmp_path, row), DataSettings()).pairs
+    assert (pair.prompt.history, pair.chosen) == (("How are you?\n\nReally?",), "Great!\n\nNote: I bake.")
+
+
+def test_the_name_that_chats_are_read_by_is_no_bar(tmp_path: Path) -> None:
+    row, prompt = FORMS["conversational"]
+    assert read_preferences(write(tmp_path, row), DataSettings(bot="Marta")).pairs[0].prompt == prompt
 
 
 def test_labels_and_scores_rank_replies_to_one_prompt(tmp_path: Path) -> None:
@@ -84,10 +108,12 @@ def test_labels_and_scores_rank_replies_to_one_prompt(tmp_path: Path) -> None:
         {"prompt": "Up?", "completion": text, "score": score} for text, score in (("Much.", 3), ("I", 1), ("Sky", "2"))
     ]
     rows += [{"prompt": "Alone?", "completion": "Yes.", "rating": 5}]
+    rows += [{"prompt": "Up?", "completion": "I", "score": 2}]
     found = read_preferences(write(tmp_path, *rows), DataSettings())
     made = [(pair.prompt.history[-1], pair.chosen, pair.rejected) for pair in found.pairs]
     assert made[:2] == [("Hobby?", "I sing.", "What?"), ("Hobby?", "I sing.", "No.")]
     assert made[2] == ("Up?", "Much.", "I") and set(made[3:]) == {("Up?", "Much.", "Sky"), ("Up?", "Sky", "I")}
+    assert [str(row.reason) for row in found.rejected] == ["the same reply was marked differently before"]
     assert found.left_over == 1 and found.pairs[0].prompt == Prompt(("I sing.",), ("Hi", "Hello", "Hobby?"))
 
 
@@ -107,6 +133,7 @@ def test_the_persona_is_given_where_rows_bring_none(tmp_path: Path) -> None:
         ({"foo": 1}, "its fields are 'foo'"),
         ({"prompt": "x?", "completion": "a", "label": "maybe"}, "label is neither true, false nor a number: 'maybe'"),
         ({"prompt": "x?", "completion": "a", "score": float("nan")}, "score is neither"),
+        ({"prompt": "x?", "completion": "a", "score": 10**400}, "score is neither"),
         ({"prompt": "x?", "chosen": 3, "rejected": "b"}, "is a text or a list of messages"),
         (
             {

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from selfsame.data.pairs import PreferenceGenerator
-from selfsame.data.phrases import load_phrases
+from selfsame.data.phrases import _deny, load_phrases
 from selfsame.data.settings import PairSettings
 from selfsame.errors import ConfigError, DataError
 from selfsame.eval.given import score_given
@@ -91,6 +91,19 @@ def test_too_little_to_tell_is_english(text: str) -> None:
     assert find_language([text]) == "en"
 
 
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("hr", "Imam dva psa i volim plivati. Radim kao učiteljica u maloj školi, a noću pečem kruh."),
+        ("is", "Ég á tvo hunda og elska að synda. Ég vinn sem kennari í litlum skóla og baka brauð."),
+        ("sw", "Nina mbwa wawili na napenda kuogelea. Ninafanya kazi kama mwalimu katika shule ndogo."),
+    ],
+)
+def test_a_language_in_latin_script_is_not_taken_for_english(code: str, text: str) -> None:
+    with pytest.raises(DataError, match=repr(code)):
+        TraitMatcher([text])
+
+
 def test_a_language_whose_words_cannot_be_counted_is_refused() -> None:
     korean = [
         "저는 개를 두 마리 키우고 빵을 굽습니다.",
@@ -140,6 +153,24 @@ def test_a_denied_trait_stands_in_place_of_the_sentence_that_drew_on_it() -> Non
     made = PreferenceGenerator(examples("zh"), PairSettings(count=60, length_ratio=3.0)).generate_pairs()
     denied = {pair.chosen: pair.rejected for pair in made if pair.reason == "contradicted"}
     assert denied["是我在拉手风琴。"] == "我不拉手风琴。"
+
+
+@pytest.mark.parametrize(
+    ("language", "trait", "denied"),
+    [
+        ("de", "Ich habe keine Katzen.", "Ich habe viele Katzen."),
+        ("de", "Ich backe nachts Brot.", "Ich backe nicht nachts Brot."),
+        ("es", "Tengo dos gatos.", "No tengo dos gatos."),
+        ("es", "Mi hermana vive en Lisboa.", "Mi hermana no vive en Lisboa."),
+        ("fr", "Je n'aime pas le café.", "J'aime le café."),
+        ("fr", "Je n'ai pas de chat.", ""),
+        ("ja", "私は先生です。", "私は先生ではありません。"),
+        ("zh", "我妈妈是医生。", "我妈妈不是医生。"),
+        ("zh", "我从来不喝酒。", "我常常喝酒。"),
+    ],
+)
+def test_traits_are_denied_in_sentences_that_people_write(language: str, trait: str, denied: str) -> None:
+    assert _deny(trait, load_phrases(language)) == denied
 
 
 def test_words_of_scripts_without_spaces() -> None:

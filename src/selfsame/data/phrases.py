@@ -97,7 +97,10 @@ def denials(reply: str, traits: Sequence[str], matcher: TraitMatcher, phrases: P
 def _deny(trait: str, phrases: Phrases) -> str:
     """The trait denied, or affirmed where it is negative; "" where no rule fits."""
     for pattern, edit in phrases.denials:
-        denied, count = pattern.subn(edit, trait, count=1)
-        if count:
+        match = pattern.search(trait)
+        if match:
+            # "Tengo dos gatos." -> "No tengo dos gatos.": what was the beginning is one no more.
+            rest = trait[:1].lower() + trait[1:] if edit[:1].islower() and match.start() == 0 else trait
+            denied = pattern.sub(edit, rest, count=1)
             return denied[:1].upper() + denied[1:]
     return ""

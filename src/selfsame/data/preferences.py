@@ -17,13 +17,15 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from selfsame.data.field_names import ANSWERS, folded
 from selfsame.data.loader import persona_key, write_lines
+from selfsame.data.names import speaker_key
 from selfsame.data.reading import known_bot, rows_of_file
 from selfsame.data.settings import DataSettings
 from selfsame.data.speakers import Bot, place
@@ -36,7 +38,10 @@ GIVEN = "given"
 """The reason of the user's own pairs, which say no other."""
 MOST_OF_A_PROMPT = 16
 """Pairs that labelled or scored replies to one prompt become at most."""
+_SPOKEN = re.compile(r"\s*(?:Human|User|Assistant)\s*:")
+"""A text that names its speakers, as HH-RLHF writes them."""
 _MARKS = ("score", "rating", "reward", "label")
+_PROMPTS = ("prompt", "question", "query", "messages", "conversations", "instruction")
 _REPLIES = (*ANSWERS, "reply", "text")
 
 
@@ -77,7 +82,8 @@ def read_preferences(path: str | Path, settings: DataSettings) -> GivenPairs:
                 found.pairs.append(_pair(fields, bot))
             else:
                 prompt, reply, mark = _marked(fields, bot)
-                marked.setdefault(prompt, {})[reply] = mark
+                if marked.setdefault(prompt, {}).setdefault(reply, mark) != mark:
+                    raise ValueError("the same reply was marked differently before")
         except ValueError as error:
             found.rejected.append(RejectedRow(str(path), line, str(error)))
     for prompt, replies in marked.items():
@@ -131,9 +137,9 @@ def _marked(fields: Mapping[str, Any], bot: Bot) -> tuple[Prompt, str, float]:
     value = {"true": 1.0, "false": 0.0}.get(value.strip().lower(), value) if isinstance(value, str) else value
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
-    if math.isnan(number):
+    if not math.isfinite(number):
         raise ValueError(f"{mark} is neither true, false nor a number: {fields[mark]!r:.60}")
     prompt, reply = _placed(fields, fields[name], bot, name)
     return prompt, reply, number
@@ -141,13 +147,19 @@ def _marked(fields: Mapping[str, Any], bot: Bot) -> tuple[Prompt, str, float]:
 
 def _placed(fields: Mapping[str, Any], reply: Any, bot: Bot, reply_field: str = "") -> tuple[Prompt, str]:
     """The prompt and the reply of a row, by way of the dialogue that both make."""
-    turns = [*_messages(_prompt_of(fields), "user"), *_messages(reply, "assistant")]
-    used = ("prompt", "context", "history", "chosen", "rejected", "question", "query", "messages", reply_field)
+    before, said = _messages(_prompt_of(fields), "user"), _messages(reply, "assistant")
+    turns = said if len(said) > 1 else [*before, *said]  # a whole dialogue holds its prompt
+    used = ("context", "history", "chosen", "rejected", *_PROMPTS, reply_field)
     rest = {name: value for name, value in fields.items() if name not in used}
-    ((_, conversation),) = read_records([(1, {**rest, "id": "pair", "messages": turns})], "pair", {}) or ((0, ""),)
+    parts = [part for _, part in read_records([(1, {**rest, "id": "pair", "messages": turns})], "pair", {})]
+    if len(parts) != 1:
+        raise ValueError("has hours between its turns: give the last conversation alone")
+    conversation = parts[0]
     if isinstance(conversation, str):
         raise ValueError(conversation)
-    dialogue = place(conversation, bot, bare=True).dialogue
+    # The name that chats are read by speaks in few files of pairs: roles say who is the bot there.
+    named = any(speaker_key(turn.who) == speaker_key(bot.asked) for turn in conversation.turns)
+    dialogue = place(conversation, bot if named else replace(bot, asked=""), bare=True).dialogue
     if [turn.speaker for turn in dialogue.turns[-2:]] != [1, 2]:
         raise ValueError("does not end with a turn of the partner and a reply of the bot")
     example = dialogue.seen_by(2)
@@ -161,15 +173,14 @@ def _prompt_of(fields: Mapping[str, Any]) -> Any:
             roles = ["user" if (len(context) - k) % 2 else "assistant" for k in range(len(context))]
             return [{"role": role, "content": text} for role, text in zip(roles, context, strict=True) if text]
         return context
-    return next((fields[name] for name in ("prompt", "question", "query", "messages") if fields.get(name)), "")
+    return next((fields[name] for name in _PROMPTS if fields.get(name)), "")
 
 
 def _messages(value: Any, role: str) -> list[dict[str, Any]]:
     """Messages of a list of them, of a text with speakers in it (`Human: ...`), or of a plain text by `role`."""
     if isinstance(value, str):
-        said = read_turns(value, known_only=True) if "\n\n" in value or value.lstrip().startswith("Human:") else None
-        said = [turn for turn in said or () if turn.text.strip()]
-        if said and all(not turn.fault for turn in said):
+        if _SPOKEN.match(value):
+            said = [turn for turn in read_turns(value, known_only=True) or () if turn.text.strip() and not turn.fault]
             return [{"role": turn.who, "content": turn.text} for turn in said]
         return [{"role": role, "content": value}] if value.strip() else []
     if isinstance(value, Mapping):

@@ -208,6 +208,7 @@ class DataRecord(BaseModel):
         rejected: rows that could not be read.
         removed: dialogues that the clean-up left out, by reason.
         digest: of the dialogues, which a resumed run must find unchanged.
+        pairs_digest: of the file of the user's own pairs, likewise once something was learned from them; "": there is none.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -215,6 +216,7 @@ class DataRecord(BaseModel):
     rejected: int = 0
     removed: dict[str, int] = {}
     digest: str | None = None
+    pairs_digest: str = ""
 
 
 Pair = TypeVar("Pair", bound="PairRecord")
