@@ -34,15 +34,11 @@ def run(arguments: Sequence[str]) -> None:
 def print_results(path: Path, full: bool = True) -> None:
     """Print all tables, or a verdict with some replies; then what to do next."""
     from selfsame.report.tables import run_results
+    from selfsame.report.top import chat_command
     from selfsame.report.verdict import run_verdict
-    from selfsame.run.records import EvaluationRecord, read_record
 
     print(f"{run_results(path) if full else run_verdict(path)}\n")
-    best = path / "eval" / "ppo_best_of_n.json"
-    count = read_record(best, EvaluationRecord).best_of if best.exists() else 1
-    several = f" --best-of {count}" if count > 1 else ""
     print(f"report: {path / 'report.html'}")
-    persona = "" if (path / "card.json").exists() else " --persona 'I have two dogs.' 'I drive a night bus.'"
-    print(f"chat:   selfsame chat --model {path}{several}{persona}")
+    print(f"chat:   {chat_command(path)}")
     if not full:
         print(f"tables: selfsame report {path}")

@@ -11,7 +11,7 @@ from selfsame.report.cells import Cell, Row
 from selfsame.report.formats import dollars, duration, shown
 from selfsame.report.metrics import metric_of
 from selfsame.report.verdict import HEADLINES, SamePrompt, unselected, verdict_of
-from selfsame.run.records import ComparisonRecord, CostRecord, EvaluationRecord
+from selfsame.run.records import ComparisonRecord, CostRecord, EvaluationRecord, read_record
 from selfsame.systems import SINGLE, SYSTEMS, SystemFacts
 
 
@@ -22,6 +22,8 @@ def _label(system: SystemFacts) -> str:
 
 _LABELS = {name: _label(SYSTEMS[name]) for name in SINGLE}
 _PEOPLE = "people"
+_ANYBODY = ("I have two dogs.", "I drive a night bus.")
+_TRAITS_SHOWN = 3
 
 
 def top_of_run(
@@ -69,8 +71,25 @@ def character_tiles(
 
 
 def chat_command(run_dir: str | Path) -> str:
-    """Write the command that talks with a run's bot, as a shell takes it."""
-    return f"selfsame chat --model {shlex.quote(str(run_dir))} --persona 'I have two dogs.' 'I drive a night bus.'"
+    """Write the command that talks with a run's bot, as a shell takes it: as somebody whom the run was evaluated as, unless it
+    keeps a card."""
+    run = Path(run_dir)
+    command = f"selfsame chat --model {shlex.quote(str(run))}"
+    best = run / "eval" / "ppo_best_of_n.json"
+    count = read_record(best, EvaluationRecord).best_of if best.exists() else 1
+    command += f" --best-of {count}" if count > 1 else ""
+    if (run / "card.json").exists():
+        return command
+    return f"{command} --persona {shlex.join(_somebody(run))}"
+
+
+def _somebody(run: Path) -> Sequence[str]:
+    """A few traits of the first person that a system of the run was evaluated as."""
+    for path in sorted((run / "eval").glob("*.json")):
+        replies = read_record(path, EvaluationRecord).replies if path.stem in SYSTEMS else []
+        if replies:
+            return replies[0].persona[:_TRAITS_SHOWN]
+    return _ANYBODY
 
 
 def _tile(label: str, value: str, interval: str, cell: Cell) -> dict[str, Any]:
