@@ -42,7 +42,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory, tiny_models: Any) -> Path:
     [
         ("rum", "unknown command 'rum' - did you mean run?"),
         ("--hepl", "unknown command '--hepl'"),
-        ("run --preset gpu", "unknown preset 'gpu': choose cluster, cpu"),
+        ("run --preset gpu", "unknown preset 'gpu': choose character, cluster, cpu"),
         ("run --preset", "--preset needs a value"),
         ("run --config /none.yaml", "cannot read the configuration file /none.yaml"),
         (
@@ -157,15 +157,15 @@ def test_a_data_set_that_leaves_nothing_to_evaluate_on(selfsame, tuned, tmp_path
     before = snapshot(tuned)
     answer = selfsame("evaluate", tuned, "--data.path", one)
     assert answer.code == 2
-    assert f"{one} leaves no held-out persona to evaluate on" in answer.told
+    assert f"{one} leaves nothing held out to evaluate on" in answer.told
     assert snapshot(tuned) == before
 
 
 def test_a_refused_run_leaves_no_folder_and_takes_none_away(selfsame, tuned, tmp_path):
     """Of one that made something everything stays, and so does a folder that was there before."""
-    one = make(tmp_path, "one.jsonl", ROWS.split(b"\n")[0])
+    one = make(tmp_path, "one.jsonl", '{"user1_persona": [], "user2_persona": [], "turns": [[1, "Hm?"], [2, "Hm."]]}')
     answer = selfsame.tiny("run", tmp_path / "new" / "runs" / "one", "--data.path", one)
-    assert f"{one} leaves no held-out persona to evaluate on" in answer.told
+    assert f"{one}: no usable dialogue in 1 rows" in answer.told
     assert "is not finished: run it first" in selfsame.tiny("dpo", tmp_path / "new" / "dpo").told
     assert [path.name for path in tmp_path.iterdir()] == ["one.jsonl"]
     (tmp_path / "mine").mkdir()

@@ -163,7 +163,7 @@ def test_an_adapter_folder_is_a_model_too(whole):
     bot = load_chatbot(str(checkpoint / "policy"))
     same = load_chatbot(str(whole), "ppo")
     ours, theirs = bot.roles.state("policy"), same.roles.state("policy")
-    assert ours.keys() == theirs.keys() and all((ours[n] == theirs[n]).all() for n in ours)
+    assert theirs.keys() <= ours.keys() and all((ours[n] == theirs[n]).all() for n in theirs)
 
 
 def test_the_best_of_the_policy_s_replies_is_evaluated(whole):

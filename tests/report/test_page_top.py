@@ -107,7 +107,9 @@ def test_the_command_to_chat_is_one_that_chat_takes(run):
     assert line
     name, chat, *words = shlex.split(unescape(line[1]))
     options = options_parser().parse_args(words)
-    assert (name, chat) == ("selfsame", "chat") and options.model == str(run) and len(options.persona) == 2
+    assert (name, chat) == ("selfsame", "chat") and options.model == str(run)
+    record = read_json(run / "eval" / "base.json")
+    assert options.persona == record["replies"][0]["persona"][:3]
 
 
 def test_what_was_said_is_escaped_on_top(run):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -73,10 +74,14 @@ class SFTTrainer:
             record,
         )
         self.steps = step_count(len(train), settings.batch_size, settings.epochs, settings.max_steps)
-        self.language = find_language(text for example in train for text in (*example.persona, *example.turns))
         self.shown = record.shown if record else ()
         if "sft" not in self.roles.names:
             self.begin()
+
+    @cached_property
+    def language(self) -> str:
+        """Code of the language of the dialogues."""
+        return find_language(text for example in self.train_examples for text in (*example.persona, *example.turns))
 
     def begin(self) -> None:
         """The role as it is before the first step: the base, or the weights that the settings start from."""
