@@ -32,6 +32,9 @@ _BOOK_ALIASES = {
     "constant": ("constant", "alwaysActive"),
 }
 
+MAX_BITS = 10_000
+"""Of a number; Python refuses to write longer ones as decimals, and YAML reads them as hexadecimals."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -155,6 +158,8 @@ def _text(value: Any) -> str:
     """The text of a field, lists a line each; half surrogate pairs, which no tokenizer takes, become question marks."""
     if isinstance(value, list):
         return "\n".join(filter(None, map(_text, value)))
+    if isinstance(value, int) and value.bit_length() > MAX_BITS:
+        return hex(value)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)
     return value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else ""
