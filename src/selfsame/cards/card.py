@@ -25,6 +25,9 @@ CHAT_USES = ("name", "description", "personality", "scenario", "first_mes", "cha
 TRAINING_USES = (*CHAT_USES, "mes_example", "alternate_greetings")
 """The fields that training and chatting use."""
 
+MAX_NAME_LENGTH = 200
+"""Characters; the name stands wherever a text of the card has `{{char}}`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lore:
@@ -136,6 +139,8 @@ def make_card(card: Mapping[str, Any], source: str = "card") -> Card:
             " under data"
         )
     name = fields.name
+    if len(name) > MAX_NAME_LENGTH:
+        raise DataError(f"{source}: the name has {len(name)} characters; at most {MAX_NAME_LENGTH} are allowed")
     description, examples = without_examples(fields.description)
     traits = make_traits(name, description, fields.personality)
     if len(traits) < 2:  # the name alone says nothing
