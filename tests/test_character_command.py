@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
+from selfsame.character import ENOUGH_DIALOGUES
 from selfsame.cli import main
 from selfsame.run.files import read_json, read_jsonl
+from selfsame.run.inherit import adapter_folder
 
 NORA = {
     "name": "Nora Lind",
@@ -53,6 +57,37 @@ def test_a_card_becomes_a_bot_that_knows_who_it_is(card, tiny_models, tmp_path, 
     assert main(["chat", "--model", str(run)]) == 0
     said = capsys.readouterr().out
     assert "My name is Nora Lind." in said and "bot> Ahoy!" in said and "not used" not in said
+
+
+def test_from_chats_the_bot_learns_how_the_character_speaks(card, tiny_models, tmp_path, capsys):
+    base = ["--model.base", str(tiny_models()), *TINY.replace("--run.stages sft evaluate", "").split()]
+    begun, run = tmp_path / "begun", tmp_path / "run"
+    command = ["--run.directory", str(begun), "--run.stages", "sft", "--training.sft.learning-rate", "0.01"]
+    assert main(["run", *base, *command]) == 0
+    chats = [tmp_path / f"chat-{k}.txt" for k in range(ENOUGH_DIALOGUES)]
+    for k, path in enumerate(chats):
+        path.write_text(CHAT.format(f"{k} o'clock", f"{k + 1}"), encoding="utf-8")
+    options = [*base, "--training.sft.start-from", str(begun), "--training.sft.learning-rate", "1e-12"]
+    few = ["character", str(card), *map(str, chats[1:]), "--out", str(tmp_path / "few"), "--run.systems", "base"]
+    capsys.readouterr()
+    assert main([*few, *options, "--run.systems", "base"]) == 0
+    assert "nothing is trained" in capsys.readouterr().err and not (tmp_path / "few" / "checkpoints").exists()
+    assert main(["character", str(card), *map(str, chats), "--out", str(run), *options]) == 0
+    assert "nothing is trained" not in capsys.readouterr().err
+    assert {path.stem for path in (run / "eval").glob("*.json")} == {"base", "sft"}
+    before, after = (load_file(adapter_folder(str(of)) / "adapter_model.safetensors") for of in (begun, run))
+    assert before.keys() == after.keys()
+    assert all(torch.allclose(before[name], after[name], atol=1e-9) for name in before)
+    assert any(tensor.abs().sum() > 0 for name, tensor in before.items() if "lora_B" in name)
+    assert not (run / ".card.json").exists() and read_json(run / "card.json")["data"]["name"] == "Nora Lind"
+
+
+def test_a_card_of_yaml_with_a_date_is_kept(tiny_models, tmp_path):
+    path, run = tmp_path / "nora.yaml", tmp_path / "run"
+    path.write_text("name: Nora\ndescription: She flies. She has a boat.\ncreation: 2024-01-01\n", encoding="utf-8")
+    options = ["--model.base", str(tiny_models()), *TINY.split(), "--run.systems", "base", "--run.stages", "evaluate"]
+    assert main(["character", str(path), "--out", str(run), *options]) == 0
+    assert read_json(run / "card.json")["data"]["creation"] == "2024-01-01"
 
 
 @pytest.mark.parametrize(

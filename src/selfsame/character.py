@@ -26,8 +26,8 @@ from selfsame.types import Dialogue
 
 ENOUGH_DIALOGUES = 10
 """Dialogues of the character in chats from which on the bot learns to speak as it does."""
-_DATA = ".character"
-"""Folder of the dialogues in the run directory; a run may begin in a folder that holds nothing but hidden files."""
+_DATA, _CARD = ".character", ".card.json"
+"""The dialogues, and the card until the run ends, in the run directory. A run may begin in a folder of hidden files."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +92,12 @@ def train_character(character: Character, chats: Sequence[str | Path], config: C
         folder.mkdir(parents=True, exist_ok=True)
     convert(made.train, folder / "train.jsonl")
     convert(made.validation, folder / "valid.jsonl")
+    write_card(card, directory / _CARD)  # a card that cannot be kept is reported before anything is trained
     done = run(
         merge_configs(config, {"data": {"path": str(folder)}, "run": {"directory": str(directory)}}), "character"
     )
     write_card(card, done.card_path)
+    (directory / _CARD).unlink(missing_ok=True)
     return done
 
 

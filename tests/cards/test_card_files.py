@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import struct
@@ -110,6 +111,68 @@ def test_charx(tmp_path: Path) -> None:
         read_card(archive(tmp_path / "b.charx", icon=b"x"))
     with pytest.raises(DataError, match="larger than 1 MB"):
         read_card(archive(tmp_path / "c.charx", card_json=b" " * 300_000_000))
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_a_damaged_archive_gives_one_line(tmp_path: Path, method: int) -> None:
+    with zipfile.ZipFile(tmp_path / "a.charx", "w", method) as made:
+        made.writestr("card.json", json.dumps(DATA | {"description": "I bake bread every day. " * 30}))
+    raw = (tmp_path / "a.charx").read_bytes()
+    told = []
+    for at in range(39, raw.index(b"PK\x01\x02"), 3):
+        (tmp_path / "a.charx").write_bytes(raw[:at] + bytes([raw[at] ^ 255]) + raw[at + 1 :])
+        with contextlib.suppress(DataError):
+            read_card(tmp_path / "a.charx")
+            continue
+        told.append(at)
+    assert told
+
+
+def test_a_large_picture_gives_one_line_and_no_warning(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    raw = picture(("chara", encoded()))
+    header = struct.pack(">II", 12_000, 10_000) + raw[24:29]
+    (tmp_path / "a.png").write_bytes(raw[:8] + chunk(b"IHDR", header) + raw[33:])
+    with pytest.raises(DataError, match="the picture is damaged or too large"):
+        read_card(tmp_path / "a.png")
+    assert not [warning for warning in recwarn if "pixels" in str(warning.message)]
+
+
+ODD_YAML = {
+    "a date": "creation: 2024-01-01",
+    "a date as a name": "2024-01-01: x",
+    "bytes": "x: !!binary aGk=",
+    "a set": "x: !!set {a, b}",
+    "no number": "x: .nan",
+    "a long number": "x: 0x" + "f" * 9000,
+    "a long number that is read": "personality: 0x" + "f" * 9000,
+}
+
+
+@pytest.mark.parametrize("kind", ODD_YAML)
+def test_what_yaml_says_and_json_does_not_is_written_as_text(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "a.yaml").write_text(f"name: Ida\ncontext: Ida bakes.\n{ODD_YAML[kind]}\n", encoding="utf-8")
+    card = read_card(tmp_path / "a.yaml")
+    for name in ("b.json", "b.png"):
+        write_card(card, tmp_path / name)
+        assert read_card(tmp_path / name).persona == card.persona
+    json.loads((tmp_path / "b.json").read_text(), parse_constant=pytest.fail)
+
+
+@pytest.mark.parametrize(
+    "line", ["x: !!bool soon", "x: !!timestamp soon", "x: !!int soon", "x: " + "[" * 150 + "]" * 150]
+)
+def test_values_that_yaml_cannot_make_give_one_line(tmp_path: Path, line: str) -> None:
+    (tmp_path / "a.yaml").write_text(f"name: Ida\ncontext: Ida bakes.\n{line}\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"not YAML|levels") as caught:
+        read_card(tmp_path / "a.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_deep_lists_give_one_line(tmp_path: Path) -> None:
+    for depth in (300, 900):
+        (tmp_path / "a.json").write_text(f'{{"name": "Ida", "description": {"[" * depth}{"]" * depth}}}')
+        with pytest.raises(DataError, match="more than 100 levels"):
+            read_card(tmp_path / "a.json")
 
 
 def test_yaml(tmp_path: Path) -> None:

@@ -99,3 +99,17 @@ def test_a_full_disk_leaves_nothing_and_says_what_helps(tmp_path, cache, monkeyp
     with pytest.raises(RunError, match=r"cannot write .*No space left on device\): free a few gigabytes, or set"):
         load(tmp_path / "tiny.gguf")
     assert list(cache.iterdir()) == []
+
+
+def test_what_another_process_has_finished_stays(tmp_path, cache, monkeypatch):
+    write_gguf(tmp_path / "tiny.gguf")
+    save = gguf._convert
+
+    def meanwhile(file: Path, folder: Path) -> None:
+        save(file, folder)
+        monkeypatch.setattr(gguf, "_convert", save)
+        other = Path(locate_model(str(tmp_path / "tiny.gguf")))
+        (other / "open").write_text("read by the other process")
+
+    monkeypatch.setattr(gguf, "_convert", meanwhile)
+    assert (Path(locate_model(str(tmp_path / "tiny.gguf"))) / "open").exists()

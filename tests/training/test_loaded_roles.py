@@ -91,3 +91,24 @@ def test_roles_that_are_there_stay_until_training_begins(tiny_models, tmp_path, 
     again = {role: roles.state(role) for role in trainer.trained}
     MADE[stage](roles).train()
     assert all(same(roles.state(role), again[role]) for role in trainer.trained)
+
+
+def test_sft_begins_with_given_weights_and_resumes_with_its_own(tiny_models, tmp_path):
+    earlier = load(tiny_models(), lora=LORA)
+    earlier.add("sft")
+    scramble(earlier, "sft", 5)
+    earlier.save("sft", tmp_path / "role")
+
+    def trainer(max_steps):
+        settings = SFTSettings(start_from=str(tmp_path / "role"), **SHORT | {"max_steps": max_steps})
+        roles = load(tiny_models(), lora=LORA)
+        return SFTTrainer(roles, train=examples(), settings=settings, record=record(tmp_path / "run", "sft", 1))
+
+    begun = trainer(2)
+    assert same(begun.roles.state("sft"), earlier.state("sft"))
+    begun.train()
+    trained = begun.roles.state("sft")
+    assert not same(trained, earlier.state("sft"))
+    resumed = trainer(2)
+    resumed.train()
+    assert same(resumed.roles.state("sft"), trained)

@@ -7,11 +7,12 @@ made from it where all text is escaped (`data/processor.py`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from selfsame.cards.examples import read_examples, without_examples
 from selfsame.cards.fields import Entry, Fields, fields_of
 from selfsame.cards.files import FORMS, read_mapping
 from selfsame.cards.macros import NEUTRAL_NAME, fill_in, mentions_user
@@ -23,6 +24,9 @@ CHAT_USES = ("name", "description", "personality", "scenario", "first_mes", "cha
 """The fields that a chat uses."""
 TRAINING_USES = (*CHAT_USES, "mes_example", "alternate_greetings")
 """The fields that training and chatting use."""
+
+MAX_NAME_LENGTH = 200
+"""Characters; the name stands wherever a text of the card has `{{char}}`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,7 @@ class Card:
         examples: example dialogues; speaker 1 is the partner, 2 the character.
         lore: traits that hold when their keys are mentioned.
         fields: the card as it was written.
+        set_aside: example dialogues of more than two speakers.
     """
 
     name: str
@@ -73,6 +78,7 @@ class Card:
     lore: tuple[Lore, ...] = ()
     language: str = "en"
     fields: Fields = field(default_factory=lambda: Fields(""), repr=False)
+    set_aside: int = 0
 
     def not_used(self, used: Sequence[str] = CHAT_USES) -> str:
         """What of the card is not used where only the fields `used` are; one line, empty where all is."""
@@ -91,7 +97,9 @@ class Card:
         parts = [text for name, text in left.items() if text and name not in used]
         if card.unread_entries:
             parts.append(f"{_counted(card.unread_entries, 'lorebook entry', 'lorebook entries')} without plain keys")
-        if card.examples.strip() and not self.examples:
+        if self.set_aside:
+            parts.append(f"{_counted(self.set_aside, 'example dialogue')} of more than two speakers")
+        elif card.examples.strip() and not self.examples:
             parts.append(f"example dialogues without speakers ({len(card.examples)} characters)")
         return f"not used of the card: {', '.join(parts)}" if parts else ""
 
@@ -131,7 +139,9 @@ def make_card(card: Mapping[str, Any], source: str = "card") -> Card:
             " under data"
         )
     name = fields.name
-    description, examples = _without_examples(fields.description)
+    if len(name) > MAX_NAME_LENGTH:
+        raise DataError(f"{source}: the name has {len(name)} characters; at most {MAX_NAME_LENGTH} are allowed")
+    description, examples = without_examples(fields.description)
     traits = make_traits(name, description, fields.personality)
     if len(traits) < 2:  # the name alone says nothing
         raise DataError(f"{source}: the card of {name!r:.60} has neither a description nor a personality; add one")
@@ -140,16 +150,18 @@ def make_card(card: Mapping[str, Any], source: str = "card") -> Card:
     always = [
         line for entry in fields.book if entry.constant for line in worded(wording, entry.content, labelled=False)
     ]
+    dialogues, set_aside = read_examples(f"{fields.examples}\n<START>\n{examples}", name, wording.language)
     return Card(
         name=name,
         persona=once([*traits, *wording.scene(scenario), *always]),
         first_message=fill_in(fields.greeting, name, wording.language).strip(),
         scenario=scenario,
         greetings=tuple(fill_in(text, name, wording.language).strip() for text in fields.greetings),
-        examples=tuple(_dialogues(f"{fields.examples}\n<START>\n{examples}", name, wording.language)),
+        examples=dialogues,
         lore=tuple(_lore(entry, wording) for entry in fields.book if not entry.constant),
         language=wording.language,
         fields=fields,
+        set_aside=set_aside,
     )
 
 
@@ -184,35 +196,3 @@ def read_character(persona: Sequence[str] | str | Path | Card) -> Card:
 def _lore(entry: Entry, wording: Wording) -> Lore:
     keys, also = (tuple(fill_in(k, wording.name, wording.language) for k in part) for part in (entry.keys, entry.also))
     return Lore(keys, once(worded(wording, entry.content, labelled=False)), also, entry.case_sensitive)
-
-
-_START = re.compile(r"<START>|^\s*(?:START|#{3,}|\*{3,}|-{3,})\s*$", re.IGNORECASE | re.MULTILINE)
-
-
-def _speaker(name: str) -> re.Pattern[str]:
-    names = "|".join(re.escape(part) for part in {name, name.split()[0]})
-    return re.compile(
-        rf"^\s*(?:(?P<user>\{{\{{user\}}\}}|<user>|You|User|Anon)|(?P<char>\{{\{{char\}}\}}|<bot>|{names}))\s*[:：]\s?",
-        re.IGNORECASE | re.MULTILINE,
-    )
-
-
-def _without_examples(description: str) -> tuple[str, str]:
-    """(description, example dialogues that stand in it): from `<START>`, or from a line `{{user}}: ...` on."""
-    found = re.search(r"<START>|^\s*(?:\{\{user\}\}|<user>)\s*[:：]", description, re.IGNORECASE | re.MULTILINE)
-    return (description, "") if found is None else (description[: found.start()], description[found.start() :])
-
-
-def _dialogues(text: str, name: str, language: str) -> Iterator[tuple[Turn, ...]]:
-    """The dialogues between `<START>` marks in which the character speaks; what stands before the first speaker is no turn."""
-    speaker = _speaker(name)
-    for block in _START.split(text):
-        marks = [*speaker.finditer(block)]
-        ends = [*(mark.start() for mark in marks[1:]), len(block)]
-        turns = []
-        for mark, end in zip(marks, ends, strict=False):
-            said = fill_in(block[mark.end() : end], name, language).strip()
-            if said:
-                turns.append(Turn(1 if mark["user"] else 2, said))
-        if any(turn.speaker == 2 for turn in turns):
-            yield tuple(turns)

@@ -9,26 +9,32 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from selfsame.cards.macros import collapsed
+
 _QUOTES = str.maketrans({"“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "＂": '"', "：": ":"})
 _QUOTED = r'"[^"\n]*"'
-_CALL = re.compile(  # Likes("a" + "b"), Likes = "a", "b"
-    rf"(?P<key>[^\W\d_][\w /&'’-]*?)\s*(?:\(\s*(?P<inside>{_QUOTED}(?:[\s+,&|/;]*{_QUOTED})*)\s*[,+]?\s*\)"
-    rf"|[=:]\s*(?P<listed>{_QUOTED}(?:\s*[+,]\s*{_QUOTED})*))"
+_ARGUMENTS = re.compile(  # Likes("a" + "b"), Likes = "a", "b", without the key
+    rf"\(\s*(?P<inside>{_QUOTED}(?:[\s+,&|/;]*{_QUOTED})*)\s*[,+]?\s*\)"
+    rf"|[=:]\s*(?P<listed>{_QUOTED}(?:\s*[+,]\s*{_QUOTED})*)"
 )
+_KEY_BACKWARDS = re.compile(r"\s*([\w /&'’-]*)")
+_LONGEST_KEY = 60
+"""Characters before a call that are looked at: all of them at each call would take hours on a long text."""
 _BLOCK = re.compile(r"\[([^\[\]]*)\]|\{([^{}]*)\}")
 _PAIR = re.compile(r"\s*(?P<key>[^\W\d_][^:：=.!?。\"\n]{0,40}?)\s*[:：=]\s*(?P<value>\S.*)?", re.DOTALL)
-_HEADER = re.compile(r"\s*#{1,6}\s*(?P<title>.*?)\s*#*\s*$")
+_HEADER = re.compile(r"\s*#{1,6}\s*(?P<title>.*)")
 _BULLET = re.compile(r"\s*(?:[-*•‣·+]|\d{1,2}[.)])\s+")
 _MARKUP = (
-    (re.compile(r"!\[[^\]]*\]\([^)]*\)"), ""),  # pictures
-    (re.compile(r"\[([^\]]+)\]\((?:https?:|/)[^)]*\)"), r"\1"),  # links
+    (re.compile(r"!\[[^\]]{0,300}\]\((?:data:[^()]*|[^)]{0,500})\)"), ""),  # pictures
+    (re.compile(r"\[([^\[\]]+)\]\((?:https?:|/)[^)]{0,500}\)"), r"\1"),  # links
     (re.compile(r"</?(?:b|i|u|em|strong|span|font|small)\b[^<>\n]*>", re.IGNORECASE), ""),
     (re.compile(r"</?[A-Za-z][^<>\n]*>"), "\n"),  # other tags
-    (re.compile(r"^\s*(?:[-*_=~]\s*){3,}$|^\s*```.*$", re.MULTILINE), ""),  # rules and fences
+    (re.compile(r"^[^\S\n]*(?:[-*_=~][^\S\n]*){3,}$|^[^\S\n]*```.*$", re.MULTILINE), ""),  # rules and fences
     (re.compile(r"\*{2,3}|__|`|~~"), ""),
     (re.compile(r"(?<![\w*])\*(?=[^\s*])([^*\n]+)(?<=\S)\*(?![\w*])"), r"\1"),
-    (re.compile(r"^\s*>\s?", re.MULTILINE), ""),
+    (re.compile(r"^[^\S\n]*>\s?", re.MULTILINE), ""),
 )
+_PARENTHESIS = re.compile(r"[()]")
 _USER, _SLOT = "{{user}}", "\x00"
 """The slot that may stand in a text, and what stands for it here, where braces mean something."""
 _LONGEST_VALUE = 5
@@ -49,8 +55,9 @@ def items(text: str, name: str) -> Iterator[Statement | str]:
     text = text.replace(_SLOT, "").replace(_USER, _SLOT)
     for pattern, instead in _MARKUP:
         text = pattern.sub(instead, text)
+    text = collapsed(text)
     straight = text.translate(_QUOTES)
-    is_wpp = len(_CALL.findall(straight)) > 1 or re.search(r"\w\s*\(\s*\"", straight)
+    is_wpp = len([*_calls(straight)]) > 1 or re.search(r"\w\s*\(\s*\"", straight)
     for item in _of_calls(straight, name) if is_wpp else _of_blocks(text, name):
         if isinstance(item, str):
             yield item.replace(_SLOT, _USER)
@@ -58,19 +65,31 @@ def items(text: str, name: str) -> Iterator[Statement | str]:
             yield Statement(item.key, tuple(value.replace(_SLOT, _USER) for value in item.values))
 
 
+def _calls(text: str) -> Iterator[tuple[str, str, int, int]]:
+    """(key, quoted values, start, end) of each call of W++: the key is the words before the brackets."""
+    end = 0
+    for found in _ARGUMENTS.finditer(text):
+        before = _KEY_BACKWARDS.match(text[max(end, found.start() - _LONGEST_KEY) : found.start()][::-1])
+        key = re.sub(r"^[\W\d_]+", "", before[1][::-1]) if before else ""
+        if before and key:
+            start = found.start() - before.end() + len(before[1]) - len(key)
+            end = found.end()
+            yield key, found["inside"] or found["listed"], start, end
+
+
 def _of_calls(text: str, name: str) -> Iterator[Statement | str]:
     """W++ and its relatives; what stands between the calls is prose, or punctuation only."""
     end = 0
-    for found in _CALL.finditer(text):
-        between = re.sub(r"[\[\]{}();,]", " ", text[end : found.start()])
+    for key, values, start, after in _calls(text):
+        between = re.sub(r"[\[\]{}();,]", " ", text[end:start])
         if re.search(r"\w", between):
             yield from _of_lines(between, name)
-        quoted = re.findall(r'"([^"\n]*)"', found["inside"] or found["listed"])
+        quoted = re.findall(r'"([^"\n]*)"', values)
         if len(quoted) == 1 and len(quoted[0].split()) > _LONGEST_VALUE:
-            yield from _of_pair(found["key"], quoted[0].strip(), name)
+            yield from _of_pair(key, quoted[0].strip(), name)
         else:
-            yield from _statement(found["key"], [value.strip(" .") for value in quoted], name)
-        end = found.end()
+            yield from _statement(key, [value.strip(" .") for value in quoted], name)
+        end = after
     rest = re.sub(r"[\[\]{}]", " ", text[end:])
     if re.search(r"\w", rest):
         yield from _of_lines(rest, name)
@@ -116,7 +135,7 @@ def _of_lines(text: str, name: str) -> Iterator[Statement | str]:
             yield "\n".join(prose)
             prose = []
         if title or (pair and not pair["value"]):
-            heading = title["title"].rstrip(":") if title else pair["key"] if pair else ""
+            heading = title["title"].rstrip().rstrip("#").rstrip().rstrip(":") if title else pair["key"] if pair else ""
         elif pair:
             yield from _of_pair(pair["key"], pair["value"], name)
         elif inner:
@@ -143,7 +162,7 @@ def _of_pair(key: str, value: str, name: str) -> Iterator[Statement | str]:
 def _statement(key: str, values: list[str], name: str) -> Iterator[Statement]:
     """Without the name in front of the key, and without empty values; nothing where the value is only the name again."""
     key = re.sub(rf"^\s*(?:{re.escape(name)}|{{{{char}}}})['’]s?\s+", "", key.strip(), flags=re.IGNORECASE)
-    key = re.sub(r"\s*\([^)]*\)$", "", key).replace("_", " ").strip()
+    key = re.sub(r"\s*\([^()]*\)$", "", key).replace("_", " ").strip()
     values = [" ".join(value.split()) for value in values if re.search(r"\w", value)]
     is_name = [value.lower() == name.lower() for value in values] == [True]
     if values and not is_name:
@@ -154,10 +173,23 @@ def _values(text: str) -> list[str]:
     """The parts of a list, at semicolons, plus signs or commas outside parentheses; quotes go."""
     text = re.sub(r"[\"“”„«»]", "", text)
     for mark in (r";", r"\s\+\s", r"[,，、]"):
-        parts = re.split(rf"{mark}\s*(?![^(]*\))", text)
+        parts = _split(text, rf"{mark}\s*")
         if len(parts) > 1:
             return [part.strip(" .+") for part in parts]
     return [text.strip(" .")]
+
+
+def _split(text: str, mark: str) -> list[str]:
+    """The parts between marks that stand outside parentheses: the next one behind the mark closes none."""
+    parts, start, next_one = [], 0, -1
+    for found in re.finditer(mark, text):
+        if next_one < found.end():
+            parenthesis = _PARENTHESIS.search(text, found.end())
+            next_one = parenthesis.start() if parenthesis else len(text)
+        if text[next_one : next_one + 1] != ")":
+            parts.append(text[start : found.start()])
+            start = found.end()
+    return [*parts, text[start:]]
 
 
 def _is_key(key: str) -> bool:
@@ -167,9 +199,23 @@ def _is_key(key: str) -> bool:
 def without_brackets(line: str) -> str:
     """The line without brackets around all of it, or that open or close something elsewhere."""
     line = line.strip()
+    start, end = 0, len(line)
     for opening, closing in ("[]", "{}", "()"):
-        while line[:1] == opening and (line[-1:] == closing or line.count(opening) > line.count(closing)):
-            line = line[1:-1].strip() if line[-1:] == closing else line[1:].strip()
-        while line[-1:] == closing and line.count(closing) > line.count(opening):
-            line = line[:-1].strip()
-    return line
+        opened, closed = line.count(opening, start, end), line.count(closing, start, end)
+        while start < end and line[start] == opening and (line[end - 1] == closing or opened > closed):
+            if line[end - 1] == closing:
+                end, closed = end - 1, closed - 1
+            start, opened = start + 1, opened - 1
+            start, end = _stripped(line, start, end)
+        while start < end and line[end - 1] == closing and closed > opened:
+            start, end = _stripped(line, start, end - 1)
+            closed -= 1
+    return line[start:end]
+
+
+def _stripped(line: str, start: int, end: int) -> tuple[int, int]:
+    while start < end and line[start].isspace():
+        start += 1
+    while start < end and line[end - 1].isspace():
+        end -= 1
+    return start, end

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from selfsame.cards.macros import collapsed
+
 _ALIASES = {
     "name": ("name", "char_name", "aiDisplayName", "aiName", "participant__name", "bot_name"),
     "description": ("description", "char_persona", "desc", "context", "aiPersona", "definition", "char_description"),
@@ -31,6 +33,9 @@ _BOOK_ALIASES = {
     "content": ("content", "entry"),
     "constant": ("constant", "alwaysActive"),
 }
+
+MAX_BITS = 10_000
+"""Of a number; Python refuses to write longer ones as decimals, and YAML reads them as hexadecimals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,7 @@ def fields_of(card: Mapping[str, Any]) -> Fields:
     data = as_data(card)
     read, unread = _entries(data.get("character_book"))
     return Fields(
-        name=" ".join(re.sub(r"\{\{.*?\}\}|<(?:user|bot|char)>", "", _text(data.get("name"))).split()),
+        name=" ".join(re.sub(r"\{\{[^{}]*\}\}|<(?:user|bot|char)>", "", _text(data.get("name"))).split()),
         description=_text(data.get("description")),
         personality=_text(data.get("personality")),
         scenario=_text(data.get("scenario")),
@@ -111,7 +116,7 @@ def _attributes(persona: Mapping[str, Any] | str) -> str:
         listed = [text for text in map(_text, _listed(values)) if text.strip()]
         prose = key in ("text", "kind") or any("\n" in text or len(text) > 120 for text in listed)
         if listed and key != "kind":
-            lines.append("\n".join(listed) if prose else f"{key}: {'; '.join(listed)}")
+            lines.append("\n".join(listed) if prose else f"{_text(key)}: {'; '.join(listed)}")
     return "\n".join(lines)
 
 
@@ -155,6 +160,8 @@ def _text(value: Any) -> str:
     """The text of a field, lists a line each; half surrogate pairs, which no tokenizer takes, become question marks."""
     if isinstance(value, list):
         return "\n".join(filter(None, map(_text, value)))
+    if isinstance(value, int) and value.bit_length() > MAX_BITS:
+        return hex(value)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)
-    return value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else ""
+    return collapsed(value.encode("utf-8", "replace").decode("utf-8")) if isinstance(value, str) else ""

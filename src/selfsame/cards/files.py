@@ -9,8 +9,10 @@ import base64
 import binascii
 import io
 import json
+import lzma
 import warnings
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ MAX_BYTES = 1_000_000
 """Of the card itself; the text of the longest ones has a tenth of it."""
 MAX_FILE_BYTES = 64_000_000
 """Of a picture or an archive, which may hold art."""
+MAX_DEPTH = 100
+"""Levels of lists and objects inside each other."""
 CHUNKS = ("ccv3", "chara")
 """Keywords of the text chunks that hold a card, the newer form first; base64 of its JSON."""
 FORMS = "give a character card: JSON, YAML, a PNG picture with the card in it, or CHARX"
@@ -64,12 +68,13 @@ def _of_picture(raw: bytes, path: Path) -> bytes:
     from PIL import Image, PngImagePlugin  # imported here: a JSON card needs no picture library
 
     try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(raw), formats=["PNG"]) as picture:
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            texts = _texts(picture.info)
-            if not texts.keys() & {*CHUNKS}:
-                assert isinstance(picture, PngImagePlugin.PngImageFile)
-                texts = _texts(picture.text)  # reads to the end of the file, where some programs put the card
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)  # opening a large picture warns already
+            with Image.open(io.BytesIO(raw), formats=["PNG"]) as picture:
+                texts = _texts(picture.info)
+                if not texts.keys() & {*CHUNKS}:
+                    assert isinstance(picture, PngImagePlugin.PngImageFile)
+                    texts = _texts(picture.text)  # reads to the end of the file, where some programs put the card
     except (OSError, ValueError, SyntaxError, Warning, Image.DecompressionBombError) as error:
         # a chunk that unpacks to more than Pillow's limit (1 MB, 64 MB together) is a ValueError too
         raise DataError(
@@ -105,7 +110,9 @@ def _of_archive(raw: bytes, path: Path) -> bytes:
             if "card.json" in names:
                 with archive.open("card.json") as file:
                     return file.read(MAX_BYTES + 1)  # the size that the archive claims may be a lie
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError) as error:
+    except (
+        zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError, EOFError, OSError, ValueError
+    ) as error:  # fmt: skip
         raise DataError(f"{path}: the archive cannot be read ({error}); export the card as JSON") from None
     listed = ", ".join(names[:5]) or "nothing"
     raise DataError(f"{path}: is a zip archive without card.json (it holds {listed}); {FORMS}")
@@ -141,7 +148,8 @@ class _NoAliases(yaml.SafeLoader):
 def _yaml(text: str, path: Path) -> Any:
     try:
         return yaml.load(text, _NoAliases)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, KeyError, AttributeError, RecursionError) as error:
+        # KeyError and AttributeError: `!!bool maybe`, `!!timestamp soon`
         raise DataError(f"{path}: is not YAML ({' '.join(str(error).split())[:160]}); {FORMS}") from None
 
 
@@ -151,4 +159,15 @@ def _object(card: Any, path: Path, what: str) -> Mapping[str, Any]:
     if not isinstance(card, dict):
         kind = {list: "a list", str: "one text", type(None): "empty"}.get(type(card), "one value")
         raise DataError(f"{path}: {what} is {kind}, not a character card; expected an object with name and description")
+    level = [card]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner for part in level for inner in (part.values() if isinstance(part, dict) else part) if _holds(inner)
+        ]
+    if level:
+        raise DataError(f"{path}: {what} has more than {MAX_DEPTH} levels, which no character card has; {FORMS}")
     return card
+
+
+def _holds(value: Any) -> bool:
+    return isinstance(value, (dict, list, tuple, set))

@@ -15,7 +15,10 @@ _FILL = {"en": "you", "zh": "你", "ja": "あなた", "ko": "당신"}
 NEUTRAL_NAME = "Alex"
 """Who talks to the character in a language whose pronouns change with their place in the sentence."""
 _USER, _CHAR = "{{user}}", "{{char}}"
-_INNERMOST = re.compile(r"\{\{((?:(?!\{\{|\}\}).)*)\}\}", re.DOTALL)
+_BRACES = re.compile(r"\{\{|\}\}")
+_DEEPEST = 8
+"""Macros inside each other; a deeper one says nothing. A card of a stranger may nest 100 000."""
+_LONG_SPACE = re.compile(r"\s{20,}")
 _CALLED = re.compile(
     r"(?:\s*[,，、]\s*\{\{user\}\}(?=\s*(?:[!.?,;:…~*\"”'’！。？，」]|$))"  # Morning, {{user}}!
     r"|(?:(?<=[.!?…*\"“！。？「])|^)\s*\{\{user\}\}\s*[!.?…,，！。？~]+\s*)",  # {{user}}! or {{user}}, come here
@@ -40,17 +43,51 @@ def fill_in(text: str, name: str, language: str = "en", user: bool = True) -> st
         language: ISO code; says what the other person is called.
         user: with False, the other person's slot stays `{{user}}`.
     """
-    text = re.sub(r"<(user|bot|char)>", lambda m: f"{{{{{m[1]}}}}}", text, flags=re.IGNORECASE)
-    while (found := _INNERMOST.search(text)) is not None:
-        value = _value(found[1])
-        if value in (_USER, _CHAR):  # kept for the end: the words around it count
-            value = "\x00u\x00" if value == _USER else "\x00c\x00"
-        start, end = found.span()
-        if not value and text[:start].rpartition("\n")[2].strip() == "" and text[end:].partition("\n")[0].strip() == "":
-            end += text[end : end + 1] == "\n"  # a line that held nothing else goes
-        text = text[:start] + value + text[end:]
-    text = text.replace("\x00u\x00", _USER).replace("\x00c\x00", name)
+    text = re.sub(r"<(user|bot|char)>", lambda m: f"{{{{{m[1]}}}}}", collapsed(text), flags=re.IGNORECASE)
+    if "{{" in text:
+        text = collapsed(_without_macros(text)).replace("\x00u\x00", _USER).replace("\x00c\x00", name)
     return _without_user(text, language) if user and _USER in text else text
+
+
+def collapsed(text: str) -> str:
+    """The text with at most 19 white spaces in a row: a long one becomes an empty line, a new line or a space.
+
+    The patterns for cards may look at the white space from each of its characters; on 100 000 they would take hours."""
+    return _LONG_SPACE.sub(lambda m: "\n\n" if m[0].count("\n") > 1 else "\n" if "\n" in m[0] else " ", text)
+
+
+def _without_macros(text: str) -> str:
+    """The text with the value of each macro, the innermost first, in one pass. The slots are marks, since the words around them
+    count. Braces that open or close nothing stay."""
+    open_macros: list[tuple[list[str], bool]] = [
+        ([], True)
+    ]  # what is in each, and whether its line was empty before it
+    at, is_blank = 0, True  # is_blank: the last line so far holds nothing
+    for braces in _BRACES.finditer(text):
+        between, at = text[at : braces.start()], braces.end()
+        open_macros[-1][0].append(between)
+        is_blank = _is_blank_after(between, is_blank)
+        if braces[0] == "{{":
+            open_macros.append(([], is_blank))
+            is_blank = False
+        elif len(open_macros) == 1:
+            open_macros[-1][0].append("}}")
+            is_blank = False
+        else:
+            inside, is_blank = open_macros.pop()
+            value = _value("".join(inside)) if len(open_macros) <= _DEEPEST else ""
+            value = {_USER: "\x00u\x00", _CHAR: "\x00c\x00"}.get(value, value)
+            if not value and is_blank and text[at : at + 1] == "\n":
+                at += 1  # a line that held nothing else goes
+            open_macros[-1][0].append(value)
+            is_blank = _is_blank_after(value, is_blank)
+    return "{{".join("".join(parts) for parts, _ in open_macros) + text[at:]
+
+
+def _is_blank_after(text: str, before: bool) -> bool:
+    """Whether the last line holds nothing once `text` follows; `before`: whether it held nothing until then."""
+    _, newline, line = text.rpartition("\n")
+    return not line.strip() and (bool(newline) or before)
 
 
 def mentions_user(text: str) -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from selfsame.cards.card import Card
+from selfsame.cards.fields import MAX_BITS
 from selfsame.errors import ConfigError, DataError, RunError
 
 Version = Literal[2, 3]
@@ -31,8 +33,21 @@ def card_object(card: Card, version: Version = 3) -> dict[str, Any]:
         "scenario": card.scenario,
         "first_mes": card.first_message,
     }
-    data = {**required, **(card.fields.data or made)}
+    data = {**required, **_as_json(card.fields.data or made)}
     return {"spec": f"chara_card_v{version}", "spec_version": f"{version}.0", "data": data}
+
+
+def _as_json(value: Any) -> Any:
+    """What JSON can say: a date of YAML, a set or bytes become text or a list, and so do names of fields that are no text."""
+    if isinstance(value, Mapping):
+        return {str(key): _as_json(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_as_json(inner) for inner in value]
+    if isinstance(value, int) and value.bit_length() > MAX_BITS:
+        return hex(value)
+    if value is None or isinstance(value, (str, int)) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    return str(value)
 
 
 def write_card(card: Card, path: str | Path, version: Version = 3, picture: str | Path | None = None) -> None:

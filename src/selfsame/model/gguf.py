@@ -95,6 +95,8 @@ def convert_into(final: Path, source: Callable[[Path], Path], record: dict[str, 
             made = Path(folder) / "model"
             _convert(source(Path(folder)), made)
             (made / READY).write_text(json.dumps(record, indent=1), encoding="utf-8")
+            if _record_in(final) == json.dumps(record, indent=1):
+                return  # another process was faster, and may read it already
             shutil.rmtree(final, ignore_errors=True)
             os.replace(made, final)
     except (OSError, SafetensorError) as error:  # safetensors reports a full disk in a class of its own
