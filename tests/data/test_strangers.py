@@ -16,10 +16,8 @@ from selfsame.errors import DataError
 BAKER = ("I bake.",)
 
 
-@pytest.mark.parametrize("line", ["2:30 works", "1:30", "1: mix\n2: bake", "2: no", "10: ten", "ok :)", "User:\nme :D"])
+@pytest.mark.parametrize("line", ["2:30 works", "1:30", "1: mix\n2: bake", "2: no", "10: ten", "ok :)", "me :D"])
 def test_numbers_and_clocks_stay_in_their_turn(tmp_path: Path, line: str) -> None:
-    if line.startswith("User:"):
-        line = line.removeprefix("User:\n")
     for name, user in (("a.txt", "User"), ("b.txt", "Anna")):
         text = f"{user}: hi\nBot: yes\n{line}\n{user}: well\n{line}\nBot: no\n"
         (dialogue,), _, _ = read(write(tmp_path, name, text), persona=BAKER)
