@@ -18,10 +18,12 @@ Row = tuple[int, Any]
 Parts = dict[str, list[Row]]
 """Rows under "train" and "validation", as the file itself divides them; all under "" where it does not."""
 
-_PART_NAMES = {"train": "train", "training": "train"}
-_PART_NAMES |= dict.fromkeys(("valid", "validation", "val", "dev", "eval"), "validation")
+PART_NAMES = {"train": "train", "training": "train"}
+PART_NAMES |= dict.fromkeys(("valid", "validation", "val", "dev", "eval"), "validation")
+"""What the parts are called, in files and in the names of files."""
 _DECODER = json.JSONDecoder()
 _SPACE = re.compile(r"\s*")
+_TOKEN = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^'"\[\]{}\s]+|\s+|.""", re.DOTALL)
 
 
 def checked(value: Any) -> Any:
@@ -94,8 +96,7 @@ def _list_items(text: str, start: int) -> Iterator[Row]:
 def _stream(text: str) -> Iterator[Row]:
     """Documents of several lines, one after the other."""
     position, line, counted = 0, 1, 0
-    while text[position:].strip():
-        position = _SPACE.match(text, position).end()  # pyright: ignore[reportOptionalMemberAccess]
+    while (position := _SPACE.match(text, position).end()) < len(text):  # pyright: ignore[reportOptionalMemberAccess]
         line, counted = line + text.count("\n", counted, position), position
         try:
             value, position = _DECODER.raw_decode(text, position)
@@ -119,7 +120,7 @@ def _json_lines(text: str) -> Iterator[Row]:
 
 def _parts_of(value: Any) -> Parts | None:
     """The parts of an object such as {"train": [...], "valid": [...]}; None for any other."""
-    named = {name: _PART_NAMES.get(str(name).lower()) for name in value} if isinstance(value, Mapping) else {}
+    named = {name: PART_NAMES.get(str(name).lower()) for name in value} if isinstance(value, Mapping) else {}
     parts: Parts = {}
     for name, part in named.items():
         if part and isinstance(value[name], list):
@@ -136,6 +137,8 @@ def read_csv(text: str, path: Path) -> Parts:
     csv.field_size_limit(2**31 - 1)  # a conversation may be longer than the 128 kB that csv allows
     declared = re.match(r'"?sep=(.)"?\r?\n', text, re.IGNORECASE)
     body = text[declared.end() :] if declared else text
+    blank = len(body) - len(body.lstrip("\r\n"))
+    skipped, body = body[:blank].count("\n") + bool(declared), body[blank:]
     head = re.sub(r'"[^"]*"', "", body.split("\n", 1)[0])
     delimiter = declared[1] if declared else max(",;\t|", key=head.count)
     reader = csv.reader(io.StringIO(body, newline=""), delimiter=delimiter, strict=True)
@@ -148,7 +151,7 @@ def read_csv(text: str, path: Path) -> Parts:
             f"{path}: is in no known form; its first line is {header[0]!r:.80}. Known are JSONL, JSON, CSV with a header,"
             " Parquet, WhatsApp and Telegram exports, PersonaChat and ParlAI text, and lines `Name: text`"
         )
-    return {"": list(_table_rows(reader, header, first=1 if declared else 0))}
+    return {"": list(_table_rows(reader, header, first=skipped))}
 
 
 def _table_rows(reader: Any, header: list[str], first: int) -> Iterator[Row]:
@@ -164,18 +167,40 @@ def _table_rows(reader: Any, header: list[str], first: int) -> Iterator[Row]:
         if cells and len(cells) != len(header):
             yield line, f"has {len(cells)} cells, the header has {len(header)}"
         elif cells:
-            yield line, dict(zip(header, map(_cell, cells), strict=True))
+            try:
+                yield line, dict(zip(header, map(_cell, cells), strict=True))
+            except ValueError as error:
+                yield line, str(error)
 
 
 def _cell(text: str) -> Any:
-    """The list or object that is written in a cell, as JSON or as Python shows it; else the text."""
+    """The list or object that is written in a cell, as JSON or as Python or NumPy shows it; else the text.
+
+    Raises:
+        ValueError: a list of texts or objects that cannot be read.
+    """
     if text[:1] in ("[", "{") and text.rstrip()[-1:] in ("]", "}"):
-        for read in (json.loads, ast.literal_eval):
+        for read in (json.loads, lambda cell: ast.literal_eval(_with_commas(cell))):
             try:
                 return read(text)
             except (ValueError, SyntaxError, RecursionError, MemoryError):
                 continue
+        if re.match(r"""\[\s*(?:['"]|\{\s*['"])""", text):
+            raise ValueError(f"has a list that cannot be read: {text:.60}; write it as JSON")
     return text
+
+
+def _with_commas(cell: str) -> str:
+    """A list with commas between its items, where NumPy leaves them out: `['I bake.' 'I sing.']`."""
+    parts: list[str] = []
+    last = ""
+    for found in _TOKEN.finditer(cell):
+        token = found[0]
+        if token[0] in "'\"[{" and last and last[-1] in "'\"]}":
+            parts.append(",")
+        parts.append(token)
+        last = last if token.isspace() else token
+    return "".join(parts)
 
 
 def read_parquet(raw: bytes, path: Path) -> Parts:

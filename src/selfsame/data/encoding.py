@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import io
 import lzma
 import re
 import zlib
@@ -11,7 +12,9 @@ from pathlib import Path
 
 from selfsame.errors import DataError
 
-_UNPACK = {".xz": lzma.decompress, ".gz": gzip.decompress}
+_OPEN = {".xz": lzma.open, ".gz": gzip.open}
+LARGEST = 2 << 30
+"""Bytes of a file when unpacked: more is no file of dialogues."""
 _BOMS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _MAGIC = {
     b"PK\x03\x04": "a zip archive or an Excel workbook; unpack it, or save the sheet as CSV UTF-8",
@@ -33,11 +36,15 @@ def read_bytes(path: Path) -> bytes:
         ) from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from None
-    unpack = _UNPACK.get(path.suffix.lower())
+    unpack = _OPEN.get(path.suffix.lower())
     try:
-        raw = unpack(raw) if unpack and raw else raw
+        if unpack and raw:
+            with unpack(io.BytesIO(raw)) as file:
+                raw = file.read(LARGEST + 1)
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise DataError(f"{path}: cannot be unpacked, damaged or cut short ({error}); fetch the file again") from None
+    if len(raw) > LARGEST and unpack:
+        raise DataError(f"{path}: is larger than {LARGEST >> 20} MB when unpacked; unpack it and divide it")
     if not raw.strip():
         raise DataError(f"{path}: is empty; expected dialogues (JSONL, JSON, CSV, Parquet, a chat export)")
     return raw

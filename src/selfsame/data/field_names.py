@@ -26,7 +26,7 @@ IS_USER = _names("is_user isuser is_human ishuman from_user")
 IS_BOT = _names("is_bot isbot from_bot is_assistant")
 CONVERSATION = _names("""
 conv_id conversation_id dialog_id dialogue_id dialogueid conversationid chat_id thread_id session_id conversation dialog
-dialogue session conv chat thread
+dialogue session conv chat thread episode_id episode room_id room channel_id channel group_id message_tree_id tree_id
 """)
 """Which conversation a message belongs to."""
 ORDER = _names("utterance_idx turn_idx turn_id turn_index utterance_id turn position seq")
@@ -48,8 +48,11 @@ SPC = _names("user_1_personas user_2_personas best_generated_conversation")
 
 
 def fold(name: object) -> str:
-    """The name of a field as it is looked up: "User 1 personas" -> "user_1_personas"."""
-    return re.sub(r"[\s-]+", "_", str(name).strip()).lower()
+    """The name of a field as it is looked up: "User 1 personas" -> "user_1_personas", "chatId" -> "chat_id"."""
+    text = str(name).strip()
+    if not re.match(r"is[A-Z]", text):  # isBot has a name of its own
+        text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", text)
+    return re.sub(r"[\s-]+", "_", text).lower()
 
 
 def folded(record: Mapping[Any, Any]) -> dict[str, Any]:

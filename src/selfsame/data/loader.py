@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsame.data.audit import audit
+from selfsame.data.containers import PART_NAMES
 from selfsame.data.hold_out import hold_out_dialogues, hold_out_people, persona_key, personas_of, told_of_few
 from selfsame.data.reading import Source, from_records, read_file
 from selfsame.data.settings import DataSettings
@@ -22,7 +23,8 @@ from selfsame.errors import ConfigError, DataError, RunError
 from selfsame.text.language import describe_languages
 from selfsame.types import Dialogue, Example, RejectedRow
 
-_PART = {"ignored": r"test|new[-_ ]?personas?", "train": r"train(?:ing)?", "validation": r"valid(?:ation)?|dev"}
+_PART = {"ignored": r"test|new[-_ ]?personas?"}
+_PART |= {part: "|".join(n for n, p in PART_NAMES.items() if p == part) for part in ("train", "validation")}
 """Part by a word in the name of a file; the first that fits counts."""
 _SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".txt", ".parquet", ".xz", ".gz")
 
@@ -121,7 +123,9 @@ class DatasetLoader:
             with importlib.resources.as_file(demo) as file:
                 return read_file(file)
         if path.is_dir():
-            found = [(part, read_file(file, settings)) for part, file in _find_parts(path)]
+            files, unused = _find_parts(path)
+            found = [(part, read_file(file, settings)) for part, file in files]
+            found[0][1][0].notes += [f"{file.name}: not used, its name holds no train or validation" for file in unused]
             return [replace(source, part=source.part or part) for part, sources in found for source in sources]
         if not path.exists() and re.fullmatch(r"[\w-]+/[\w.-]+", name) and path.suffix not in _SUFFIXES:
             return _read_splits(name, _load_hub(name), settings)
@@ -146,21 +150,25 @@ def _told_of_cuts(dialogues: Iterable[Dialogue], most: int) -> list[str]:
     )
 
 
-def _find_parts(folder: Path) -> list[tuple[str, Path]]:
-    """(part, file) for the data files of a folder, by their names."""
-    found = []
+def _find_parts(folder: Path) -> tuple[list[tuple[str, Path]], list[Path]]:
+    """(part, file) for the data files of a folder, by their names; and those that are of no part."""
+    found: list[tuple[str, Path]] = []
+    unused: list[Path] = []
     for path in sorted(folder.iterdir()):
         part = next(
             (n for n, p in _PART.items() if re.search(rf"(?<![a-z])(?:{p})(?![a-z])", path.name.lower())), "ignored"
         )
-        if part != "ignored" and path.suffix.lower() in _SUFFIXES:
-            found.append((part, path))
+        if path.suffix.lower() in _SUFFIXES and path.is_file():
+            if part == "ignored":
+                unused.append(path)
+            else:
+                found.append((part, path))
     if not any(part == "train" for part, _ in found):
         names = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
         raise DataError(
             f"{folder}: holds no data file with train in its name (found {names}); rename it or give the file"
         )
-    return found
+    return found, unused
 
 
 def _load_hub(name: str) -> Any:

@@ -34,3 +34,15 @@ def speaker_key(name: object) -> str:
 def role_of(name: object) -> str:
     """Return "bot", "user", "other" (system, tool), or "" for a name that says nothing."""
     return "" if isinstance(name, (bool, float)) else _ROLES.get(name_key(name), "")
+
+
+_WEAK_WORDS = """
+answer question query response completion character client agent you machine model
+"""
+_WEAK = frozenset(_WEAK_WORDS.split())
+"""Words that name a side in a field, and stand before a colon in ordinary text."""
+
+
+def speaks_for(name: str) -> bool:
+    """Whether a name at the beginning of a line says by itself that a speaker follows."""
+    return bool(role_of(name)) and name_key(name) not in _WEAK

@@ -14,6 +14,8 @@ from selfsame.text.keywords import sentences
 _NUMBERED = (("user1_persona", "user2_persona"), SPC[:2])
 NUMBERED = "both speakers' fields"
 """Where the personas are from that belong to the speakers 1 and 2."""
+WEAK = ("traits", "profile", "bio", "description", "instruction")
+"""Fields that may tell of something else: a persona that is given wins over them."""
 _AFTER_SYSTEM = "traits"
 """Fields before this one say more surely who the bot is than a system message does."""
 _NOBODY = "Nobody"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -15,7 +16,7 @@ from selfsame.data.encoding import decode, read_bytes
 from selfsame.data.names import role_of
 from selfsame.data.persona_fields import NUMBERED
 from selfsame.data.settings import DataSettings
-from selfsame.data.speakers import Bot, Placed, UnknownBotError, place
+from selfsame.data.speakers import Bot, Placed, UnknownBotError, place, without_weak
 from selfsame.data.structure import read_records
 from selfsame.data.transcripts import read_numbered, read_transcript
 from selfsame.errors import ConfigError, DataError
@@ -23,6 +24,8 @@ from selfsame.types import Dialogue, RejectedRow
 
 FORMATS = ("jsonl", "csv", "personachat")
 _SHOWN = 3
+_JSON = re.compile(r'\s*(?:\{\s*["}]|\[\s*["\[{\]])(?<!\{\{)')
+"""How JSON begins, and no stamp ([12.03.24, 10:00]) and no name ([Anna], {{user}})."""
 
 
 @dataclass
@@ -53,6 +56,7 @@ def read_file(path: str | Path, settings: DataSettings | None = None) -> list[So
     path, settings = Path(path), settings or DataSettings()
     parts, note = _read_parts(path, settings.format)
     bot = known_bot(settings)
+    parts = {name: rows for name, rows in parts.items() if rows} or parts
     sources = [
         _read_rows(str(path), rows, part, path.name.split(".")[0], (settings, bot)) for part, rows in parts.items()
     ]
@@ -109,7 +113,7 @@ def _by_content(text: str, path: Path) -> Parts:
         raise DataError(f"{path}: is empty; expected dialogues (JSONL, JSON, CSV, Parquet, a chat export)")
     if start == "<":
         raise DataError(f"{path}: is HTML or XML; export the chat as JSON or text")
-    rows = read_transcript(text)
+    rows = None if _JSON.match(text) else read_transcript(text)
     if rows is not None:
         return {"": rows}
     return (
@@ -132,6 +136,7 @@ def _read_rows(source: str, rows: Iterable[Row], part: str, stem: str, known: tu
         try:
             if isinstance(row, str):
                 raise ValueError(row)
+            row = row if settings.given_fields().get("persona") else without_weak(row, bot)
             made = place(row, bot)
             if made.dialogue.id in seen:
                 raise ValueError(f"the id {made.dialogue.id!r} was used before, on line {seen[made.dialogue.id]}")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
-from selfsame.data.field_names import CONVERSATION, ORDER, TEXT, WHO
+from selfsame.data.field_names import BOT_PERSONA, CONVERSATION, ORDER, TEXT, TIMES, WHO
 from selfsame.data.turns import Said
+
+_ID = re.compile(r"(?:^|_)(?:id|uuid|no|nr|num|number|key|idx|index)$|id$")
 
 
 @dataclass(slots=True)
@@ -19,34 +24,73 @@ class Found:
     form: str
     turns: list[Said]
     kind: str = "turns"
+    group: object = None
+    """The list inside a record that a message stands in."""
 
 
 def joined(found: Iterable[Found]) -> Iterator[Found]:
     """The conversations, messages of one conversation as one; all messages of a source without an id belong together."""
+    found = [*found]
+    lists: dict[object, list[Found]] = {}
+    for item in found:
+        if item.kind == "message":
+            lists.setdefault(item.group, []).append(item)
+    names = {group: (*CONVERSATION, *_dividing(items)) for group, items in lists.items()}
     groups: dict[Any, list[Found]] = {}
     header: dict[str, Any] = {}
     for item in found:
         if item.kind == "header":
             header = item.fields
         elif item.kind == "message":
-            key = next(
-                (str(item.fields[name]) for name in CONVERSATION if isinstance(item.fields.get(name), (str, int))), ""
-            )
-            groups.setdefault(key, []).append(item)
+            key = next((str(k) for name in names[item.group] if _is_id(k := item.fields.get(name))), "")
+            groups.setdefault((item.group, key), []).append(item)
         else:
             yield item
     for items in groups.values():
         order = next((name for name in ORDER if all(_is_number(item.fields.get(name)) for item in items)), "")
         if order:
-            items = sorted(items, key=lambda item: float(item.fields[order]))
+            items = sorted(items, key=lambda item: _number(item.fields[order]))
         turns = [replace(turn, line=item.line) for item in items for turn in item.turns]
         first = min(items, key=lambda item: item.line)
         around = {name: value for name, value in first.fields.items() if name not in (*TEXT, *WHO, "id", "title")}
         yield Found(first.line, {**header, **around}, "a message a row", turns)
 
 
+def _is_id(value: Any) -> bool:
+    return (isinstance(value, (str, int, float)) and value not in ("", True, False)) or value in (0, 1)
+
+
+def _dividing(items: Sequence[Found]) -> list[str]:
+    """The field that tells conversations apart where none has a usual name: one called an id or a number, whose values
+    each stand in one block of at least two speakers."""
+    if any(_is_id(item.fields.get(name)) for item in items for name in CONVERSATION):
+        return []
+    best: dict[str, int] = {}
+    skipped = {*TEXT, *WHO, *TIMES, *ORDER}
+    for name in (n for n in items[0].fields if n not in skipped and _ID.search(n)):
+        if all(_is_id(item.fields.get(name)) for item in items):
+            blocks = [(key, [*block]) for key, block in groupby(items, key=lambda item: str(item.fields[name]))]
+            speakers = [{str(turn.who) for item in block for turn in item.turns} for _, block in blocks]
+            if 1 < len({key for key, _ in blocks}) == len(blocks) and all(len(who) > 1 for who in speakers):
+                best[name] = len(blocks)
+    return sorted(best, key=lambda name: -best[name])[:1]
+
+
 def _is_number(value: Any) -> bool:
-    return str(value).lstrip("-").isdecimal() and not isinstance(value, bool)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return type(value) is int or (isinstance(value, str) and bool(re.fullmatch(r"-?\d{1,18}", value)))
+
+
+def _number(value: Any) -> float | int:
+    return int(value) if isinstance(value, str) else value
+
+
+def _grows(before: Found, item: Found) -> bool:
+    """Whether a row begins with all that the row before it holds, and has its persona."""
+    old, new = ([turn.text for turn in one.turns] for one in (before, item))
+    same = all(before.fields.get(name) == item.fields.get(name) for name in BOT_PERSONA)
+    return same and len(old) < len(new) and new[: len(old)] == old
 
 
 def without_prefixes(found: Sequence[Found]) -> Iterator[Found]:
@@ -58,10 +102,9 @@ def without_prefixes(found: Sequence[Found]) -> Iterator[Found]:
         if item.kind != "prefix":
             yield item
             continue
-        key = next((item.fields[name] for name in CONVERSATION if isinstance(item.fields.get(name), (str, int))), None)
+        key = next((item.fields[name] for name in CONVERSATION if _is_id(item.fields.get(name))), None)
         if key is None:
-            grows = before is not None and [t.text for t in item.turns[:1]] == [t.text for t in before.turns[:1]]
-            chain += not grows or len(item.turns) <= len(before.turns if before else ())
+            chain += before is None or not _grows(before, item)
             key = ("chain", chain)
         before = item
         if key not in last or len(item.turns) >= len(last[key].turns):

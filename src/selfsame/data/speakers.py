@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from selfsame.cards.macros import fill_in
 from selfsame.data.names import role_of, speaker_key
+from selfsame.data.persona_fields import WEAK, Personas
 from selfsame.data.structure import Conversation
 from selfsame.data.turns import Said
 from selfsame.text.language import language_of
@@ -68,6 +69,7 @@ def place(conversation: Conversation, bot: Bot, bare: bool = False) -> Placed:
         UnknownBotError: more than one speaker may be the bot.
         ValueError: there is no persona, a speaker is unknown, or fewer than two turns are left.
     """
+    conversation, bot = _by_side(conversation, bot)
     usable = [turn for turn in conversation.turns if not turn.fault]
     if conversation.numbered and (bad := next((t for t in conversation.turns if _unusable(t)), None)):
         raise ValueError(f"turn {conversation.turns.index(bad) + 1} {_unusable(bad)}")
@@ -96,6 +98,28 @@ def place(conversation: Conversation, bot: Bot, bare: bool = False) -> Placed:
         raise ValueError(f"has {len(turns)} turns{why}, at least 2 are needed")
     keep = clean_persona if conversation.numbered else _once
     return Placed(Dialogue(conversation.id, (keep(personas[0]), keep(personas[1])), tuple(turns)), str(name), left_out)
+
+
+def without_weak(conversation: Conversation, bot: Bot) -> Conversation:
+    """A conversation whose persona stands in a field such as `description`, which may tell of anything, has none where
+    one is given."""
+    if not bot.persona or conversation.personas.source not in WEAK:
+        return conversation
+    return replace(conversation, personas=Personas(conversation.personas.partner))
+
+
+def _by_side(conversation: Conversation, bot: Bot) -> tuple[Conversation, Bot]:
+    """Where both sides have one name, the turns that are flagged speak as "user" and "bot"."""
+    sides: dict[str, set[str]] = {}
+    for turn in conversation.turns:
+        sides.setdefault(speaker_key(turn.who), set()).update({turn.side} - {""})
+    both = {key for key, found in sides.items() if len(found) > 1}
+    if not both:
+        return conversation, bot
+    name = next(str(turn.who) for turn in conversation.turns if speaker_key(turn.who) in both)
+    turns = [replace(t, who=t.side) if t.side and speaker_key(t.who) in both else t for t in conversation.turns]
+    asked = "bot" if speaker_key(bot.asked) in both else bot.asked
+    return replace(conversation, turns=tuple(turns), bot=conversation.bot or name), replace(bot, asked=asked)
 
 
 def _once(traits: Sequence[str]) -> Persona:

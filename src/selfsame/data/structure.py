@@ -22,6 +22,8 @@ from selfsame.data.field_names import (
     ANSWERS,
     CONVERSATION,
     HISTORY,
+    IS_BOT,
+    IS_USER,
     ORDER,
     QUESTIONS,
     SPC,
@@ -32,9 +34,10 @@ from selfsame.data.field_names import (
     fold,
     folded,
 )
+from selfsame.data.names import name_key
 from selfsame.data.persona_fields import Personas, bot_name, find_personas, system_traits, user_name
 from selfsame.data.rows import Found, joined, without_prefixes
-from selfsame.data.turns import Said, read_turns, sessions
+from selfsame.data.turns import Said, read_turns, sessions, turns_before
 
 GAP = 6 * 3600
 """Seconds without a message that end a session of a chat."""
@@ -97,9 +100,9 @@ def read_records(rows: Iterable[Row], stem: str, given: Mapping[str, str]) -> It
         except (ValueError, RecursionError) as error:
             bad.append((line, str(error)))
     bad += [(item.line, item.form) for item in found if item.kind == "bad"]
-    whole = without_prefixes([*joined(item for item in found if item.kind != "bad")])
+    whole = [*without_prefixes([*joined(item for item in found if item.kind != "bad")])]
     made: list[tuple[int, Conversation | str]] = [*bad]
-    used: dict[str, int] = {}
+    used = {str(item.fields.get("id")).strip(): 0 for item in whole}
     for item in whole:
         try:
             made += _conversations(item, stem, given, used)
@@ -135,7 +138,10 @@ def _unwrap(line: int, record: Any, given: Mapping[str, str], depth: int = 0) ->
                 except ValueError as error:
                     here.append(Found(line, {}, str(error), [], kind="bad"))
         # What fits no form is noticed among dialogues only: elsewhere it describes something else.
-        inside += [replace(part, fields={**outer, **part.fields}) for part in here] + (strange if here else [])
+        # Messages of one list belong together, and to no other record.
+        group = object() if isinstance(value, (list, tuple)) else None
+        here = [replace(part, fields={**outer, **part.fields}, group=part.group or group) for part in here]
+        inside += here + (strange if here else [])
     if not inside:
         empty = any(fields.get(name) in ([], (), "") for name in TURNS if name in fields)
         raise _NoFormError("has 0 turns, at least 2 are needed" if empty else _no_form(fields))
@@ -204,7 +210,7 @@ def _of_turns(fields: dict[str, Any], given: Mapping[str, str]) -> Found | None:
 
 def _of_exchange(fields: dict[str, Any], given: Mapping[str, str]) -> Found | None:
     """Alpaca and its like: a question, its answer and what was said before."""
-    asked = [name for name in QUESTIONS if fields.get(name)]
+    asked = [name for name in QUESTIONS if fields.get(name) and name != fold(given.get("persona", ""))]
     answer = next((name for name in ANSWERS if fields.get(name)), "")
     if not asked or not answer:
         return next((Found(0, fields, n, t) for n in HISTORY if (t := read_turns(fields.get(n) or []))), None)
@@ -214,24 +220,22 @@ def _of_exchange(fields: dict[str, Any], given: Mapping[str, str]) -> Found | No
         return Found(0, fields, f"{asked[0]} and {answer}", turns) if turns else None
     if not isinstance(after, str):
         return None
-    texts = [fields[name] for name in dict.fromkeys((asked[0], *(n for n in asked if n == "input")))]
+    parts = [asked[0], *(name for name in asked[1:] if name in ("question", "query", "input"))]
+    texts = [fields[name] for name in parts if isinstance(fields[name], str)]
+    # What is asked is nobody's persona.
+    rest = {name: value for name, value in fields.items() if name not in parts}
     if len(texts) == 2 and system_traits(texts[0]).addressed and "system" not in fields:
-        fields = {**fields, "system": texts.pop(0)}
-    history = [pair for pair in fields.get("history") or () if isinstance(pair, (list, tuple)) and len(pair) == 2]
-    pairs = [(user, bot) for user, bot in history if isinstance(user, str) and isinstance(bot, str)]
-    turns = [
-        Said(who, text)
-        for user, bot in (*pairs, ("\n".join(texts), after))
-        for who, text in (("user", user), ("bot", bot))
-    ]
-    return Found(0, fields, f"{asked[0]} and {answer}", turns)
+        rest["system"] = texts.pop(0)
+    before = [said for name in HISTORY for said in turns_before(fields.get(name))]
+    turns = [*before, Said("user", "\n".join(texts)), Said("bot", after)]
+    return Found(0, rest, f"{asked[0]} and {answer}", turns)
 
 
 def _of_message(fields: dict[str, Any], given: Mapping[str, str]) -> Found | None:
     """One message of a log."""
     spoken = [name for name in (*TEXT, "dialogue", "dialog") if isinstance(fields.get(name), (str, list))]
     text = fold(given.get("text", "")) or next(iter(spoken), "")
-    flags = [name for name in ("is_user", "is_human", "is_bot") if name in fields]
+    flags = [name for name in (*IS_USER, *IS_BOT) if name in fields]
     named = [name for name in WHO if fields.get(name) not in (None, "")]
     who = given.get("speaker") or next(iter(named), "name" if flags else "")
     if not text or not who or (text in ("dialogue", "dialog") and "\n" in str(fields[text])):
@@ -249,7 +253,7 @@ def _conversations(
     fields = item.fields
     turns = item.turns
     leading = [turn for k, turn in enumerate(turns) if turn.fault == f"is of {turn.who!r}" and not _spoken(turns[:k])]
-    system = "\n".join(turn.text for turn in leading if fold(turn.who) in ("system", "developer", "systemprompt"))
+    system = "\n".join(turn.text for turn in leading if name_key(turn.who) in ("system", "developer", "systemprompt"))
     personas = find_personas(fields, system, given.get("persona", ""))
     rest = [turn for turn in turns if turn not in leading] if personas.source == "the system message" else turns
     named = isinstance(fields.get("id"), (str, int)) and str(fields["id"]).strip()
@@ -264,6 +268,9 @@ def _conversations(
         used[key] = used.get(key, 0) + 1
         # The second session of a chat, or the second chat of a record; two records of one id are told.
         unique = key if used[key] == 1 or (named and len(made) == 0) else f"{key}-{used[key]}"
+        while unique != key and unique in used:  # the id of another record
+            used[key] += 1
+            unique = f"{key}-{used[key]}"
         conversation = Conversation(
             unique,
             tuple(part),

@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 from selfsame.data.containers import Row
-from selfsame.data.names import name_key
-from selfsame.data.tagged import tag_of, tagged_turns
+from selfsame.data.tagged import LONGEST_NAME, SMALL_WORDS, file_names, tag_of, tagged_turns, tags_of
 
 _DATE = r"(\d{1,4})\s?[./\-年]\s?(\d{1,2})\s?[./\-月]\s?(\d{1,4})日?\.?"
 _TIME = r"(?:([^\W\d]{2,3})\s?)?(\d{1,2})[:.h](\d{2})(?:[:.](\d{2}))?(?:\s?([^\W\d]\.?\s?[^\W\d]{1,3}\.?))?"
 _STAMP = re.compile(rf"[\u200e\u200f]*(?:\[{_DATE},?\s+{_TIME}\]\s?|{_DATE},?\s+{_TIME}\s[-–]\s)(.*)", re.DOTALL)
 _PERSONACHAT = re.compile(r"\d+ (?:(your|partner's) persona:(.*)|([^\t]*)\t([^\t]*)(?:\t.*)?)\r?")
 _NO_MESSAGE = re.compile(
-    r"<[^<>]{1,60}>|.{0,40}(?:omitted|weggelassen|ausgeschlossen)|.{0,80}\((?:file attached|Datei angehängt)\)"
-    r"|(?:this message was|you) deleted(?: this message)?\.?|you deleted this message\.?|null"
+    r"<[^\W\d_][^<>]{0,59}>|.{0,80}\((?:file attached|Datei angehängt)\)"
+    r"|(?:image|video|audio|sticker|gif|document|contact card|media|photo|video note|voice message) omitted"
+    r"|(?:Bild|Video|Audio|Sticker|GIF|Dokument|Kontaktkarte|Medien|Foto|Videonachricht|Sprachnachricht)"
+    r" (?:weggelassen|ausgeschlossen)"
+    r"|this message was deleted\.?|you deleted this message\.?"
     r"|(?:diese nachricht wurde|du hast diese nachricht) gelöscht\.?|missed (?:voice|video) call.{0,40}",
     re.IGNORECASE,
 )
@@ -41,8 +42,7 @@ _HALF = {
     "μμ": 12,
 }
 """Hours to add to a time of the twelve-hour clock."""
-_EDITED = re.compile(r"\s*\u200e?<(?:this message was edited|diese nachricht wurde bearbeitet)>\s*$", re.IGNORECASE)
-LONGEST_NAME = 40
+_EDITED = re.compile(r"\u200e?<(?:this message was edited|diese nachricht wurde bearbeitet)>$", re.IGNORECASE)
 
 
 def read_transcript(text: str) -> list[Row] | None:
@@ -82,7 +82,7 @@ def _read_whatsapp(lines: Sequence[str]) -> Iterator[Row]:
         name, colon, said = groups[-1].partition(": ")
         name = name.strip("\u200e\u200f\u202a\u202c\u2068\u2069~ \u202f\xa0")
         open_message = bool(colon) and 0 < len(name) <= LONGEST_NAME and not re.search('["“”„«»]', name)
-        said = _EDITED.sub("", said)
+        said = _EDITED.sub("", said.rstrip()).rstrip()
         # WhatsApp begins what it says itself ("image omitted", in any language) with this mark.
         if not open_message or said.startswith("\u200e") or _NO_MESSAGE.fullmatch(said.strip()):
             dropped += 1
@@ -93,11 +93,16 @@ def _read_whatsapp(lines: Sequence[str]) -> Iterator[Row]:
     for message, time in zip(messages, _times(stamps), strict=True):
         message["timestamp"] = time
     names = {message["name"] for message in messages}
-    # "Mia created the group: x" begins with somebody's name.
-    system = {n for n in names if len(n.split()) > 2 and any(n.startswith(f"{other} ") for other in names - {n})}
+    # "Mia created the group: x" begins with somebody's name; so does "Anna Maria Lopez".
+    system = {n for n in names if any(n.startswith(f"{o} ") and _says(n.removeprefix(o)) for o in names - {n})}
     dropped += sum(message["name"] in system for message in messages)
     messages = [message for message in messages if message["name"] not in system]
     yield 1, {"messages": messages, "left_out": {"system lines and media": dropped}, "form": "a WhatsApp chat"}
+
+
+def _says(words: str) -> bool:
+    """Whether words after a name are of a sentence: at least two, one of them written small, which no name has."""
+    return len(words.split()) > 1 and any(w[0].islower() and w not in SMALL_WORDS for w in words.split())
 
 
 def _times(stamps: Sequence[tuple[str, ...]]) -> list[str]:
@@ -125,10 +130,11 @@ def _time(stamp: tuple[str, ...], order: tuple[int, int, int]) -> datetime | Non
 
 def _is_tagged(lines: Sequence[str]) -> bool:
     """Whether most lines begin with a name and a colon, and names come back."""
-    names = [tag[0].lower() for line in lines if (tag := tag_of(line))]
+    tags = tags_of(lines)
+    names = [tag[0].lower() for tag in tags if tag]
     return (
         len(names) >= 2
-        and tag_of(lines[0]) is not None
+        and tags[0] is not None
         and len(names) >= 0.5 * len(lines)
         and (len(set(names)) < len(names) or len(lines) < 4)
     )
@@ -142,8 +148,7 @@ def _read_tagged(lines: Sequence[str]) -> Iterator[Row]:
         tags = [[tag_of(line) for _, line in block] for block in parted]
         if all(block[0] and sum(map(bool, block)) >= 2 for block in tags):
             blocks = parted
-    counts = Counter(name_key(tag[0]) for line in lines if (tag := tag_of(line)))
-    known = frozenset(key for key, count in counts.items() if count > 1)
+    known = file_names(lines)
     for block in blocks:
         start, filled = block[0][0], dict(block)
         text = "\n".join(filled.get(number, "") for number in range(start, block[-1][0] + 1))

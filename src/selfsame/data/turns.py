@@ -10,7 +10,7 @@ from typing import Any
 
 from selfsame.data.field_names import IS_BOT, IS_USER, TEXT, TIMES, WHO, fold, folded
 from selfsame.data.names import name_key, role_of
-from selfsame.data.tagged import MOST_WORDS, alternating_turns, tag_of, tagged_turns
+from selfsame.data.tagged import MOST_WORDS, alternating_turns, tag_of, tagged_turns, tags_of
 
 _SERVICE = ("service", "system", "notification")
 _PAIRS = (
@@ -60,12 +60,30 @@ def read_turns(value: Any, speaker: str = "", text: str = "", known_only: bool =
     if not isinstance(value, (list, tuple)) or not value:
         return None
     if all(isinstance(item, str) for item in value):
-        return read_turns("\n".join(value)) if any(map(tag_of, value)) else _alternating(value)
+        return read_turns("\n".join(value)) if any(tags_of(value)) else _alternating(value)
     if sum(isinstance(item, Mapping) for item in value) > len(value) / 2:
         return _of_objects(value, speaker, text)
     if any(isinstance(item, (list, tuple)) for item in value):
         return _of_lists(value)
     return None
+
+
+def turns_before(history: Any) -> list[Said]:
+    """What was said before a question: pairs, messages, or texts of which the last is the bot's."""
+    if not isinstance(history, (str, list, tuple)) or not history:
+        return []
+    pairs = [pair for pair in history if isinstance(pair, (list, tuple)) and len(pair) == 2]
+    if pairs and len(pairs) == len(history) and not all(role_of(user) for user, _ in pairs):
+        return [
+            Said(who, text)
+            for pair in pairs
+            for who, text in zip(("user", "bot"), pair, strict=True)
+            if isinstance(text, str)
+        ]
+    turns = read_turns(history) or []
+    if all(turn.who in ("first", "second") for turn in turns):
+        return [replace(turn, who=("bot", "user")[(len(turns) - 1 - k) % 2]) for k, turn in enumerate(turns)]
+    return [replace(turn, who=role) if (role := role_of(turn.who)) in ("user", "bot") else turn for turn in turns]
 
 
 def _alternating(texts: Sequence[str]) -> list[Said]:
@@ -86,7 +104,7 @@ def _of_lists(value: Sequence[Any]) -> list[Said]:
     pairs = [item for item in value if isinstance(item, (list, tuple))]
     firsts = [item[0] for item in pairs if item]
     texts = all(len(item) == 2 and all(isinstance(part, str) for part in item) for item in pairs)
-    if texts and sum(map(_is_sentence, firsts)) >= len(firsts) / 2:
+    if texts and (sum(map(_is_sentence, firsts)) >= len(firsts) / 2 or _are_questions(firsts)):
         return [said for user, bot in pairs for said in (Said("user", user), Said("bot", bot))]
     turns = []
     for item in value:
@@ -95,6 +113,13 @@ def _of_lists(value: Sequence[Any]) -> list[Said]:
         else:
             turns.append(_said(item[0], item[1], item[2] if len(item) == 3 else None))
     return turns
+
+
+def _are_questions(firsts: Sequence[str]) -> bool:
+    """Whether nobody of those who would speak comes back or is known, and there are many, or one is called like no name."""
+    if any(map(role_of, firsts)) or len(set(map(name_key, firsts))) < len(firsts):
+        return False
+    return len(firsts) > 2 or not all(tag_of(f"{first}: ") for first in firsts)
 
 
 def _is_sentence(text: str) -> bool:
@@ -235,7 +260,10 @@ def seconds_of(value: Any) -> float | None:
     if isinstance(value, bool) or value in (None, ""):
         return None
     if isinstance(value, (int, float)) or (isinstance(value, str) and re.fullmatch(r"\d{9,13}(?:\.\d+)?", value)):
-        number = float(value)
+        try:
+            number = float(value)
+        except OverflowError:
+            return None
         return number / 1000 if number > 1e11 else number if number > 1e8 else None
     if isinstance(value, datetime):
         return value.timestamp()
