@@ -16,7 +16,7 @@ PIECES = [
     "You:\n", "<START>\n", "***\n", "Bob ", "Anna Anna Anna Anna: a\n", ".", '."', "。」", "\t", "\n", " \n", "\xa0 x", "a", "é的", "การ",
     "She's ", "You are ", "Hi ", ">", "> a\n", "```\n", "=", ":", "!", "a ! ", '"', "'s ", "1. ", "\x00", "a\x1c", "he she ", "ly ",
 ]  # fmt: skip
-FRAMES = ["{}", "I am a{}b", "Likes: {}b", "# a {}x", "Likes(\"a\"{}x", "{{{{user}}}}{}x", "{}x {{{{user}}}}", "Bob: {}"]
+FRAMES = ["{}", "I am a{}b", "Likes: {}b", "# a {}x", 'Likes("a"{}x', "{{{{user}}}}{}x", "{}x {{{{user}}}}", "Bob: {}"]
 FIELDS = ("description", "personality", "scenario", "first_mes", "mes_example")
 
 
@@ -28,7 +28,9 @@ def seconds(length: int) -> dict[str, float]:
             text = frame.format(piece * (length // len(piece)))
             start = time.perf_counter()
             try:
-                make_card({"name": "Bob", **dict.fromkeys(FIELDS, text), "character_book": [{"key": "a", "content": text}]})
+                make_card(
+                    {"name": "Bob", **dict.fromkeys(FIELDS, text), "character_book": [{"key": "a", "content": text}]}
+                )
             except DataError:
                 pass
             spent[f"{frame!r} of {piece!r}"] = time.perf_counter() - start

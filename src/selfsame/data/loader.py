@@ -102,7 +102,11 @@ class DatasetLoader:
         removed["over the limit"] = len(train) - len(train[: settings.limit])
         train = train[: settings.limit]
         if not train:
-            raise DataError(f"{settings.path}: no dialogue is left to train on; set clean to false or add dialogues")
+            why = ", ".join(f"{reason} {count}" for reason, count in removed.items() if count) or "there are none"
+            raise DataError(
+                f"{settings.path}: no dialogue is left to train on ({why}); `selfsame data audit` shows them,"
+                " --data.clean false keeps what the clean-up leaves out"
+            )
         count = {"train": len(train), "validation": len({side.id.rpartition("/")[0] for side in validation})}
         if languages := describe_languages([_words_of(dialogue) for dialogue in train]):
             notes.append(languages)

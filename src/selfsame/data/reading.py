@@ -148,7 +148,10 @@ def _read_rows(source: str, rows: Iterable[Row], part: str, stem: str, known: tu
         seen[made.dialogue.id] = line
         placed.append(made)
         forms[row.form] += 1
-        personas[row.personas.source or ("the card" if not settings.persona else "data.persona")] += 1
+        personas[
+            row.personas.source
+            or ("data.persona" if settings.persona else "the card" if settings.card else "the partner's side alone")
+        ] += 1
     if not placed:
         raise DataError(_nothing(source, found.rejected, unknown if unasked else Counter(), bot.asked))
     found.dialogues = [one.dialogue for one in placed]

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
-from selfsame.data.field_names import BOT_PERSONA, CONVERSATION, ORDER, TEXT, TIMES, WHO
+from selfsame.data.field_names import BOT_PERSONA, CONVERSATION, ORDER, PARTNER_PERSONA, TEXT, TIMES, WHO
+from selfsame.data.names import role_of
 from selfsame.data.turns import Said
 
 _ID = re.compile(r"(?:^|_)(?:id|uuid|no|nr|num|number|key|idx|index)$|id$")
@@ -53,7 +54,24 @@ def joined(found: Iterable[Found]) -> Iterator[Found]:
         turns = [replace(turn, line=item.line) for item in items for turn in item.turns]
         first = min(items, key=lambda item: item.line)
         around = {name: value for name, value in first.fields.items() if name not in (*TEXT, *WHO, "id", "title")}
-        yield Found(first.line, {**header, **around}, "a message a row", turns)
+        yield Found(first.line, {**header, **around, **_personas_by_speaker(items)}, "a message a row", turns)
+
+
+def _personas_by_speaker(items: Sequence[Found]) -> dict[str, Any]:
+    """The bot's persona and the partner's, where a persona stands next to the messages of its speaker; the bot's is unknown
+    where nothing says whose is whose."""
+    name = next((name for name in BOT_PERSONA if any(item.fields.get(name) for item in items)), "")
+    spoken = [(item.turns[0], item.fields[name]) for item in items if item.turns and item.fields.get(name)]
+    found = {turn.who: (turn.side or role_of(turn.who), value) for turn, value in spoken}
+    if not found:
+        return {}
+    sides = dict(found.values())
+    if len({repr(value) for _, value in found.values()}) == 1:
+        everybody = len(found) == len({item.turns[0].who for item in items if item.turns})
+        if everybody or "user" not in sides:  # the conversation's, whoever speaks
+            return {name: next(iter(sides.values()))}
+    named = sides.get("bot", sides.get("") if "user" in sides else None)
+    return {name: named, PARTNER_PERSONA[0]: sides.get("user")}
 
 
 def _is_id(value: Any) -> bool:

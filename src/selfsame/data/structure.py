@@ -156,7 +156,7 @@ def _find(line: int, fields: dict[str, Any], given: Mapping[str, str]) -> Found 
         turns = read_turns(fields[name], given.get("speaker", ""), given.get("text", ""))
         return Found(line, fields, name, turns) if turns else None
     if "chosen" in fields and "rejected" in fields:
-        raise ValueError("is a preference pair (chosen, rejected), not a dialogue")
+        raise ValueError("is a preference pair (chosen, rejected), not a dialogue; --pairs.path takes it")
     for read in (_of_candidates, _of_turns, _of_exchange, _of_message):
         found = read(fields, given)
         if found:
