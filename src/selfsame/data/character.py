@@ -25,10 +25,12 @@ _OWN, _TALK = 0.8, 0.5
 
 @dataclass(frozen=True)
 class CharacterData:
-    """Dialogues of one character. `notes`: where they are from, a line each."""
+    """Dialogues of one character. `own`: those of the training part that the character spoke itself; `notes`: where all are
+    from, a line each."""
 
     train: list[Dialogue]
     validation: list[Dialogue]
+    own: list[Dialogue]
     notes: list[str]
 
 
@@ -47,6 +49,7 @@ def character_data(card: Card, persona: Persona, chats: Sequence[Dialogue], talk
     examples = [Dialogue(f"example-{k}", ((), persona), turns) for k, turns in enumerate(card.examples, 1)]
     own = [*examples, *(replace(dialogue, personas=(dialogue.personas[0], persona)) for dialogue in chats)]
     train, validation = _parted(own, _OWN)
+    spoken = [*train]
     notes = [f"dialogues of the character: {len(examples)} from the card, {len(chats)} from chats"]
     if card.language == "en":
         asked = _questions(persona)
@@ -60,7 +63,7 @@ def character_data(card: Card, persona: Persona, chats: Sequence[Dialogue], talk
             f" give chats of the character (it has {len(own)} dialogues, ten are enough), or talk to it untrained with"
             " selfsame chat --card"
         )
-    return CharacterData(train, validation, notes)
+    return CharacterData(train, validation, spoken, notes)
 
 
 def _as_character(dialogue: Dialogue, card: Card, persona: Persona, asked: Sequence[_Asked]) -> Iterator[Dialogue]:
