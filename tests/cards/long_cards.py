@@ -10,12 +10,14 @@ from selfsame.cards.card import make_card
 from selfsame.errors import DataError
 
 PIECES = [
-    "word ", "![", "![a](", "![a](data:", "[", "[a](/", "[a](", "<a", "<p>", "<", "- ", "-\n", "- - x\n", "*a", "* a\n", "**", "_",
-    "{{", "}}", "{{a}} ", "x {{user}} ", "{{user}} ", ", {{user}}", "{{char}} bakes. ", "{{random:a,", "{{reverse:",
-    "{{newline}}", "{{// a}}\n", '("a"', '"a" ', '("', 'Likes("a") ', 'Likes="a",', "(", ")", "()", "[(", "{", "{a: b; ",
-    "[a: b; ", "[a: b]", "a;", "a,(", "a, ", "a + ", "# ", "#", "##x ", "# (", "Likes: a\n", "a:", "A b: c\n", "Bob: a\n",
-    "You:\n", "<START>\n", "***\n", "Bob ", "Anna Anna Anna Anna: a\n", ".", '."', "。」", "\t", "\n", " \n", "\xa0 x", "a", "é的", "การ",
-    "She's ", "You are ", "Hi ", ">", "> a\n", "```\n", "=", ":", "!", "a ! ", '"', "'s ", "1. ", "\x00", "a\x1c", "he she ", "ly ",
+    "word ", "![", "![a](", "![a](data:", "[", "[a](/", "[a](", "<a", "<p>", "<", "- ", "-\n",
+    "- - x\n", "*a", "* a\n", "**", "_", "{{", "}}", "{{a}} ", "x {{user}} ", "{{user}} ",
+    ", {{user}}", "{{char}} bakes. ", "{{random:a,", "{{reverse:", "{{newline}}", "{{// a}}\n",
+    '("a"', '"a" ', '("', 'Likes("a") ', 'Likes="a",', "(", ")", "()", "[(", "{", "{a: b; ",
+    "[a: b; ", "[a: b]", "a;", "a,(", "a, ", "a + ", "# ", "#", "##x ", "# (", "Likes: a\n", "a:",
+    "A b: c\n", "Bob: a\n", "You:\n", "<START>\n", "***\n", "Bob ", "Anna Anna Anna Anna: a\n", ".",
+    '."', '。」', "\t", "\n", " \n", '\xa0 x', "a", 'é的', 'การ', "She's ", "You are ", "Hi ", ">",
+    "> a\n", "```\n", "=", ":", "!", "a ! ", '"', "'s ", "1. ", "\x00", "a\x1c", "he she ", "ly ",
 ]  # fmt: skip
 FRAME = "I am a{}x {{{{user}}}}"
 FIELDS = ("description", "first_mes")
