@@ -66,7 +66,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli.train": {"systems", "config", "model", "pipeline", "cli"},
     "cli.plan": {"errors", "config", "run", "plan", "cli"},
     "cli.evaluate": {"errors", "data", "run", "rollout", "eval", "serve", "report", "cli"},
-    "cli.report": {"run", "report", "cli"},
+    "cli.report": {"report", "cli"},
     "cli.compare": {"run", "comparing", "report", "cli"},
     "cli.chat": {"errors", "cards", "serve", "cli"},
     "cli.measure": {"text", "model", "run", "metrics", "ratings", "eval", "tasks", "serve", "report", "cli"},
