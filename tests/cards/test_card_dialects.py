@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from selfsame.cards.card import make_card, make_traits
+from selfsame.cards.macros import fill_in
 from selfsame.errors import DataError
 
 WPP = """[Character("Nora Lind")
@@ -197,3 +201,15 @@ def test_attributes_and_examples_of_agnai() -> None:
 def test_the_fields_found_are_named_where_there_is_no_card() -> None:
     with pytest.raises(DataError, match=r"no name \(its fields: title, text\)"):
         make_card({"title": "Ida", "text": "bakes"})
+
+
+@pytest.mark.slow
+def test_long_cards_of_a_stranger_end() -> None:
+    script = Path(__file__).with_name("long_cards.py")
+    subprocess.run([sys.executable, script, "8000"], check=True, timeout=300, stdout=subprocess.DEVNULL)
+
+
+def test_macros_inside_macros() -> None:
+    assert fill_in("a {{random::{{char}}::b}} {{ c {{// x }}d}} {{user", "Ida") == "a Ida  {{user"
+    assert fill_in("{{// a}}\nb\n {{// {{user}}}}\nc {{// d}}\n", "Ida") == "b\n c \n"
+    assert fill_in("{{" * 50 + "char" + "}}" * 50, "Ida") == ""
