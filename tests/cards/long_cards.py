@@ -14,8 +14,8 @@ PIECES = [
     "{{", "}}", "{{a}} ", "x {{user}} ", "{{user}} ", ", {{user}}", "{{char}} bakes. ", "{{random:a,", "{{reverse:",
     "{{newline}}", "{{// a}}\n", '("a"', '"a" ', '("', 'Likes("a") ', 'Likes="a",', "(", ")", "()", "[(", "{", "{a: b; ",
     "[a: b; ", "[a: b]", "a;", "a,(", "a, ", "a + ", "# ", "#", "##x ", "# (", "Likes: a\n", "a:", "A b: c\n", "Bob: a\n",
-    "You:\n", "<START>\n", "***\n", "Bob ", "Anna Anna Anna Anna: a\n", ".", '."', "。」", "\t", "\n", " \n", "\xa0 x", "a", "é的",
-    "_", "การ",
+    "You:\n", "<START>\n", "***\n", "Bob ", "Anna Anna Anna Anna: a\n", ".", '."', "。」", "\t", "\n", " \n", "\xa0 x", "a",
+    "é的", "_", "การ",
     "She's ", "You are ", "Hi ", ">", "> a\n", "```\n", "=", ":", "!", "a ! ", '"', "'s ", "1. ", "\x00", "a\x1c",
     "he she ", "ly ",
 ]  # fmt: skip
