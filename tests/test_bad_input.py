@@ -85,7 +85,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory, tiny_models: Any) -> Path:
         ("chat --model x --persona a --best-of 0", "--best-of is 0: give 1 or more"),
         ("chat --model x --persona a --max-new-tokens 0", "--max-new-tokens is 0: give 1 or more"),
         ("chat --model x --card /none.json", "/none.json: no such file; give a character card"),
-        ("data show", "required: --data.path"),
+        ("data show", "needs --data.path FILE"),
         ("data shwo --data.path demo", "invalid choice: 'shwo'"),
         ("data show --data.path /none", "/none: no such file or folder"),
         ("data show --data.path demo --count -1", "argument --count: '-1' is not a number from 0"),

@@ -165,7 +165,7 @@ def test_clean_limit_and_max_turns(tmp_path: Path) -> None:
 
 def test_nothing_left_after_clean_up(tmp_path: Path) -> None:
     row = ROW | {"turns": [[1, "Hi [name]"], [2, "Hello."]]}
-    with pytest.raises(DataError, match="set clean to false"):
+    with pytest.raises(DataError, match=r"clean-up \(placeholder\) 1.*--data.clean false keeps"):
         load(write(tmp_path, "a.jsonl", jsonl(row)))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from selfsame.errors import RunError
 from selfsame.report.cells import Cell, Row
 from selfsame.report.formats import dollars, duration, shown
 from selfsame.report.metrics import metric_of
@@ -75,8 +76,8 @@ def chat_command(run_dir: str | Path) -> str:
     keeps a card."""
     run = Path(run_dir)
     command = f"selfsame chat --model {shlex.quote(str(run))}"
-    best = run / "eval" / "ppo_best_of_n.json"
-    count = read_record(best, EvaluationRecord).best_of if best.exists() else 1
+    best = _evaluated(run / "eval" / "ppo_best_of_n.json")
+    count = best.best_of if best else 1
     command += f" --best-of {count}" if count > 1 else ""
     if (run / "card.json").exists():
         return command
@@ -85,11 +86,17 @@ def chat_command(run_dir: str | Path) -> str:
 
 def _somebody(run: Path) -> Sequence[str]:
     """A few traits of the first person that a system of the run was evaluated as."""
-    for path in sorted((run / "eval").glob("*.json")):
-        replies = read_record(path, EvaluationRecord).replies if path.stem in SYSTEMS else []
-        if replies:
-            return replies[0].persona[:_TRAITS_SHOWN]
-    return _ANYBODY
+    records = [_evaluated(run / "eval" / f"{system}.json") for system in SYSTEMS]
+    replies = [reply for record in records if record for reply in record.replies]
+    return replies[0].persona[:_TRAITS_SHOWN] if replies else _ANYBODY
+
+
+def _evaluated(path: Path) -> EvaluationRecord | None:
+    """An evaluation, None where there is none or its file is damaged, which the page says elsewhere."""
+    try:
+        return read_record(path, EvaluationRecord) if path.exists() else None
+    except RunError:
+        return None
 
 
 def _tile(label: str, value: str, interval: str, cell: Cell) -> dict[str, Any]:
