@@ -197,8 +197,15 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     languages._segment.cache_clear()
     try:
         with pytest.raises(ConfigError, match=r"package rjieba: pip install 'selfsame-chat\[languages\]'"):
-            words("我教化学")
+            TraitMatcher(["我教化学。你呢？"])
+        # English texts need no package for a word of another script.
+        assert TraitMatcher(["I teach 化学 at a school."]).language == "en" and words("I teach 化学") == [
+            "i",
+            "teach",
+            "化学",
+        ]
     finally:
+        languages._segment.cache_clear()
         languages._segmenter.cache_clear()
 
 

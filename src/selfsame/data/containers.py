@@ -80,12 +80,10 @@ def _list_items(text: str, start: int) -> Iterator[Row]:
         if text[position : position + 1] in ("]", ""):
             return
         line, counted = line + text.count("\n", counted, position), position
-        try:
-            value, position = _DECODER.raw_decode(text, position)
-        except (ValueError, RecursionError) as error:
-            yield line, f"is not JSON, so that the rest of the list is not read: {error}"
+        value, position = _decoded(text, position, "list")
+        yield line, value
+        if position < 0:
             return
-        yield line, checked(value)
         position = _SPACE.match(text, position).end()  # pyright: ignore[reportOptionalMemberAccess]
         if text[position : position + 1] not in (",", "]"):
             yield line, "is followed by no comma, so that the rest of the list is not read"
@@ -93,17 +91,24 @@ def _list_items(text: str, start: int) -> Iterator[Row]:
         position += text[position] == ","
 
 
+def _decoded(text: str, start: int, of: str) -> tuple[Any, int]:
+    """The value that begins at `start` and where it ends; or the reason why there is none, and -1."""
+    try:
+        value, end = _DECODER.raw_decode(text, start)
+    except (ValueError, RecursionError) as error:
+        return f"is not JSON, so that the rest of the {of} is not read: {error}", -1
+    return checked(value), end
+
+
 def _stream(text: str) -> Iterator[Row]:
     """Documents of several lines, one after the other."""
     position, line, counted = 0, 1, 0
     while (position := _SPACE.match(text, position).end()) < len(text):  # pyright: ignore[reportOptionalMemberAccess]
         line, counted = line + text.count("\n", counted, position), position
-        try:
-            value, position = _DECODER.raw_decode(text, position)
-        except (ValueError, RecursionError) as error:
-            yield line, f"is not JSON, so that the rest of the file is not read: {error}"
+        value, position = _decoded(text, position, "file")
+        yield line, value
+        if position < 0:
             return
-        yield line, checked(value)
 
 
 def _json_lines(text: str) -> Iterator[Row]:

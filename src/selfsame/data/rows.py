@@ -62,12 +62,12 @@ def _personas_by_speaker(items: Sequence[Found]) -> dict[str, Any]:
     where nothing says whose is whose."""
     name = next((name for name in BOT_PERSONA if any(item.fields.get(name) for item in items)), "")
     spoken = [(item.turns[0], item.fields[name]) for item in items if item.turns and item.fields.get(name)]
-    found = {turn.who: (turn.side or role_of(turn.who), value) for turn, value in spoken}
+    found = {(str(turn.who), turn.side): (turn.side or role_of(turn.who), value) for turn, value in spoken}
     if not found:
         return {}
     sides = dict(found.values())
     if len({repr(value) for _, value in found.values()}) == 1:
-        everybody = len(found) == len({item.turns[0].who for item in items if item.turns})
+        everybody = len(found) == len({(str(item.turns[0].who), item.turns[0].side) for item in items if item.turns})
         if everybody or "user" not in sides:  # the conversation's, whoever speaks
             return {name: next(iter(sides.values()))}
     named = sides.get("bot", sides.get("") if "user" in sides else None)

@@ -16,7 +16,7 @@ from functools import lru_cache
 import snowballstemmer
 
 from selfsame.text import language as languages
-from selfsame.text.language import COMPOUNDING, ENGLISH, find_language, split_compounds, split_runs
+from selfsame.text.language import COMPOUNDING, ENGLISH, find_language, need_segmenter, split_compounds, split_runs
 from selfsame.types import Example, Persona
 
 _FUNCTION_WORDS = """
@@ -157,6 +157,7 @@ class TraitMatcher:
         self.share, self.rare = share, rare
         documents = [*documents]
         self.language = find_language(documents) if language is None else language
+        need_segmenter(self.language)
         self._parts: dict[str, tuple[str, str]] = {}
         self._frequency = self._count(documents)
         if self.language in COMPOUNDING:

@@ -182,12 +182,18 @@ def _stemmer(code: str) -> Any:
     return snowballstemmer.stemmer(STEMMERS[code])
 
 
-def split_runs(word: str) -> list[str]:
-    """The words in what stands between spaces: itself, or its parts in a script without spaces.
+def need_segmenter(code: str) -> None:
+    """Raises `ConfigError` where texts in this language need a package that is not installed."""
+    if code in UNSPACED and _segmenter(code) is None:
+        raise ConfigError(
+            f"words of the language {code!r} are found by the package {UNSPACED[code]}: pip install"
+            " 'selfsame-chat[languages]'"
+        )
 
-    Raises:
-        ConfigError: the package that finds words of this script is not installed.
-    """
+
+def split_runs(word: str) -> list[str]:
+    """The words in what stands between spaces: itself, or its parts in a script without spaces. Without the package that
+    finds words of the script, a stray run of it is one word; a text in that language is refused (`need_segmenter`)."""
     if not _RUN.search(word):
         return [word]
     parts: list[str] = []
@@ -201,18 +207,17 @@ def split_runs(word: str) -> list[str]:
 @lru_cache(maxsize=100_000)
 def _segment(run: str) -> tuple[str, ...]:
     code = "th" if re.match(rf"[{_THAI}]", run) else "ja" if re.search(rf"[{_KANA}]", run) else "zh"
-    return tuple(_segmenter(code)(run))
+    segmenter = _segmenter(code)
+    return tuple(segmenter(run)) if segmenter else (run,)
 
 
 @lru_cache(maxsize=3)
-def _segmenter(code: str) -> Callable[[str], Iterable[str]]:
+def _segmenter(code: str) -> Callable[[str], Iterable[str]] | None:
+    """What finds the words of a language without spaces; None where its package is not installed."""
     try:
         package = importlib.import_module("janome.tokenizer" if code == "ja" else UNSPACED[code])
     except ImportError:
-        raise ConfigError(
-            f"words of the language {code!r} are found by the package {UNSPACED[code]}: pip install"
-            " 'selfsame-chat[languages]'"
-        ) from None
+        return None
     if code == "zh":
         return package.cut
     if code == "th":
