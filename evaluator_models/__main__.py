@@ -8,7 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from selfsame.errors import SelfsameError
+from selfsame.errors import ConfigError, SelfsameError
 
 HERE = Path(__file__).parent
 BUNDLED = HERE.parent / "src/selfsame/model/bundled"
@@ -24,6 +24,9 @@ def main() -> None:
     for command in (train, export):
         command.add_argument("model", choices=MODELS)
     export.add_argument("--to", type=Path, default=BUNDLED, help="folder, in which it gets one of its name")
+    export.add_argument(
+        "--weights", type=Path, help="measure the judge in this folder, not that of the last checkpoint"
+    )
     for command in (pairs, train, export):
         command.add_argument("--data", type=Path, required=True, help="folder with the public dialogue sets")
         command.add_argument("--recipe", type=Path, default=HERE / "recipe.yaml", help="settings")
@@ -66,11 +69,13 @@ def _export(options: argparse.Namespace) -> None:
     from evaluator_models import judge, ranker, reader
     from evaluator_models.settings import load_recipe
 
-    folder, made = (
-        options.work / "export" / options.model,
-        {"judge": judge, "ranker": ranker, "reader": reader}[options.model],
-    )
-    record = made.export(load_recipe(options.recipe), options.work, options.data, folder)
+    folder, recipe = options.work / "export" / options.model, load_recipe(options.recipe)
+    if options.model == "judge":
+        record = judge.export(recipe, options.work, folder, options.weights)
+    elif options.weights:
+        raise ConfigError("--weights is for the judge: ranker and reader are written from their checkpoints")
+    else:
+        record = {"ranker": ranker, "reader": reader}[options.model].export(recipe, options.work, options.data, folder)
     target = options.to / options.model
     target.mkdir(parents=True, exist_ok=True)
     for file in sorted(folder.iterdir()):

@@ -66,10 +66,10 @@ def kinds_of(row: LabelledPair) -> list[str]:
     return [name for name, is_so in kinds.items() if is_so] or ["common topic, neither negated nor opposite words"]
 
 
-def choose_threshold(judge: Judge, examples: Sequence[Example], count: int = 2000) -> float:
+def choose_threshold(judge: Judge, examples: Sequence[Example], count: int) -> float:
     """The probability that in `FALSE_ALARMS` of what people said where they drew on a trait (own turns against their persona
     and earlier turns) is reached by any pair. `examples`: people that the judge was not trained on, and that nothing is
-    reported of."""
+    reported of; `count`: replies of theirs that are looked at."""
     matcher = TraitMatcher([t for e in examples for t in (*e.persona, *e.turns)])
     sites = [(e, k) for e in examples for k, reply in enumerate(e.replies) if matcher.drawn(e.persona, reply)]
     chosen = [sites[i] for i in np.random.default_rng(0).permutation(len(sites))[:count]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from evaluator_models.trainer import JudgeTrainer
 from selfsame.data.loader import DatasetLoader
 from selfsame.metrics.judge import RECORD, AdapterJudge
 from selfsame.model.load import load_roles
-from selfsame.model.settings import ModelSettings
+from selfsame.model.settings import BUNDLED, ModelSettings
 from selfsame.ratings.rows import read_pairs
 from selfsame.run.checkpoint import CheckpointManager
 from selfsame.run.directory import RunDirectory
@@ -47,15 +48,23 @@ def train(recipe: Recipe, work: Path, data: Path) -> None:
     trainer.train()
 
 
-def export(recipe: Recipe, work: Path, data: Path, folder: Path) -> dict[str, Any]:
-    """Writes the judge of the last checkpoint to `folder`: the adapter in half precision, its head, and `judge.json`. All it
-    needs of `data` is in `work`."""
-    del data
-    checkpoint = CheckpointManager(work / "judge").load()
-    roles = load_roles(ModelSettings(base=recipe.base, lora=recipe.lora), recipe.seed)
-    roles.load("judge", checkpoint.path / "judge")
-    roles.save("judge", folder)
-    reduce_role(folder, recipe.base)
+def export(recipe: Recipe, work: Path, folder: Path, weights: Path | None = None) -> dict[str, Any]:
+    """Writes the judge to `folder`: the adapter in half precision, its head, and `judge.json` with what it scores on the
+    held-out rows in `work`, and what the judge in the package and the rules score on the same rows.
+
+    Args:
+        recipe: it was made with.
+        work: where pairs and checkpoints are.
+        folder: gets the judge.
+        weights: a judge that was written before; None: that of the last checkpoint.
+    """
+    if weights is None:
+        roles = load_roles(ModelSettings(base=recipe.base, lora=recipe.lora), recipe.seed)
+        roles.load("judge", CheckpointManager(work / "judge").load().path / "judge")
+        roles.save("judge", folder)
+        reduce_role(folder, recipe.base)
+    elif weights.resolve() != folder.resolve():
+        shutil.copytree(weights, folder, dirs_exist_ok=True)
     record: dict[str, Any] = {
         "base": recipe.base,
         "lora": recipe.lora.model_dump(exclude_defaults=True),
@@ -63,14 +72,17 @@ def export(recipe: Recipe, work: Path, data: Path, folder: Path) -> dict[str, An
     }
     write_record(folder / RECORD, record)
     judge, rules = AdapterJudge(str(folder)), RuleJudge()
+    record["held_out"] = held_out(judge, work)
+    if recipe.base != BUNDLED:  # each was made on other pairs: they are compared on the same rows
+        record["bundled"] = held_out(AdapterJudge(), work)
+    write_record(folder / RECORD, record)  # the threshold takes as long again
     examples = DatasetLoader().load().train  # the bundled dialogues: the judge has never seen them
-    judge.threshold = choose_threshold(judge, examples)
+    judge.threshold = choose_threshold(judge, examples, recipe.threshold_replies)
     record |= {
         "threshold": judge.threshold,
         "contradicted_at_threshold": at_threshold(judge, work),
         "recipe": recipe.model_dump(mode="json", include={"seed", "training", "lora", "held_out_share", "plain_share"}),
         "training_rows": _counts(work),
-        "held_out": held_out(judge, work),
         "rules": held_out(rules, work),
         "found": errors(judge, work),
         "environment": describe_environment(),

@@ -64,6 +64,8 @@ class Recipe(Settings):
     """Share of the pairs that are lower-cased and split into words as PersonaChat is."""
     held_out_size: int = Field(default=2000, ge=10)
     """Pairs of each label in a held-out set, at most."""
+    threshold_replies: int = Field(default=2000, ge=20)
+    """Replies of people that the judge's threshold is set on."""
     lora: LoraSettings = LoraSettings(rank=32, alpha=64)
     training: JudgeSettings = JudgeSettings()
     """Of the judge."""

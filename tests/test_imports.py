@@ -1,6 +1,6 @@
-"""The rooms of CONTRIBUTING.md and who may import whom: `types, errors, settings <- config`; `text <- cards <- data, run <-
-model <- rollout <- training, eval, serve <- plan, pipeline <- cli`; `report` reads run directories only. A file has the rule of
-its room, or its own, which is stricter: each command imports what it needs and no more."""
+"""The rooms of CONTRIBUTING.md and who may import whom: `types, errors, settings <- config`; `text <- cards, labels <- data,
+run <- model <- rollout <- training, eval, serve <- plan, pipeline <- cli`; `report` reads run directories only. A file has the
+rule of its room, or its own, which is stricter: each command imports what it needs and no more."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 GROUND = {"types", "errors", "settings", "systems"}
 TEXT = GROUND | {"text"}
 CARDS = TEXT | {"cards"}
-DATA = CARDS | {"data"}
+LABELS = GROUND | {"labels"}
+DATA = CARDS | LABELS | {"data"}
 RUN = GROUND | {"run", "renamed"}
 MODEL = DATA | RUN | {"model"}
 ROLLOUT = MODEL | {"rollout"}
@@ -37,6 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "config": GROUND | {"renamed"},  # and each room's settings.py, as every room may
     "text": TEXT,
     "cards": CARDS,
+    "labels": LABELS,
     "data": DATA,
     "run": RUN,
     "model": MODEL,
@@ -67,13 +69,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli.plan": {"errors", "config", "run", "plan", "cli"},
     "cli.evaluate": {"errors", "data", "run", "rollout", "eval", "serve", "report", "cli"},
     "cli.report": {"report", "cli"},
-    "cli.compare": {"run", "comparing", "report", "cli"},
+    "cli.compare": {"run", "labels", "comparing", "report", "cli"},
     "cli.chat": {"errors", "cards", "serve", "cli"},
     "cli.measure": {"text", "model", "run", "metrics", "ratings", "eval", "tasks", "serve", "report", "cli"},
     "cli.benchmark": {"errors", "model", "run", "metrics", "tasks", "cli"},
     "cli.convai2": {"errors", "run", "metrics", "tasks", "cli"},
     "cli.card": {"errors", "cards", "cli"},
     "cli.character": {"errors", "config", "model", "character", "cli"},
+    "cli.labels": {"data", "labels", "run", "cli"},
     "cli.data": {"errors", "systems", "types", "config", "data", "run", "cli"},
     "cli.base": {"model", "cli"},
     "__main__": {"cli"},

@@ -13,7 +13,7 @@ from selfsame.run.writable import check_writable
 DESCRIPTION = (
     "Compare two or more systems in one table. RUN is a run directory, RUN:SYSTEM one of its systems (default: the last stage"
     " that was evaluated: ppo, dpo, sft or base). Each is compared with the first, in pairs, on the prompts that both"
-    " answered. The numbers come from the runs' records; only --prefer computes anything."
+    " answered. The numbers come from the runs' records and from labels; only --prefer computes anything."
 )
 
 
@@ -27,10 +27,12 @@ def run(arguments: Sequence[str]) -> None:
     for file in (options.json, options.html):
         check_writable(file)
     from selfsame.comparing.runs import compare
+    from selfsame.labels.store import stored_labels
     from selfsame.report.comparison import markdown_comparison, text_comparison, write_comparison
     from selfsame.report.tables import update_readme
 
-    comparison = compare(options.runs, options.group, options.prefer, options.metrics)
+    labels = [label for file in options.labels for label in stored_labels(file)]
+    comparison = compare(options.runs, options.group, options.prefer, options.metrics, labels)
     write_result(options.json, comparison.model_dump())
     if options.html:
         write_comparison(Path(options.html), comparison)
@@ -52,6 +54,10 @@ def options_parser() -> argparse.ArgumentParser:
         "--prefer", action="append", default=[], metavar="RUN_OR_MODEL",
         help="show which replies the reward model of this run prefers (take another seed: a policy pleases its own), or this"
         " language model, asked in both orders (repeat it for another judge)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--labels", nargs="+", default=[], metavar="FILE",
+        help="show whose replies people prefer, from files of labels (give it after the runs)",
     )  # fmt: skip
     parser.add_argument(
         "--metrics", nargs="+", default=[], metavar="NAME",

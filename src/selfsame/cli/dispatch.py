@@ -12,7 +12,21 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from selfsame.cli import base, benchmark, card, character, chat, compare, data, evaluate, measure, plan, report, train
+from selfsame.cli import (
+    base,
+    benchmark,
+    card,
+    character,
+    chat,
+    compare,
+    data,
+    evaluate,
+    labels,
+    measure,
+    plan,
+    report,
+    train,
+)
 from selfsame.errors import ConfigError, SelfsameError, TimeUp
 
 DESCRIPTION = """Selfsame trains chatbots that stay in character, measures whether they got better, and lets you talk to them.
@@ -37,6 +51,7 @@ checking a claim on a file:
   benchmark   ConvAI2, minimal persona edits, PersonaGym's questions; compares two ConvAI2 results
 data and bases:
   data        show, convert or audit a dataset
+  labels      what people said of two replies: how many, by whom, how far they agree
   card        show what a character card says, or write it as JSON or as a picture
   base        download and prepare a named base model: smollm2-135m, the recommended one
 """
@@ -54,6 +69,7 @@ COMMANDS: Mapping[str, Callable[[list[str]], None]] = {
     "report": report.run,
     "chat": chat.run,
     "data": data.run,
+    "labels": labels.run,
     "card": card.run,
     "character": character.run,
     "base": base.run,

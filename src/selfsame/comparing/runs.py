@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsame.errors import ConfigError
+from selfsame.labels.label import Label
 from selfsame.run.compared import Compared, Preferred, SharedPrompts, SystemCost, SystemRecord, Wins
 from selfsame.run.directory import RunDirectory
 from selfsame.run.files import dotted, read_json
@@ -21,7 +22,11 @@ _OTHERWISE = ("seed", "best_of", "evaluation.best_of", "training.ppo.eval_size")
 
 
 def compare(
-    runs: Sequence[str], groups: Sequence[str] = (), judges: Sequence[str] = (), metrics: Sequence[str] = ()
+    runs: Sequence[str],
+    groups: Sequence[str] = (),
+    judges: Sequence[str] = (),
+    metrics: Sequence[str] = (),
+    labels: Sequence[Label] = (),
 ) -> Compared:
     """Collect what is recorded of these systems, with paired differences from the first one.
 
@@ -30,6 +35,7 @@ def compare(
         groups: `NAME=RUN[:SYSTEM],...` each.
         judges: runs or models that say which replies are preferred (see `comparing/preference.py`).
         metrics: names that have to be among what was measured.
+        labels: what people said of their replies.
 
     Returns:
         evaluations of a group hold means with the lowest and highest run and `seeds`, how many those are.
@@ -50,7 +56,7 @@ def compare(
         paired=paired,
         comparisons=differences,
         preference=[_wins(record) for record in differences if record.metric == "consistency"],
-        preferred=[record for judge in judges for record in _preferred(judge, recipes)],
+        preferred=[*_people(labels, recipes), *(record for judge in judges for record in _preferred(judge, recipes))],
         reward={name: s.reward for name, s in systems.items() if s.reward and "reward" in _stages(s)},
         settings=_differing({name: system.config for name, system in systems.items()}),
         dialogues=side_by_side({name: evaluation.replies for name, evaluation in evaluations.items()}),
@@ -194,6 +200,14 @@ def _differences(recipes: Recipes) -> tuple[list[SharedPrompts], list[Comparison
             on = "same prompts" if alike else f"{part.prompts} shared prompts of {part.most}"
             found += [r.between(name, than).model_copy(update={"on": on + _of_seeds(r)}) for r in part.found]
     return paired, with_verdicts(found, Bootstrap())
+
+
+def _people(labels: Sequence[Label], recipes: Recipes) -> Iterable[Preferred]:
+    """What people prefer, where they labelled anything."""
+    from selfsame.comparing.labelled import people_prefer
+    from selfsame.metrics.statistics import Bootstrap
+
+    return people_prefer(labels, recipes, Bootstrap()) if labels else ()
 
 
 def _preferred(name: str, recipes: Recipes) -> Iterable[Preferred]:

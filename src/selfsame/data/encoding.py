@@ -20,7 +20,7 @@ _MAGIC = {
     b"PK\x03\x04": "a zip archive or an Excel workbook; unpack it, or save the sheet as CSV UTF-8",
     b"\x89PNG": "a picture; give the dialogues as JSONL, JSON or CSV (a character card goes to data.card)",
     b"%PDF": "a PDF; give the dialogues as JSONL, JSON or CSV",
-    b"SQLite format 3": "a database; export the table as CSV",
+    b"SQLite format 3": "a database; labels go to pairs.path, of any other database export the table as CSV",
 }
 _STRANGE = re.compile(r"(?<=[A-Za-z])[\xa1-\xa9\xab-\xb3\xb5\xb6\xb8\xb9\xbb-\xbf](?=[A-Za-z])")
 """A sign such as ¹ or ¿ within a word: a letter of another code page (Polish, say)."""

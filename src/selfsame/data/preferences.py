@@ -7,9 +7,10 @@
 | Selfsame | `persona`, `context` (alternating, the partner's turn last), `chosen`, `rejected` |
 | labels | a prompt as above, `completion` (or `reply`), and `label`: true or false |
 | scores | the same with `score` (or `rating`, `reward`): a number, higher is better |
+| labels of two replies | what `labels/label.py` shows, also as the database that the page of `selfsame serve` writes |
 
 Rows enter by the same files as dialogues do, and personas, names of speakers and slots are found in the same way. Labelled
-and scored replies to one prompt become pairs of the better with the worse.
+and scored replies to one prompt become pairs of the better with the worse; of several people's labels the majority counts.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ import hashlib
 import itertools
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from selfsame.data.containers import Row
 from selfsame.data.field_names import ANSWERS, folded
 from selfsame.data.loader import persona_key, write_lines
 from selfsame.data.names import speaker_key
@@ -32,6 +34,9 @@ from selfsame.data.speakers import Bot, place
 from selfsame.data.structure import read_records
 from selfsame.data.turns import read_turns
 from selfsame.errors import DataError
+from selfsame.labels.label import Label, is_label, label_of
+from selfsame.labels.store import MAGIC, stored_labels
+from selfsame.labels.votes import Agreement, agreement, verdicts
 from selfsame.types import Persona, PreferencePair, Prompt, RejectedRow
 
 GIVEN = "given"
@@ -48,11 +53,14 @@ _REPLIES = (*ANSWERS, "reply", "text")
 @dataclass
 class GivenPairs:
     """Pairs of the user. `rejected`: rows that give none; `left_over`: labelled or scored replies that no other reply to
-    their prompt is better or worse than."""
+    their prompt is better or worse than; `undecided`: questions to people without a majority or a correction; `agreement`:
+    of the people, where they labelled two replies."""
 
     pairs: list[PreferencePair] = field(default_factory=list)
     rejected: list[RejectedRow] = field(default_factory=list)
     left_over: int = 0
+    undecided: int = 0
+    agreement: Agreement | None = None
 
     def summary(self, path: str) -> str:
         """Plain text, one line."""
@@ -60,6 +68,8 @@ class GivenPairs:
         parts = [f"{len(self.pairs)} preference pairs"]
         parts += [f"{bare} of them without a persona (--data.persona or --data.card gives one)"] if bare else []
         parts += [f"{self.left_over} replies with none to compare to"] if self.left_over else []
+        parts += [f"labels {self.agreement}"] if self.agreement else []
+        parts += [f"{self.undecided} questions without a better reply"] if self.undecided else []
         parts += [f"{len(self.rejected)} rows rejected, first {self.rejected[0]}"] if self.rejected else []
         return f"{path}: {', '.join(parts)}"
 
@@ -72,13 +82,16 @@ def read_preferences(path: str | Path, settings: DataSettings) -> GivenPairs:
     """
     bot, found = known_bot(settings), GivenPairs()
     marked: dict[Prompt, dict[str, float]] = {}
-    rows = rows_of_file(Path(path))
+    labels: list[Label] = []
+    rows = _rows(Path(path))
     for line, row in rows:
         try:
             if isinstance(row, str):
                 raise ValueError(row)
             fields = folded(row) if isinstance(row, Mapping) else {}
-            if "chosen" in fields and "rejected" in fields:
+            if is_label(fields):
+                labels.append(label_of(fields))
+            elif "chosen" in fields and "rejected" in fields:
                 found.pairs.append(_pair(fields, bot))
             else:
                 prompt, reply, mark = _marked(fields, bot)
@@ -90,9 +103,11 @@ def read_preferences(path: str | Path, settings: DataSettings) -> GivenPairs:
         pairs = _ranked(prompt, replies)
         found.pairs += pairs
         found.left_over += len(set(replies).difference(text for pair in pairs for text in (pair.chosen, pair.rejected)))
+    _add_labels(found, labels)
     if not found.pairs:
         reasons = "; ".join(f"line {row.line}: {row.reason}" for row in found.rejected[:3])
         left = f"{found.left_over} replies have no better or worse one to the same prompt" if found.left_over else ""
+        left = left or (f"{found.undecided} labels name no better reply" if found.undecided else "")
         raise DataError(f"{path}: no preference pair in {len(rows)} rows ({reasons or left or 'there are no rows'})")
     return found
 
@@ -113,6 +128,22 @@ def split_pairs(
 
 
 # --- rows -> pairs
+
+
+def _rows(path: Path) -> list[Row]:
+    """The rows of a file, or of a database of labels."""
+    if path.is_file() and path.open("rb").read(len(MAGIC)) == MAGIC:
+        return [(number, label.row()) for number, label in enumerate(stored_labels(path), 1)]
+    return rows_of_file(path)
+
+
+def _add_labels(found: GivenPairs, labels: Sequence[Label]) -> None:
+    """The pairs that people's labels make together."""
+    for verdict in verdicts(labels):
+        pairs = verdict.pairs()
+        found.pairs += pairs
+        found.undecided += not pairs
+    found.agreement = agreement(labels) if labels else None
 
 
 def _pair(fields: Mapping[str, Any], bot: Bot) -> PreferencePair:
