@@ -179,7 +179,8 @@ def reward_sense(config: Config, roles: Roles, pairs: PreferenceGenerator) -> Se
         return None
     turns = [(item.prompt.history, item.reply) for item in pairs.extract_items(SENSE_TURNS, 0.5)]
     say(f"ppo: reading {len(turns)} human turns to learn what makes sense", parallel.is_main())
-    evaluator = SenseEvaluator(Reader(roles, "sft", "sft", remember=False), turns, config.seed, pairs.matcher.language)
+    reader = Reader(roles, "sft", "sft", remember=False)
+    evaluator = SenseEvaluator(reader, turns, config.seed, pairs.matcher.language, others=False)
     say(f"reward: {evaluator.bounds.line()}", parallel.is_main())
 
     def sense(prompts: Sequence[Prompt], replies: Sequence[str]) -> Mapping[str, Sequence[float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -41,6 +42,16 @@ def test_the_bounds_are_peoples_and_both_errors_are_counted():
     assert (bounds.people_malformed, bounds.people_unanswering) == (0.0, 0.0)
     assert bounds.others_answering == 0.0  # a reply to another turn shares "like" alone
     assert "40 of people's turns" in bounds.line() and "0% pass" in bounds.line()
+
+
+def test_the_same_bounds_without_reading_replies_to_other_turns():
+    """A reward needs the bounds alone; the second reading took minutes on a slow machine."""
+    reader, asked = Scripted(), []
+    reader.read = lambda histories, replies: asked.append(len(replies)) or Scripted.read(reader, histories, replies)
+    bounds = SenseEvaluator(reader, PEOPLE, others=False).bounds  # pyright: ignore
+    assert asked == [40]
+    assert math.isnan(bounds.others_answering) and "pass as one" not in bounds.line()
+    assert replace(bounds, others_answering=0.0) == evaluator().bounds
 
 
 @pytest.mark.parametrize(

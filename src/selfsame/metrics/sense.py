@@ -49,7 +49,7 @@ class Bounds:
         turns: people's replies that the bounds were set on.
         people_malformed: share of them that is not well formed by all rules together.
         people_unanswering: share of them that does not answer.
-        others_answering: share of people's replies to other turns that passes as an answer.
+        others_answering: share of people's replies to other turns that passes as an answer; NaN where it was not asked for.
     """
 
     bits: float
@@ -69,9 +69,10 @@ class Bounds:
             return (
                 f"{self.turns} of people's turns are too few for bounds of sense: whether a reply answers is not known"
             )
+        passing = f"; of replies to other turns {self.others_answering:.0%} pass as one"
         return (
             f"bounds of sense set on {self.turns} of people's turns: {self.people_malformed:.0%} of them count as malformed,"
-            f" {self.people_unanswering:.0%} as no answer; of replies to other turns {self.others_answering:.0%} pass as one"
+            f" {self.people_unanswering:.0%} as no answer{'' if math.isnan(self.others_answering) else passing}"
         )
 
 
@@ -83,12 +84,15 @@ class SenseEvaluator:
         people: turns that people said, to set the bounds on; none of the prompts that are scored should be among them.
         seed: which other turn a reply is held against.
         language: code of the replies' language.
+        others: whether it is measured how many replies to other turns pass, which is another reading of as many.
 
     With fewer than `FEWEST` turns to set bounds on, a reply is well formed by the rules alone, and whether it answers is not
     known.
     """
 
-    def __init__(self, reader: Reader, people: Sequence[Turn], seed: int = 0, language: str = ENGLISH) -> None:
+    def __init__(
+        self, reader: Reader, people: Sequence[Turn], seed: int = 0, language: str = ENGLISH, others: bool = True
+    ) -> None:
         self.reader, self.language = reader, language
         turns = [(history, reply) for history, reply in people if words(reply) and any(history)]
         if len(turns) < FEWEST:
@@ -96,7 +100,7 @@ class SenseEvaluator:
             return
         histories, replies = [history for history, _ in turns], [reply for _, reply in turns]
         found = reader.read(histories, replies)
-        others = reader.read(histories, _others(replies, seed))
+        passing = reader.read(histories, _others(replies, seed)) if others else ()
         bits = float(np.nanquantile([r.bits for r in found], 1 - PEOPLE_SURPRISING))
         lift = float(np.nanquantile([r.lift for r in found], PEOPLE_UNANSWERING))
         marked = _share([bool(_END.search(reply)) for reply in replies]) >= ENDS_SHARE
@@ -106,7 +110,7 @@ class SenseEvaluator:
             self.bounds,
             people_malformed=1 - _share(formed),
             people_unanswering=_share([r.lift < lift for r in found]),
-            others_answering=_share([r.lift >= lift for r in others]),
+            others_answering=_share([r.lift >= lift for r in passing]) if others else math.nan,
         )
 
     def evaluate(self, histories: Sequence[Sequence[str]], replies: Sequence[str]) -> dict[str, list[float]]:
