@@ -25,6 +25,7 @@ from selfsame.model.reward_model import RewardModel
 from selfsame.model.roles import Roles
 from selfsame.rollout.collect import Rollout, collect_rollout
 from selfsame.rollout.engine import RolloutEngine
+from selfsame.rollout.vllm import VLLMEngine
 from selfsame.training.advantages import (
     KLController,
     explained_variance,
@@ -94,7 +95,7 @@ class PPOTrainer:
         self._name_roles()
         self.begin(kept=roles.names)
         self.reward_model = RewardModel(self.roles, settings.token_budget)
-        self.engine = RolloutEngine(self.roles)
+        self.engine = VLLMEngine(self.roles, settings.vllm) if settings.vllm else RolloutEngine(self.roles)
 
     def begin(self, kept: Sequence[str] = ()) -> None:
         """The roles, but for those that are `kept`, and the KL coefficient as they are before the first step."""

@@ -193,6 +193,8 @@ class PPOSettings(OptimiserSettings):
     usual); a value with its own parameters feels it only through `adam_epsilon` and `max_grad_norm`."""
     rewards: RewardWeights = RewardWeights()
     """What a reply is paid for."""
+    vllm: str | None = None
+    """Address of a vLLM server that samples the rollouts, such as `http://127.0.0.1:8000`; none: they are sampled here."""
     eval_every: int = Field(default=10, ge=1)
     """Steps between evaluations during PPO, if `eval_size` is set; the last step is always evaluated. The policy that was most
     often in character is kept."""
