@@ -12,7 +12,21 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from selfsame.cli import base, benchmark, card, character, chat, compare, data, evaluate, measure, plan, report, train
+from selfsame.cli import (
+    base,
+    benchmark,
+    card,
+    character,
+    chat,
+    compare,
+    data,
+    evaluate,
+    measure,
+    plan,
+    report,
+    serve,
+    train,
+)
 from selfsame.errors import ConfigError, SelfsameError, TimeUp
 
 DESCRIPTION = """Selfsame trains chatbots that stay in character, measures whether they got better, and lets you talk to them.
@@ -29,6 +43,7 @@ looking at results:
   report      write a run's report.html and print its table
   compare     systems of two or more runs: a table, paired differences, a page with dialogues side by side
   chat        talk to the bot of a run, or to any model
+  serve       an OpenAI-compatible server for runs, models and characters
 checking a claim on a file:
   agreement   how well the scores agree with human ratings
   judge       how often the judge of contradictions is right
@@ -53,6 +68,7 @@ COMMANDS: Mapping[str, Callable[[list[str]], None]] = {
     "evaluate": evaluate.run,
     "report": report.run,
     "chat": chat.run,
+    "serve": serve.run,
     "data": data.run,
     "card": card.run,
     "character": character.run,
