@@ -157,8 +157,8 @@ class DataProcessor:
         return ids + [i for block in reversed(blocks) for i in block] + answer
 
     def encode_plain(self, text: str, reserve: int = 0) -> list[int]:
-        """Token ids of a text that the model is to continue, in which nobody speaks: the begin-of-text token, if the tokenizer has
-        one, and the text, which loses its beginning where it does not fit into `max_length - reserve`."""
+        """Token ids of a text that the model is to continue, in which nobody speaks: the begin-of-text token (else the end
+        token) and the text, which loses its beginning where it does not fit into `max_length - reserve`."""
         begin = self.tokenizer.bos_token_id
         head = [self.end_id if begin is None else begin]
         return head + list(self._text_ids(text))[-(self.max_length - reserve - 1) :]

@@ -58,8 +58,8 @@ class SlotReply:
 
 
 class Slots:
-    """The replies of one role that are under way. Inside `turn`: `join` takes one in, `sample` gives each its next token, `leave`
-    lets one go, and `advance` computes what follows the tokens. A reply has the tokens that `RolloutEngine` gives it alone.
+    """The replies of one role that are under way. Inside `turn`: `join` takes one in, `sample` gives each its next token,
+    `leave` lets one go, `advance` computes what follows the tokens. A reply has the tokens that `RolloutEngine` gives it alone.
 
     Args:
         roles: the model.

@@ -300,7 +300,9 @@ def _handle_errors(app: FastAPI) -> None:
     async def invalid(request: Request, error: Any) -> Response:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"][1:]))
-        return await refused(request, Refused(f"{place}: {first['msg']}" if place else first["msg"], place or None))
+        if first["type"] == "json_invalid" or not place:
+            return await refused(request, Refused(f"the body is no request in JSON: {first['msg']}"))
+        return await refused(request, Refused(f"{place}: {first['msg']}", place))
 
     async def http(request: Request, error: Any) -> Response:
         kind = _KINDS.get(error.status_code, "invalid_request_error")

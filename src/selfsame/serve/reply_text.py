@@ -26,8 +26,8 @@ class ReplyText:
         self.text, self.stopped = "", False
 
     def grow(self, ids: list[int], last: bool = False) -> str:
-        """The text that these tokens, all of the reply so far, add to what is shown. What may be the beginning of a stop string,
-        of an escaped control string or of a letter of several tokens waits; nothing does after the `last` token."""
+        """The text that these tokens, all of the reply so far, add to what is shown. What may be the beginning of a stop
+        string, of an escaped control string or of a letter of several tokens waits; nothing does after the `last` token."""
         text = self.decode(ids)
         found = [place for stop in self.stops if (place := text.find(stop)) >= 0]
         if found:
