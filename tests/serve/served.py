@@ -18,8 +18,9 @@ from selfsame.cards.card import make_card
 from selfsame.config import load_config
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.settings import SamplingSettings
-from selfsame.serve.api import Limits, make_app
+from selfsame.serve.api import make_app
 from selfsame.serve.chatbot import Chatbot
+from selfsame.serve.desk import Limits
 from selfsame.serve.hub import Hub, Voice
 from selfsame.serve.server import Server, bind
 from selfsame.types import Prompt

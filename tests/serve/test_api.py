@@ -17,7 +17,8 @@ from served import (
     tiny_hub,
 )
 
-from selfsame.serve.api import Limits, make_app
+from selfsame.serve.api import make_app
+from selfsame.serve.desk import Limits
 from selfsame.types import Prompt
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"

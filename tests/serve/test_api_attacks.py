@@ -9,7 +9,8 @@ import time
 import pytest
 from served import CHARACTER, MIKA, TALKER, asked, client_of, engine_reply, error_of, live, tiny_hub
 
-from selfsame.serve.api import Limits, make_app
+from selfsame.serve.api import make_app
+from selfsame.serve.desk import Limits
 from selfsame.serve.gate import host_of
 from selfsame.types import Prompt
 

@@ -11,7 +11,7 @@ import openai
 import pytest
 from served import CHARACTER, TALKER, asked, engine_reply, live, tiny_hub
 
-from selfsame.serve.api import Limits
+from selfsame.serve.desk import Limits
 from selfsame.types import Prompt
 
 TOKEN = "a-token-of-the-test"

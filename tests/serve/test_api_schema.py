@@ -9,7 +9,8 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import content_type_conformance, negative_data_rejection, status_code_conformance
 from served import tiny_hub
 
-from selfsame.serve.api import Limits, make_app
+from selfsame.serve.api import make_app
+from selfsame.serve.desk import Limits
 
 
 @pytest.fixture(scope="module")

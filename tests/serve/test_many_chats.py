@@ -7,7 +7,7 @@ import asyncio
 import httpx
 from served import CHARACTER, MIKA, TALKER, asked, chunks, engine_reply, live, streamed_text, tiny_hub
 
-from selfsame.serve.api import Limits
+from selfsame.serve.desk import Limits
 from selfsame.types import Prompt
 
 CHATS, TURNS = 64, 2

@@ -52,7 +52,8 @@ def test_a_model_speaks_alone_and_as_each_character(tiny_models, cards):
 
 def test_a_run_has_its_finished_systems_and_its_own_character(tmp_path, monkeypatch):
     write_card(make_card({"name": "Ida", "description": "I bake."}), tmp_path / "card.json", 3, None)
-    loaded, roles = [], SimpleNamespace(processor=SimpleNamespace(remember=loaded.append), names=())
+    loaded = []
+    roles = SimpleNamespace(processor=SimpleNamespace(remember=loaded.append), names=())
     run = SimpleNamespace(path=tmp_path, card_path=tmp_path / "card.json")
     bot = Chatbot(roles, "policy", load_config(), "mine (ppo)", True, run, "ppo")
     monkeypatch.setattr("selfsame.serve.chatbot.finished_stages", lambda directory: {"sft": tmp_path, "ppo": tmp_path})

@@ -27,7 +27,8 @@ def run(arguments: Sequence[str]) -> None:
     print(
         f"loading {', '.join(options.models)} ...", file=sys.stderr, flush=True
     )  # to import torch alone takes seconds
-    from selfsame.serve.api import Limits, make_app
+    from selfsame.serve.api import make_app
+    from selfsame.serve.desk import Limits
     from selfsame.serve.hub import load_hub
 
     hub = load_hub(options.models, options.characters, options.base, options.max_tokens)
