@@ -30,7 +30,7 @@ def replies_to(prompts, temperature=0.0, top_p=1.0, seed=0):
     return [SlotReply(prompt, noise[k], temperature, top_p) for k, prompt in enumerate(prompts)]
 
 
-def drive(slots, replies, end_id, every=3):
+def drive(slots, replies, end_id, every=2):
     """One more reply joins every so many steps, while the others leave."""
     coming, step = list(replies), 0
     sizes = []
@@ -66,7 +66,7 @@ def test_replies_are_those_of_the_engine(tiny_models, family, sampling, kept_byt
     replies = replies_to(PROMPTS, *sampling)
     sizes = drive(slots, replies, end)
     assert [reply.ids for reply in replies] == expected
-    assert max(sizes) > 2 and len({len(reply.ids) for reply in replies}) > 1
+    assert max(sizes) > 1 and len({len(reply.ids) for reply in replies}) > 1
     assert replies[2].reused == replies[4].reused - 2 == len(PERSONA) or not kept_bytes
 
 

@@ -196,7 +196,7 @@ def test_stop_strings(client):
 
 
 def test_the_best_of_several(hub, client):
-    request = asked(best_of=4, temperature=1.0, seed=2)
+    request = asked(best_of=4, temperature=1.0, top_p=1, seed=2)
     best = engine_reply(hub, TALKER, Prompt((), ("Hi.",)), 2, best_of=4, temperature=1.0)
     assert said(client.post(CHAT, json=request)) == best
     assert streamed_text(chunks(client.post(CHAT, json=request | {"stream": True}).text)) == best

@@ -43,7 +43,7 @@ def test_what_is_shown(text, stops, shown):
     for piece in pieces[:-1]:  # nothing that is shown is taken back
         so_far += piece
         assert shown.startswith(so_far)
-    assert len([p for p in pieces if p]) > 1
+    assert len([p for p in pieces if p]) >= min(2, len(shown))
 
 
 def test_a_letter_of_several_tokens_is_shown_when_it_is_whole(tiny_models):

@@ -190,7 +190,7 @@ class _Room:
 
     rows: int = 0
     columns: int = 0
-    at: slice = slice(0)
+    at: slice = field(default_factory=lambda: slice(0))
     begin: int = 0
     width: int = 0
     length_A: Tensor | None = None
