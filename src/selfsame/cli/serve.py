@@ -34,11 +34,10 @@ def run(arguments: Sequence[str]) -> None:
     hub = load_hub(options.models, options.characters, options.base, options.max_tokens)
     limits = Limits(options.max_chats, options.max_waiting, options.max_seconds, options.max_body)
     app = make_app(hub, limits, token, (*LOCAL_NAMES, options.host.lower()) if is_local(options.host) else ())
-    print(f"serving at {address_of(bound)} (Ctrl-C ends)")
+    lines = [f"serving at {address_of(bound)} (Ctrl-C ends)", *(f"  {name}" for name in hub.voices)]
     if is_new:
-        print(f"token, shown once: {token}  (set {TOKEN_VARIABLE} to choose it)")
-    print("\n".join(f"  {name}" for name in hub.voices), flush=True)
-    serve(app, bound)
+        lines.insert(1, f"token, shown once: {token}  (set {TOKEN_VARIABLE} to choose it)")
+    serve(app, bound, lambda: print("\n".join(lines), flush=True))
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:

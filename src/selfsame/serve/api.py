@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import Response
+from fastapi.responses import PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
 from selfsame.serve.desk import Desk, Json, Limits, failure_of
@@ -77,7 +77,7 @@ def make_app(hub: Hub, limits: Limits | None = None, token: str = "", hosts: Col
     async def health() -> Any:
         return {"status": "ok"}
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse)
     async def numbers() -> Response:
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
 

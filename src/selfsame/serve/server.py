@@ -7,6 +7,7 @@ import ipaddress
 import os
 import secrets
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import uvicorn
@@ -23,7 +24,22 @@ _CONNECTIONS = 256
 
 
 class Server(uvicorn.Server):
-    """A server that cuts the replies under way before it waits for their connections."""
+    """A server that cuts the replies under way before it waits for their connections.
+
+    Args:
+        config: of uvicorn.
+        ready: called when it listens.
+    """
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None] = lambda: None) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: Any = None) -> None:
+        """Begins to listen."""
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
 
     async def shutdown(self, sockets: Any = None) -> None:
         """Ends it."""
@@ -82,8 +98,8 @@ def address_of(bound: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
 
 
-def serve(app: Any, bound: socket.socket) -> None:
-    """Serves an app until Ctrl-C or SIGTERM; then a reply under way is cut and sent.
+def serve(app: Any, bound: socket.socket, ready: Callable[[], None]) -> None:
+    """Serves an app until Ctrl-C or SIGTERM; then a reply under way is cut and sent. `ready` is called when it listens.
 
     Raises:
         KeyboardInterrupt: after Ctrl-C.
@@ -100,7 +116,7 @@ def serve(app: Any, bound: socket.socket) -> None:
         ws="none",
     )
     try:
-        Server(config).run(sockets=[bound])
+        Server(config, ready).run(sockets=[bound])
     finally:
         app.state.scheduler.close()
         app.state.scheduler.join(_GRACE)
