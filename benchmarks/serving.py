@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import re
 import statistics
 import subprocess
@@ -220,6 +221,7 @@ def chats_of(engine: Engine, count: int) -> list[list[tuple[Prompt, str]]]:
 
 def measure(model: str, rounds: int, chats: int, minutes: float) -> dict[str, Any]:
     """All numbers of a model."""
+    before = os.getloadavg()[0]  # what others do on this machine
     with served(model, chats) as client:
         bot = load_chatbot(model)
         engine = Engine(bot)
@@ -231,6 +233,7 @@ def measure(model: str, rounds: int, chats: int, minutes: float) -> dict[str, An
         "model": model,
         "tokens": TOKENS,
         "threads": torch.get_num_threads(),
+        "load_average": before,
         "costs": cost,
         "load": load,
         "environment": describe_environment(),

@@ -61,10 +61,6 @@ class DataProcessor:
         if self.format is MARKER_FORMAT and self.note:
             self._bring_template()
 
-    def remember(self, texts: int) -> None:
-        """Remembers the tokens of so many texts from now on."""
-        self._encode_text = lru_cache(maxsize=texts)(self._encode_text_uncached)
-
     # --- text -------------------------------------------------------------------------------------------------------
 
     def render(self, prompt: Prompt) -> str:
@@ -234,6 +230,10 @@ class DataProcessor:
             spans.append((len(ids), len(ids) + len(reply)))
             ids += reply
         return [*rows, EncodedDialogue(ids, spans, persona)] if spans else rows
+
+    def remember(self, texts: int) -> None:
+        """Remembers the tokens of so many texts from now on."""
+        self._encode_text = lru_cache(maxsize=texts)(self._encode_text_uncached)
 
     @lru_cache(maxsize=4)  # noqa: B019 (a process has one processor or two)
     def content_ids(self, language: str = ENGLISH) -> frozenset[int]:

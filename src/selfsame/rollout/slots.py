@@ -194,9 +194,11 @@ class _Room:
     begin: int = 0
     width: int = 0
     length_A: Tensor | None = None
+    row_A: Tensor | None = None
 
     def place(self, at: slice, begin: int, width: int, length_A: Tensor | None = None) -> None:
         self.at, self.begin, self.width, self.length_A = at, begin, width, length_A
+        self.row_A = None if length_A is None else torch.arange(len(length_A), device=length_A.device)
 
 
 class _Rows(DynamicLayer):
@@ -216,8 +218,7 @@ class _Rows(DynamicLayer):
         if room.length_A is None:
             table[room.at, :, room.begin : room.width] = new
         else:
-            rows_A = torch.arange(len(room.length_A), device=new.device)
-            table[rows_A, :, room.length_A] = new[:, :, 0]
+            table[room.row_A, :, room.length_A] = new[:, :, 0]
         return table[room.at, :, : room.width]
 
     def _start(self, keys: Tensor, values: Tensor) -> None:

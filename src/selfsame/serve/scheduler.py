@@ -22,6 +22,8 @@ from selfsame.serve.reply_text import ReplyText
 
 _TURN = 4
 """Tokens that a role samples before the next one has its turn, where several are asked for."""
+_LONG_TURN = 64
+"""Tokens that a role samples at a time, where nobody else asks: to put an adapter in force takes as long as some of them."""
 LOG = logging.getLogger("selfsame.serve")
 
 
@@ -233,11 +235,11 @@ class Scheduler:
                 while lane.arrived:
                     self._begin(lane, lane.arrived[0])
                     lane.arrived.pop(0)
-                for _ in range(_TURN if len(self._busy()) > 1 else 1):
+                for _ in range(_TURN if len(self._busy()) > 1 else _LONG_TURN):
                     for reply in lane.slots.sample():
                         self._look_at(lane, lane.rows[reply])
                     lane.slots.advance()
-                    if not lane.rows:
+                    if lane.done or self._line or not lane.rows:
                         break
             self._answer(lane)
         except Exception:  # whatever breaks, the other roles and later jobs are to have their replies
