@@ -42,7 +42,6 @@ from selfsame.types import Prompt
 
 TOKENS = 48
 MANY = 16
-A_ROUND = 16
 SAME = 50
 QUESTIONS = ("Hello, who are you?", "What do you like to do at the weekend?", "Do you have any pets?")
 
@@ -138,30 +137,34 @@ def served(model: str, chats: int):
 
 
 def costs(engine: Engine, client: Client, rounds: int) -> dict[str, Any]:
-    """Seconds of each round, by chats at once, of the engine and of the server."""
-    every = prompts_of_demo((rounds + 1) * 2 * A_ROUND + SAME)
-    unseen = iter(every)
-    found: dict[str, list[float]] = {}
+    """Seconds a reply, one chat and many at once, of the engine and of the server, which take turns on the same prompts: four
+    prompts, and one batch, a round."""
+    every = prompts_of_demo((rounds + 1) * (4 + MANY) + SAME)
+    unseen, seconds, ratios = iter(every), {}, {}
     same = total = 0
-    for at_once in (1, MANY):  # once for nothing: the first passes of a process are slow
-        some = [next(unseen) for _ in range(A_ROUND)]
-        engine.timed(some, at_once), client.timed(some, at_once)
-    for _ in range(rounds):
-        for at_once in (1, MANY):
-            some = [next(unseen) for _ in range(A_ROUND)]
-            (ours, expected), (theirs, texts) = engine.timed(some, at_once), client.timed(some, at_once)
-            found.setdefault(f"engine_{at_once}", []).append(ours / len(some))
-            found.setdefault(f"server_{at_once}", []).append(theirs / len(some))
+    for k in range(rounds + 1):
+        for at_once in (1, 1, 1, 1, MANY):
+            some = [next(unseen) for _ in range(at_once)]
+            turns = (engine, client) if total % 2 else (client, engine)
+            measured = {type(one): one.timed(some, at_once) for one in turns}
+            (ours, expected), (theirs, texts) = measured[Engine], measured[Client]
             same, total = same + sum(map(str.__eq__, expected, texts)), total + len(some)
+            if k:  # the first passes of a process are slow
+                ratios.setdefault(str(at_once), []).append(theirs / ours)
+                seconds.setdefault(f"engine_{at_once}", []).append(ours / len(some))
+                seconds.setdefault(f"server_{at_once}", []).append(theirs / len(some))
     last = every[-SAME:]
     texts = client.timed(last, MANY)[1]
     first = [client.first_token(Prompt((f"I live at number {k}.", "I teach."), (QUESTIONS[k % 3],))) for k in range(20)]
     return {
-        "seconds_a_reply": {name: statistics.median(values) for name, values in found.items()},
-        "rounds": found,
+        "seconds_a_reply": {name: statistics.median(values) for name, values in seconds.items()},
+        "server_to_engine": {name: statistics.median(values) for name, values in ratios.items()},
+        "rounds": seconds,
         "same_in_rounds": [same, total],
         "same_greedy_replies": [sum(map(str.__eq__, texts, engine.reply(last))), len(last)],
         "first_token_seconds": {"median": statistics.median(first), "largest": max(first)},
+        "threads": torch.get_num_threads(),
+        "load_average": os.getloadavg()[0],  # with what others do on this machine
     }
 
 
@@ -219,25 +222,19 @@ def chats_of(engine: Engine, count: int) -> list[list[tuple[Prompt, str]]]:
     return found
 
 
-def measure(model: str, rounds: int, chats: int, minutes: float) -> dict[str, Any]:
-    """All numbers of a model."""
-    before = os.getloadavg()[0]  # what others do on this machine
-    with served(model, chats) as client:
-        bot = load_chatbot(model)
+def measure(record: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """The record with the parts that are asked for measured anew."""
+    record = record | {"model": options.model, "tokens": TOKENS}
+    with served(options.model, options.chats) as client:
+        bot = load_chatbot(options.model)
         engine = Engine(bot)
         if bot.system:
             client.model = f"{client.model.partition(':')[0]}:{bot.system}"
-        cost = costs(engine, client, rounds)
-        load = asyncio.run(endure(client, chats_of(engine, chats), minutes))
-    return {
-        "model": model,
-        "tokens": TOKENS,
-        "threads": torch.get_num_threads(),
-        "load_average": before,
-        "costs": cost,
-        "load": load,
-        "environment": describe_environment(),
-    }
+        if "costs" in options.parts:
+            record["costs"] = costs(engine, client, options.rounds)
+        if "load" in options.parts:
+            record["load"] = asyncio.run(endure(client, chats_of(engine, options.chats), options.minutes))
+    return record | {"environment": describe_environment()}
 
 
 def table(record: dict[str, Any]) -> str:
@@ -247,11 +244,8 @@ def table(record: dict[str, Any]) -> str:
     faster = seconds["server_1"] / seconds[f"server_{MANY}"]
     memory = load["memory_mib"]
     rows = [
-        ["one chat: server against engine", f"{seconds['server_1'] / seconds['engine_1']:.2f}x the time"],
-        [
-            f"{MANY} chats: server against engine",
-            f"{seconds[f'server_{MANY}'] / seconds[f'engine_{MANY}']:.2f}x the time",
-        ],
+        ["one chat: server against engine", f"{cost['server_to_engine']['1']:.2f}x the time"],
+        [f"{MANY} chats: server against engine", f"{cost['server_to_engine'][str(MANY)]:.2f}x the time"],
         [f"{MANY} chats against one, server", f"{faster:.1f}x the replies a second"],
         ["one chat: first token", f"{cost['first_token_seconds']['median']:.2f} s"],
         ["same greedy replies as the engine", "{} of {}".format(*cost["same_greedy_replies"])],
@@ -266,7 +260,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--model", default=BUNDLED)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--parts", nargs="+", choices=("costs", "load"), default=("costs", "load"))
+    parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--chats", type=int, default=64)
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--readme", type=Path, help="put the table of an existing record there instead of measuring")
@@ -275,7 +270,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.readme:
         update_readme(options.readme, options.marker, table(read_json(options.json)))
         return
-    record = measure(options.model, options.rounds, options.chats, options.minutes)
+    record = measure(read_json(options.json) if options.json.exists() else {}, options)
     write_json(options.json, record)
     print(table(record))
 
