@@ -2,7 +2,7 @@
 # Makes .venv and installs Selfsame into it. Repeatable; `make` runs it when pyproject.toml or constraints.txt changed.
 set -euo pipefail
 cd "$(dirname "$0")"
-extras="${1:-hub,languages,track,quant,notebooks,dev}"
+extras="${1:-hub,languages,track,quant,web,notebooks,dev}"
 python="${PYTHON:-python3}"
 
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Selfsame needs Python 3.10 or newer (set PYTHON=/path/to/python)" >&2; exit 2; }

@@ -18,11 +18,20 @@ OTHERS = {"--wheel", "--preset", "--config", "--gpu", "--gpus", "--hours", "--ju
 OTHERS |= {"--model", "--card", "--persona", "--max-new-tokens"}  # of chat
 OTHERS |= {"--picture", "--version"}  # of card
 OTHERS |= {"--out", "--json", "--readme", "--marker"}  # of data convert, and of what fills a table
+OTHERS |= {
+    "--characters",
+    "--host",
+    "--max-body",
+    "--max-chats",
+    "--max-seconds",
+    "--max-tokens",
+    "--max-waiting",
+}  # of serve
 OF_TORCHRUN = {"--nproc-per-node", "--nnodes", "--node-rank", "--master-addr", "--max-restarts"}
 
 
 def test_there_is_a_guide_for_each_kind_of_user():
-    assert [path.stem for path in GUIDES] == ["cluster", "kaggle", "own-base", "own-data", "own-personas"]
+    assert [path.stem for path in GUIDES] == ["cluster", "kaggle", "own-base", "own-data", "own-personas", "serve"]
 
 
 @pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.stem)

@@ -71,6 +71,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli.report": {"report", "cli"},
     "cli.compare": {"run", "labels", "comparing", "report", "cli"},
     "cli.chat": {"errors", "cards", "serve", "cli"},
+    "cli.serve": {"errors", "serve", "cli"},
     "cli.measure": {"text", "model", "run", "metrics", "ratings", "eval", "tasks", "serve", "report", "cli"},
     "cli.benchmark": {"errors", "model", "run", "metrics", "tasks", "cli"},
     "cli.convai2": {"errors", "run", "metrics", "tasks", "cli"},
@@ -223,7 +224,15 @@ def test_functions_are_short_and_take_few_arguments():
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["run", "--help"], ["compare", "--help"], ["--version"], ["run", "--preset", "none"]]
+    "arguments",
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["compare", "--help"],
+        ["serve", "--help"],
+        ["--version"],
+        ["run", "--preset", "none"],
+    ],
 )
 def test_what_needs_no_model_imports_none(arguments):
     """Torch and its friends take seconds to import."""
@@ -237,5 +246,5 @@ def test_what_needs_no_model_imports_none(arguments):
     code, modules = json.loads(done.stderr.splitlines()[-1])
     assert code == (2 if "none" in arguments else 0)
     assert "argparse" in modules
-    heavy = "torch transformers peft accelerate datasets matplotlib scipy numpy sacrebleu gradio fastapi wandb".split()  # noqa: SIM905
+    heavy = "torch transformers peft accelerate datasets matplotlib scipy numpy sacrebleu gradio fastapi uvicorn wandb".split()  # noqa: SIM905
     assert set(heavy).isdisjoint(modules)

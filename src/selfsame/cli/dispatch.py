@@ -25,6 +25,7 @@ from selfsame.cli import (
     measure,
     plan,
     report,
+    serve,
     train,
 )
 from selfsame.errors import ConfigError, SelfsameError, TimeUp
@@ -43,6 +44,7 @@ looking at results:
   report      write a run's report.html and print its table
   compare     systems of two or more runs: a table, paired differences, a page with dialogues side by side
   chat        talk to the bot of a run, or to any model
+  serve       an OpenAI-compatible server for runs, models and characters
 checking a claim on a file:
   agreement   how well the scores agree with human ratings
   judge       how often the judge of contradictions is right
@@ -68,6 +70,7 @@ COMMANDS: Mapping[str, Callable[[list[str]], None]] = {
     "evaluate": evaluate.run,
     "report": report.run,
     "chat": chat.run,
+    "serve": serve.run,
     "data": data.run,
     "labels": labels.run,
     "card": card.run,

@@ -57,7 +57,7 @@ class DataProcessor:
         self.head_ids = self._begin_ids() + self._pieces[self.format.head]
         self.end_id: int = tokenizer.convert_tokens_to_ids(self.format.end)
         self.pad_id: int = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.end_id
-        self._encode_text = lru_cache(maxsize=200_000)(self._encode_text_uncached)
+        self.remember(200_000)
         if self.format is MARKER_FORMAT and self.note:
             self._bring_template()
 
@@ -152,6 +152,13 @@ class DataProcessor:
             room -= len(block)
         return ids + [i for block in reversed(blocks) for i in block] + answer
 
+    def encode_plain(self, text: str, reserve: int = 0) -> list[int]:
+        """Token ids of a text that the model is to continue, in which nobody speaks: the begin-of-text token (else the end
+        token) and the text, which loses its beginning where it does not fit into `max_length - reserve`."""
+        begin = self.tokenizer.bos_token_id
+        head = [self.end_id if begin is None else begin]
+        return head + list(self._text_ids(text))[-(self.max_length - reserve - 1) :]
+
     def fits(self, prompt: Prompt, reserve: int = 0) -> bool:
         """Whether the persona leaves room for the last turn and a reply of `reserve` tokens."""
         try:
@@ -223,6 +230,10 @@ class DataProcessor:
             spans.append((len(ids), len(ids) + len(reply)))
             ids += reply
         return [*rows, EncodedDialogue(ids, spans, persona)] if spans else rows
+
+    def remember(self, texts: int) -> None:
+        """Remembers the tokens of so many texts from now on."""
+        self._encode_text = lru_cache(maxsize=texts)(self._encode_text_uncached)
 
     @lru_cache(maxsize=4)  # noqa: B019 (a process has one processor or two)
     def content_ids(self, language: str = ENGLISH) -> frozenset[int]:

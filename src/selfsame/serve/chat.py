@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from selfsame.cards.card import Lore
+from selfsame.data.processor import DataProcessor
 from selfsame.errors import ConfigError
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.policy import Policy
@@ -30,6 +31,18 @@ def cut_short(text: str) -> str:
         if not _LIST_NUMBER.fullmatch(line):
             return text[:end]
     return f"{text.rstrip()}…"
+
+
+def persona_after(
+    processor: DataProcessor, persona: Persona, lore: Sequence[Lore], turns: Sequence[str], reserve: int
+) -> Persona:
+    """The persona with the lore that the last turns mention, as much of it as leaves an eighth of the context besides a reply
+    of `reserve` tokens."""
+    said, room = "\n".join(turns[-LORE_TURNS:]), processor.max_length // 8 + reserve
+    for trait in (trait for entry in lore if entry.is_about(said) for trait in entry.traits):
+        longer = (*persona, trait)
+        persona = longer if trait not in persona and processor.fits(Prompt(longer), room) else persona
+    return persona
 
 
 class Conversation:
@@ -121,14 +134,9 @@ class Conversation:
         self.system, self._attempt = system, 0
 
     def persona_after(self, turns: Sequence[str]) -> Persona:
-        """The persona with the lore that the last turns mention, as much of it as leaves an eighth of the context."""
-        processor, persona = self.policy.roles.processor, self.persona
-        said = "\n".join(turns[-LORE_TURNS:])
-        room = processor.max_length // 8 + self.policy.sampling.max_new_tokens
-        for trait in (trait for lore in self.lore if lore.is_about(said) for trait in lore.traits):
-            longer = (*persona, trait)
-            persona = longer if trait not in persona and processor.fits(Prompt(longer), room) else persona
-        return persona
+        """The persona with the lore that the last turns mention; see `persona_after`."""
+        policy = self.policy
+        return persona_after(policy.roles.processor, self.persona, self.lore, turns, policy.sampling.max_new_tokens)
 
     def transcript(self) -> str:
         """The persona and all turns as text, a line each."""
