@@ -82,7 +82,7 @@ def train_character(character: Character, chats: Sequence[str | Path], config: C
         if len(own) >= ENOUGH_DIALOGUES and config.training.sft.start_from:
             # What a card cannot say, how the character speaks, is in the chats. Measured by reading 12
             # replies: beside 283 made dialogues, 25 of its own taught nothing; alone they taught its words and facts.
-            made = replace(made, train=made.own)
+            made = made.by_its_own()
             config = merge_configs(config, {"run": {"stages": ["sft", "evaluate"], "start_from": None}})
         else:
             say(

@@ -79,3 +79,12 @@ def test_a_card_in_another_language_needs_dialogues_of_its_own():
         character_data(card, card.persona, [], TALK)
     data = character_data(card, card.persona, [chat(k) for k in range(20)], TALK)
     assert len(data.train) + len(data.validation) == 21
+
+
+def test_a_bot_that_learns_from_its_chats_is_evaluated_on_them():
+    """Made dialogues were twenty times as many, and nearly all prompts asked for the name."""
+    data = character_data(CARD, CARD.persona, [chat(k) for k in range(60)], TALK)
+    learned = data.by_its_own()
+    assert learned.train == data.own and data.own_held_out
+    assert learned.validation[: len(data.own_held_out)] == data.own_held_out
+    assert len(learned.validation) <= max(20, 2 * len(data.own_held_out)) < len(data.validation)
