@@ -12,7 +12,21 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from selfsame.cli import base, benchmark, card, character, chat, compare, data, evaluate, measure, plan, report, train
+from selfsame.cli import (
+    base,
+    benchmark,
+    card,
+    character,
+    chat,
+    compare,
+    data,
+    evaluate,
+    export,
+    measure,
+    plan,
+    report,
+    train,
+)
 from selfsame.errors import ConfigError, SelfsameError, TimeUp
 
 DESCRIPTION = """Selfsame trains chatbots that stay in character, measures whether they got better, and lets you talk to them.
@@ -35,6 +49,8 @@ checking a claim on a file:
   score       replies of any system: scores, reference rows, paired comparisons
   rank        which group of candidate replies a model ranks first
   benchmark   ConvAI2, minimal persona edits, PersonaGym's questions; compares two ConvAI2 results
+taking it away:
+  export      a bot for other programs: PEFT adapter, merged weights, GGUF, Ollama, character card
 data and bases:
   data        show, convert or audit a dataset
   card        show what a character card says, or write it as JSON or as a picture
@@ -53,6 +69,7 @@ COMMANDS: Mapping[str, Callable[[list[str]], None]] = {
     "evaluate": evaluate.run,
     "report": report.run,
     "chat": chat.run,
+    "export": export.run,
     "data": data.run,
     "card": card.run,
     "character": character.run,

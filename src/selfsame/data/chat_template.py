@@ -58,7 +58,7 @@ def fix_day(tokenizer: Any) -> bool:
     template = template_of(tokenizer)
     if template is None or "strftime_now" not in template:
         return False
-    if not template.startswith(FIXED_DAY):
+    if FIXED_DAY not in template:
         tokenizer.chat_template = FIXED_DAY + template
     return True
 

@@ -175,7 +175,8 @@ class LoraRoles(Roles):
         assert self.peft is not None
         config: Any = copy.deepcopy(self.peft.peft_config[role])
         config.inference_mode = True
-        config.target_modules = sorted(config.target_modules or ())  # a set: the file would differ in every process
+        if not isinstance(config.target_modules, str):
+            config.target_modules = sorted(config.target_modules or ())  # a set: the file would differ in every process
         config.base_model_name_or_path = locate_model(absolute(self.base.config._name_or_path))
         config.revision = getattr(self.base.config, "_commit_hash", None)
         tensors = {n: t for n, t in self.state(role).items() if not n.startswith("head.")}
