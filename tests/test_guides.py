@@ -18,18 +18,20 @@ OTHERS = {"--wheel", "--preset", "--config", "--gpu", "--gpus", "--hours", "--ju
 OTHERS |= {"--model", "--card", "--persona", "--max-new-tokens"}  # of chat
 OTHERS |= {"--picture", "--version"}  # of card
 OTHERS |= {"--out", "--json", "--readme", "--marker"}  # of data convert, and of what fills a table
+OTHERS |= {"--to", "--dtype", "--overwrite", "--push", "--name"}  # of export
 OF_TORCHRUN = {"--nproc-per-node", "--nnodes", "--node-rank", "--master-addr", "--max-restarts"}
 
 
 def test_there_is_a_guide_for_each_kind_of_user():
-    assert [path.stem for path in GUIDES] == ["cluster", "kaggle", "own-base", "own-data", "own-personas"]
+    assert [path.stem for path in GUIDES] == ["cluster", "export", "kaggle", "own-base", "own-data", "own-personas"]
 
 
 @pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.stem)
 def test_what_guides_name_exists(path):
     text = path.read_text(encoding="utf-8")
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9.-]*[a-z0-9]", text))
-    assert named - FLAGS - OTHERS - OF_TORCHRUN == set()
+    assert named - FLAGS - OTHERS - OTHERS |= {"--to", "--dtype", "--overwrite", "--push", "--name"}  # of export
+OF_TORCHRUN == set()
     assert set(re.findall(r"--preset ([\w-]+)", text)) <= set(preset_names())
     for link in re.findall(r"\]\(([^)]+)\)", text):
         assert (path.parent / link).exists(), link

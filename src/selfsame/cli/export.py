@@ -67,7 +67,7 @@ def options_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dtype",
         metavar="NAME",
-        help="merged: float32, float16 or bfloat16 (default: as the base is stored); gguf, ollama: f16 (default) or q8_0",
+        help="merged: float32, float16 or bfloat16 (default: as the base is stored); gguf, ollama: f16 (default), q8_0 or f32",
     )
     who = parser.add_mutually_exclusive_group()
     who.add_argument("--persona", nargs="+", metavar="TEXT", help="ollama, card: traits, a sentence each")

@@ -26,6 +26,7 @@ ARCHITECTURES = {
 KINDS = {
     "f16": (Kind.F16, gguf.LlamaFileType.MOSTLY_F16),
     "q8_0": (Kind.Q8_0, gguf.LlamaFileType.MOSTLY_Q8_0),
+    "f32": (Kind.F32, gguf.LlamaFileType.ALL_F32),
 }
 """Number formats of the matrices; vectors stay in float32."""
 

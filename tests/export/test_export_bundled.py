@@ -1,0 +1,90 @@
+"""The bot in the package, asked fifty things inside, merged, by PEFT, and as GGUF by llama.cpp."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import yaml
+from outside import LlamaCpp
+from peft import AutoPeftModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from selfsame.data.loader import DatasetLoader
+from selfsame.data.settings import DataSettings
+from selfsame.export.bot import Wanted, export
+from selfsame.export.template import messages_of
+from selfsame.serve.chatbot import load_chatbot
+from selfsame.types import Prompt
+
+BOT, ASKED, LIMIT = "selfsame-135m", 50, 24
+
+
+def questions() -> list[Prompt]:
+    """What people ask in the bundled dialogues, with what was said before."""
+    sides = DatasetLoader(DataSettings(validation_share=0.4)).load().train
+    return [Prompt(side.persona, side.turns[: 1 + 2 * (k % 2)]) for k, side in enumerate(sides) if len(side.turns) > 3][
+        :ASKED
+    ]
+
+
+@torch.no_grad()
+def generated(model, prompts: list[list[int]], end: int) -> list[list[int]]:
+    found = []
+    for ids in prompts:
+        made = model.generate(
+            input_ids=torch.tensor([ids]),
+            attention_mask=torch.ones(1, len(ids), dtype=torch.long),
+            do_sample=False,
+            use_cache=True,
+            max_new_tokens=LIMIT,
+            eos_token_id=end,
+            pad_token_id=end,
+        )
+        found.append(without(made[0, len(ids) :].tolist(), end))
+    return found
+
+
+def without(tokens: list[int], end: int) -> list[int]:
+    return tokens[: tokens.index(end)] if end in tokens else tokens
+
+
+@pytest.mark.slow
+def test_fifty_replies_are_the_same_everywhere(real_base, tmp_path):
+    bot = load_chatbot(BOT, dtype="float32")
+    processor, asked = bot.roles.processor, questions()
+    prompts, end = [processor.encode_prompt(prompt) for prompt in asked], processor.end_id
+    assert len(prompts) == ASKED
+    with bot.roles.use(bot.role) as model:
+        expected = generated(model, prompts, end)
+    del bot, model
+    found: dict[str, list[list[int]]] = {}
+    for form, reader in (("merged", AutoModelForCausalLM), ("adapter", AutoPeftModelForCausalLM)):
+        export(Wanted(BOT, form, tmp_path / form))
+        tokenizer = AutoTokenizer.from_pretrained(tmp_path / form)
+        rendered = [
+            tokenizer.apply_chat_template(messages_of(prompt), add_generation_prompt=True, return_dict=False)
+            for prompt in asked
+        ]
+        assert rendered == prompts
+        found[form] = generated(reader.from_pretrained(tmp_path / form, dtype=torch.float32).eval(), prompts, end)
+    for kind in ("f32", "f16", "q8_0"):
+        export(Wanted(BOT, "gguf", tmp_path / kind, dtype=kind))
+        outside = LlamaCpp(next((tmp_path / kind).glob("*.gguf")))
+        texts = [processor.tokenizer.decode(ids, skip_special_tokens=False) for ids in prompts]
+        found[kind] = [without(outside.reply(text, LIMIT), end) for text in texts]
+        chats = [outside.chat(messages_of(prompt), LIMIT).strip() for prompt in asked]
+        agree = [
+            chat == processor.tokenizer.decode(reply).strip() for chat, reply in zip(chats, found[kind], strict=True)
+        ]
+        assert all(agree)  # the template in the file writes the same prompts
+    shares = {
+        name: sum(a == b for a, b in zip(replies, expected, strict=True)) / ASKED for name, replies in found.items()
+    }
+    print(shares)
+    assert shares["merged"] == shares["adapter"] == 1
+    assert shares["f32"] > 0.95 and shares["f16"] > 0.9  # where two tokens are nearly as likely, rounding decides
+    text = (tmp_path / "f16" / "README.md").read_text()
+    head = yaml.safe_load(text.split("---")[1])
+    assert head["base_model"] == "HuggingFaceTB/SmolLM2-135M-Instruct" and head["license"] == "apache-2.0"
+    for said in ("Q4_1", "CC BY 4.0", "PPO 16 steps", "| in character |", "95% confidence interval"):
+        assert said in text
