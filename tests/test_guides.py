@@ -19,6 +19,7 @@ OTHERS |= {"--model", "--card", "--persona", "--max-new-tokens"}  # of chat
 OTHERS |= {"--picture", "--version"}  # of card
 OTHERS |= {"--out", "--json", "--readme", "--marker"}  # of data convert, and of what fills a table
 OTHERS |= {"--to", "--dtype", "--overwrite", "--push", "--name"}  # of export
+OTHERS |= {"--to", "--dtype", "--overwrite", "--push", "--name"}  # of export
 OF_TORCHRUN = {"--nproc-per-node", "--nnodes", "--node-rank", "--master-addr", "--max-restarts"}
 
 
@@ -30,8 +31,7 @@ def test_there_is_a_guide_for_each_kind_of_user():
 def test_what_guides_name_exists(path):
     text = path.read_text(encoding="utf-8")
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9.-]*[a-z0-9]", text))
-    assert named - FLAGS - OTHERS - OTHERS |= {"--to", "--dtype", "--overwrite", "--push", "--name"}  # of export
-OF_TORCHRUN == set()
+    assert named - FLAGS - OTHERS - OF_TORCHRUN == set()
     assert set(re.findall(r"--preset ([\w-]+)", text)) <= set(preset_names())
     for link in re.findall(r"\]\(([^)]+)\)", text):
         assert (path.parent / link).exists(), link
