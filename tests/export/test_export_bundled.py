@@ -50,7 +50,7 @@ def without(tokens: list[int], end: int) -> list[int]:
 
 @pytest.mark.slow
 def test_fifty_replies_are_the_same_everywhere(real_base, tmp_path):
-    bot = load_chatbot(BOT, dtype="float32")
+    bot = load_chatbot(BOT, model={"dtype": "float32"})
     processor, asked = bot.roles.processor, questions()
     prompts, end = [processor.encode_prompt(prompt) for prompt in asked], processor.end_id
     assert len(prompts) == ASKED

@@ -62,7 +62,7 @@ def test_from_a_card_to_an_ollama_folder(selfsame, adapter, tmp_path):
     assert 'SYSTEM """I have two dogs.\nI drive a night bus."""' in (tmp_path / "bare" / "README.md").read_text()
 
 
-def test_a_run_trained_as_a_whole_leaves_with_its_record(selfsame, whole, tmp_path, tiny_models):
+def test_a_run_trained_as_a_whole_leaves_with_its_record(selfsame, whole, tmp_path):
     answer = selfsame("export", whole, "--to", "merged", tmp_path / "out")
     assert answer.code == 0, answer.told
     inside, outside = load_chatbot(str(whole)), load_chatbot(str(tmp_path / "out"))
@@ -78,7 +78,9 @@ def test_a_run_trained_as_a_whole_leaves_with_its_record(selfsame, whole, tmp_pa
     ):
         assert said in text
     assert "| consistency |" in text and "0.500 [0.400, 0.600]" in text and "all weights" in text
-    assert str(tmp_path) not in text and str(tiny_models("llama", chat=True).parent) not in text
+    texts = [file.read_text() for file in (tmp_path / "out").iterdir() if file.suffix != ".safetensors"]
+    here = str(tmp_path.parent)  # of all tests: nothing says where it was made
+    assert len(texts) > 5 and not any(here in text for text in texts)
     answer = selfsame("export", whole, "--to", "adapter", tmp_path / "other")
     assert "was trained as a whole and has no adapter: choose --to merged" in answer.told
 

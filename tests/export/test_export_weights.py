@@ -11,6 +11,7 @@ from outside import CUTS, PROMPTS, LlamaCpp, cut_by, greedy, split_by, tuned
 from peft import AutoPeftModelForCausalLM
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import conftest
 from commands import Command
 from conftest import CHATML, make_model
 from selfsame.data.processor import DataProcessor
@@ -31,7 +32,7 @@ def selfsame(capsys: pytest.CaptureFixture[str], tiny_models) -> Command:
 
 def inside(adapter: Path):
     """The prompts and greedy replies of a bot as tokens."""
-    bot = load_chatbot(str(adapter), dtype="float32")
+    bot = load_chatbot(str(adapter), model={"dtype": "float32"})
     processor = bot.roles.processor
     prompts = [processor.encode_prompt(prompt) for prompt in PROMPTS]
     with bot.roles.use(bot.role) as model:
@@ -69,7 +70,7 @@ def without(tokens: list[int], end: int) -> list[int]:
 @pytest.mark.parametrize("name", CUTS)
 def test_llama_cpp_cuts_texts_as_the_tokenizer_does(tmp_path, name):
     base = cut_by(tmp_path / "base", name, CHATML)
-    bot = load_chatbot(str(base), dtype="float32")
+    bot = load_chatbot(str(base), model={"dtype": "float32"})
     processor = bot.roles.processor
     export(Wanted(str(base), "gguf", tmp_path / "out", dtype="f32"))
     outside = LlamaCpp(next((tmp_path / "out").glob("*.gguf")))
@@ -106,7 +107,7 @@ def test_llama_3_rope_leaves_with_its_factors(tmp_path):
         "original_max_position_embeddings": 32,
     }
     (base / "config.json").write_text(json.dumps(config))
-    bot = load_chatbot(str(base), dtype="float32")
+    bot = load_chatbot(str(base), model={"dtype": "float32"})
     export(Wanted(str(base), "gguf", tmp_path / "out", dtype="f32"))
     outside, processor = LlamaCpp(next((tmp_path / "out").glob("*.gguf"))), bot.roles.processor
     for prompt in PROMPTS:
@@ -158,15 +159,28 @@ def test_weights_that_merge_wrongly_are_not_written(tmp_path, tiny_models, monke
     assert not (tmp_path / "out").exists()
 
 
-def test_a_base_in_four_bits_has_an_adapter_alone(tmp_path, tiny_models, monkeypatch):
-    adapter, plain = tuned(tmp_path / "tuned", tiny_models("llama", chat=True)), exports.load_chatbot
+def test_an_adapter_on_four_bits_is_merged_into_what_they_mean(tmp_path, monkeypatch):
+    pytest.importorskip("bitsandbytes", reason="the extra `quant` is not installed")
+    monkeypatch.setitem(conftest.SMALL, "hidden_size", 64)  # blocks of 64 numbers share a scale
+    monkeypatch.setitem(conftest.GROUPED, "hidden_size", 64)
+    base = make_model(tmp_path / "base", "llama", CHATML, scale=4.0)
+    adapter, plain = tuned(tmp_path / "tuned", base), exports.load_chatbot
 
-    def four_bit(*arguments, **named):
-        made = plain(*arguments, **named)
-        made.config = made.config.model_copy(update={"model": made.config.model.model_copy(update={"four_bit": True})})
-        return made
+    def four_bit(*arguments, model=None, **named):
+        return plain(*arguments, model={"four_bit": True, **(model or {})}, **named)
 
+    inside = four_bit(str(adapter), model={"dtype": "float32"})
+    ids = torch.tensor([inside.roles.processor.encode_prompt(PROMPTS[0])])
+    with torch.no_grad(), inside.roles.use(inside.role) as model:
+        expected = model(input_ids=ids).logits.log_softmax(-1)
     monkeypatch.setattr(exports, "load_chatbot", four_bit)
-    with pytest.raises(ConfigError, match="a base in 4 bits, whose full weights are others: choose --to adapter"):
-        export(Wanted(str(adapter), "merged", tmp_path / "out"))
-    assert export(Wanted(str(adapter), "adapter", tmp_path / "out"))
+    export(Wanted(str(adapter), "merged", tmp_path / "out"))
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)
+    with torch.no_grad():
+        off = (merged(input_ids=ids).logits.log_softmax(-1) - expected).abs().max()
+    assert off < 1e-3
+    export(Wanted(str(base), "merged", tmp_path / "plain"))
+    assert not torch.equal(
+        AutoModelForCausalLM.from_pretrained(base).model.layers[0].mlp.up_proj.weight,
+        AutoModelForCausalLM.from_pretrained(tmp_path / "plain").model.layers[0].mlp.up_proj.weight,
+    )

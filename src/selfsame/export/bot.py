@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from selfsame.export.push import check_push, push
 from selfsame.export.readme import Leaving, model_card
 from selfsame.export.template import leave_with_template, same_prompts
 from selfsame.export.vocabulary import Unknown
-from selfsame.export.weights import merge, write_adapter, write_merged
+from selfsame.export.weights import dequantised, fill, merge, write_adapter, write_merged
 from selfsame.run.directory import locate_run
 from selfsame.run.files import write_json
 from selfsame.serve.chatbot import Chatbot, chat_sampling, load_chatbot
@@ -89,9 +90,7 @@ def export(wanted: Wanted) -> list[str]:
     check(wanted)
     if wanted.form == "card":
         return [_export_card(wanted)]
-    bot = load_chatbot(
-        wanted.model, wanted.system, base=wanted.base, dtype=None if wanted.form == "adapter" else "float32"
-    )
+    bot = _load(wanted)
     if wanted.push and wanted.form == "adapter" and (not base_of(bot).hub or base_of(bot).note):
         raise ConfigError(
             f"the base of {bot.name} is on this machine alone, and an adapter needs it: --push what is exported --to merged"
@@ -116,9 +115,24 @@ def export(wanted: Wanted) -> list[str]:
             (folder / "Modelfile").write_text(text, encoding="utf-8")
         leaving = Leaving(name, wanted.form, notes, sampling.max_new_tokens, bool(traits))
         (folder / "README.md").write_text(model_card(bot, leaving), encoding="utf-8")
-        write_json(folder / RECORD, {"format": wanted.form, "of": bot.name, "system": bot.system, "notes": notes})
+        of = Path(bot.name).name if Path(bot.name).is_absolute() else bot.name
+        write_json(folder / RECORD, {"format": wanted.form, "of": of, "system": bot.system, "notes": notes})
     pushed = [f"on the hub: {push(wanted.out, wanted.push)}"] if wanted.push else []
     return [f"{bot.name}: {wanted.form} in {wanted.out}", *notes, *pushed]
+
+
+def _load(wanted: Wanted) -> Chatbot:
+    """The bot, in float32 where its weights are merged; a base in 4 bits then has the numbers that these mean."""
+    load = partial(load_chatbot, wanted.model, wanted.system, base=wanted.base)
+    if wanted.form == "adapter":
+        return load()
+    bot = load(model={"dtype": "float32"})
+    if not bot.config.model.four_bit:
+        return bot
+    meant = dequantised(bot.roles.base)
+    bot = load(model={"dtype": "float32", "four_bit": False})
+    fill(bot.roles.base, meant)
+    return bot
 
 
 def _write_weights(bot: Chatbot, wanted: Wanted, name: str, folder: Path) -> list[str]:

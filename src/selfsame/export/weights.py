@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,13 +62,8 @@ def merge(bot: Chatbot, dtype: str | None) -> Merged:
         dtype: what the weights are to be stored in; None: as those of the base are.
 
     Raises:
-        ConfigError: the base is in 4 bits.
         RunError: the merged weights give other probabilities than the bot.
     """
-    if bot.config.model.four_bit:
-        raise ConfigError(
-            f"{bot.name} was trained on a base in 4 bits, whose full weights are others: choose --to adapter"
-        )
     roles, ids = bot.roles, [bot.roles.processor.encode_prompt(prompt) for prompt in _SAID]
     with roles.use(bot.role) as model:
         expected = _logprobs(model, ids)
@@ -84,6 +80,31 @@ def merge(bot: Chatbot, dtype: str | None) -> Merged:
         )
     stored = getattr(torch, dtype) if dtype else _dtype_of_base(bot)
     return Merged(model, stored, (exact, exact if stored == torch.float32 else _off_in(model, stored, ids, expected)))
+
+
+@torch.no_grad()
+def dequantised(base: Any) -> dict[str, torch.Tensor]:
+    """The numbers that the 4-bit layers of a base stand for, by name."""
+    from bitsandbytes.functional import dequantize_4bit
+    from bitsandbytes.nn import Linear4bit
+
+    return {
+        name.removesuffix(".base_layer"): dequantize_4bit(layer.weight.data, layer.weight.quant_state).float().cpu()
+        for name, layer in base.named_modules()
+        if isinstance(layer, Linear4bit)
+    }
+
+
+@torch.no_grad()
+def fill(base: Any, weights: Mapping[str, torch.Tensor]) -> None:
+    """Gives the layers of a base these weights."""
+    for name, layer in base.named_modules():
+        if (
+            name.removesuffix(".base_layer") in weights
+            and hasattr(layer, "in_features")
+            and not hasattr(layer, "base_layer")
+        ):
+            layer.weight.copy_(weights[name.removesuffix(".base_layer")])
 
 
 def write_merged(merged: Merged, bot: Chatbot, sampling: SamplingSettings, folder: Path) -> None:
