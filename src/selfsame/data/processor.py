@@ -60,7 +60,7 @@ class DataProcessor:
         self.pad_id: int = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.end_id
         self._encode_text = lru_cache(maxsize=200_000)(self._encode_text_uncached)
         if self.format is MARKER_FORMAT and self.note:
-            self._bring_template()
+            self.bring_template()
 
     # --- text -------------------------------------------------------------------------------------------------------
 
@@ -256,8 +256,8 @@ class DataProcessor:
         begin = self.tokenizer("")["input_ids"][:1] if self.format is MARKER_FORMAT else []
         return list(begin) if begin and begin[0] == self.tokenizer.bos_token_id else []
 
-    def _bring_template(self) -> None:
-        """Gives the tokenizer a chat template of the markers that were added to it: it goes out with every role."""
+    def bring_template(self) -> None:
+        """Gives the tokenizer a chat template of the markers: it goes out with every role."""
         spaced = tuple(self._piece_ids(f"{self.format.answer} a")[1:]) == self._text_ids("a")
         self.tokenizer.chat_template = marker_template(self.begin, " " if spaced else "")
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from selfsame.cards.card import Card, read_card
 from selfsame.cards.write import write_card
@@ -23,8 +23,8 @@ from selfsame.export.readme import Leaving, model_card
 from selfsame.export.template import leave_with_template, same_prompts
 from selfsame.export.vocabulary import Unknown
 from selfsame.export.weights import dequantised, fill, merge, write_adapter, write_merged
+from selfsame.rollout.settings import SamplingSettings
 from selfsame.run.directory import locate_run
-from selfsame.run.files import write_json
 from selfsame.serve.chatbot import Chatbot, chat_sampling, load_chatbot
 
 DTYPES: dict[str, tuple[str, ...]] = {
@@ -35,6 +35,8 @@ DTYPES: dict[str, tuple[str, ...]] = {
 }
 """Formats of a model, and the number formats of each; the first of `KINDS` is the default of GGUF."""
 FORMATS = (*DTYPES, "card")
+_USED = ("name", "description", "personality", "scenario", "first_mes")
+"""The fields of a card that a Modelfile holds."""
 
 
 @dataclass(frozen=True)
@@ -95,11 +97,12 @@ def export(wanted: Wanted) -> list[str]:
         raise ConfigError(
             f"the base of {bot.name} is on this machine alone, and an adapter needs it: --push what is exported --to merged"
         )
-    card, name = _who(bot, wanted), _name_of(wanted)
+    card = _who(bot, wanted)
     traits, left = fit_persona(bot.roles.processor, card.persona) if card else ((), ())
     sampling = chat_sampling(bot, traits)
     leave_with_template(bot.roles.processor)
-    notes = [left_out_line(bot.roles.processor, left)] if left else []
+    notes = [left_out_line(bot.roles.processor, left), card.not_used(_USED) if card else ""]
+    notes = [note for note in notes if note]
     if not same_prompts(bot.roles.processor):
         notes.append("The chat template writes some prompts in other tokens than the bot was trained on.")
     with whole_folder(wanted.out, wanted.overwrite) as folder:
@@ -109,14 +112,15 @@ def export(wanted: Wanted) -> list[str]:
             with _converter_named(wanted):
                 if wanted.form != "merged":
                     check_writable_as_gguf(bot.roles.config, bot.roles.processor.tokenizer)
-                notes += _write_weights(bot, wanted, name, folder)
+                notes += _write_weights(bot, wanted, folder / _file_of(wanted), sampling)
         if wanted.form == "ollama":
             text = modelfile(bot.roles.processor, sampling, traits, card)
             (folder / "Modelfile").write_text(text, encoding="utf-8")
-        leaving = Leaving(name, wanted.form, notes, sampling.max_new_tokens, bool(traits))
+        leaving = Leaving(_name_of(wanted), wanted.form, _file_of(wanted), notes, sampling.max_new_tokens, bool(traits))
         (folder / "README.md").write_text(model_card(bot, leaving), encoding="utf-8")
         of = Path(bot.name).name if Path(bot.name).is_absolute() else bot.name
-        write_json(folder / RECORD, {"format": wanted.form, "of": of, "system": bot.system, "notes": notes})
+        record = {"format": wanted.form, "of": of, "system": bot.system, "notes": notes}
+        (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     pushed = [f"on the hub: {push(wanted.out, wanted.push)}"] if wanted.push else []
     return [f"{bot.name}: {wanted.form} in {wanted.out}", *notes, *pushed]
 
@@ -135,20 +139,18 @@ def _load(wanted: Wanted) -> Chatbot:
     return bot
 
 
-def _write_weights(bot: Chatbot, wanted: Wanted, name: str, folder: Path) -> list[str]:
+def _write_weights(bot: Chatbot, wanted: Wanted, path: Path, sampling: SamplingSettings) -> list[str]:
+    """Merged weights in the folder of `path`, or as the GGUF file `path`."""
     merged = merge(bot, wanted.dtype if wanted.form == "merged" else "float32")
     notes = [f"Merged in float32, log-probabilities are off by {merged.off[0]:.1g} nats at most."]
     if wanted.form == "merged":
         stored = str(merged.dtype).removeprefix("torch.")
         if stored != "float32":
             notes.append(f"Stored in {stored}, which changes log-probabilities by up to {merged.off[1]:.2g} nats.")
-        sampling = chat_sampling(bot, ())
-        write_merged(merged, bot, sampling, folder)
+        write_merged(merged, bot, sampling, path.parent)
         return notes
-    kind = wanted.dtype or next(iter(KINDS))
-    file = "model.gguf" if wanted.form == "ollama" else f"{name}-{kind}.gguf"
-    write_gguf(merged.model, bot.roles.processor, folder / file, About(name, base_of(bot).licence, kind))
-    return [*notes, f"The matrices are stored in {kind}."]
+    write_gguf(merged.model, bot.roles.processor, path, About(_name_of(wanted), base_of(bot).licence, _kind(wanted)))
+    return [*notes, f"The matrices are stored in {_kind(wanted)}."]
 
 
 @contextmanager
@@ -157,10 +159,9 @@ def _converter_named(wanted: Wanted) -> Iterator[None]:
     try:
         yield
     except Unknown as error:
-        kind = wanted.dtype or next(iter(KINDS))
         raise ConfigError(
             f"{wanted.model} is not written as GGUF here, because {error}: export it --to merged DIR, then run llama.cpp's"
-            f" `python convert_hf_to_gguf.py DIR --outtype {kind}`"
+            f" `python convert_hf_to_gguf.py DIR --outtype {_kind(wanted)}`"
         ) from error
 
 
@@ -186,5 +187,15 @@ def _who(bot: Chatbot, wanted: Wanted) -> Card | None:
 
 
 def _name_of(wanted: Wanted) -> str:
-    given: Any = wanted.push.rpartition("/")[2] if wanted.push else wanted.out.resolve().name
-    return str(given) or "bot"
+    return (wanted.push or "").rpartition("/")[2] or wanted.out.resolve().name or "bot"
+
+
+def _file_of(wanted: Wanted) -> str:
+    """The name of the file of the weights."""
+    if wanted.form in ("adapter", "merged"):
+        return "model.safetensors"
+    return "model.gguf" if wanted.form == "ollama" else f"{_name_of(wanted)}-{_kind(wanted)}.gguf"
+
+
+def _kind(wanted: Wanted) -> str:
+    return wanted.dtype or next(iter(KINDS))

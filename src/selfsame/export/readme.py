@@ -35,10 +35,12 @@ print(tokenizer.decode(reply[0, inputs["input_ids"].shape[1] :], skip_special_to
 
 @dataclass(frozen=True)
 class Leaving:
-    """What leaves: `name` and `form` of the export, `notes` on it, `limit` of a reply in tokens, whether it has a `persona`."""
+    """What leaves: `name` and `form` of the export, the `file` of its weights, `notes` on it, the `limit` of a reply in tokens,
+    whether it has a `persona`."""
 
     name: str
     form: str
+    file: str
     notes: Sequence[str]
     limit: int
     persona: bool = False
@@ -121,7 +123,8 @@ def _usage(bot: Chatbot, leaving: Leaving) -> str:
         known = "`SYSTEM` in `Modelfile` is who it is."
         return f"In this folder:\n\n{commands}\n\n{known if leaving.persona else lacking}"
     if leaving.form == "gguf":
-        return f"```\nllama-server -m FILE.gguf --jinja --no-context-shift -c {bot.roles.processor.max_length}\n```\n\n{system}"
+        context = bot.roles.processor.max_length
+        return f"```\nllama-server -m {leaving.file} --jinja --no-context-shift -c {context}\n```\n\n{system}"
     code = _TRANSFORMERS.format(name=name, messages=messages, limit=leaving.limit)
     if leaving.form == "merged":
         served = f"`vllm serve {name}` and `transformers serve` read the folder too."

@@ -32,7 +32,10 @@ _CHECKED = (
 def leave_with_template(processor: DataProcessor) -> None:
     """Makes the tokenizer ready to leave: its template brings the sentence before the persona, and its end-of-text token is
     the one that ends a reply, where programs look for it."""
-    tokenizer, template = processor.tokenizer, template_of(processor.tokenizer) or ""
+    tokenizer, template = processor.tokenizer, template_of(processor.tokenizer)
+    if template is None:  # markers of an earlier version
+        processor.bring_template()
+        template = tokenizer.chat_template
     if processor.format is not MARKER_FORMAT and INTRODUCED not in template:
         template = INTRODUCED + template
     tokenizer.chat_template = template
@@ -83,7 +86,7 @@ def go_template(processor: DataProcessor) -> str:
 
 def stop_words(processor: DataProcessor) -> list[str]:
     """The control tokens of a prompt, each of which ends a reply; the one that ends it by design comes first."""
-    form, text = processor.format, ""
+    form = processor.format
     text = "".join((form.opening, form.answer, form.next))
     known = sorted(filter(None, processor.tokenizer.all_special_tokens), key=len, reverse=True)
     found = re.findall("|".join(map(re.escape, known)), text) if known else []
