@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from safetensors.torch import save_file
 from tokenizers import Regex, pre_tokenizers
 
 from conftest import make_model, make_tokenizer
-from selfsame.export.vocabulary import _LLAMA3, _QWEN2
+from selfsame.export.vocabulary import LLAMA3, QWEN2
 from selfsame.model.load import load_roles
 from selfsame.model.settings import LoraSettings, ModelSettings
 from selfsame.types import Prompt
@@ -33,6 +34,7 @@ _GO = {
     "$first = false": "set it.first = false",
     "if ne (len (slice $.Messages $i)) 1": "if not loop.last",
 }
+_VALUES = {".System": "{{ system }}", "$m.Content": "{{ m.content }}", '"{{"': "{{ '{{' }}"}
 """What our templates of Go use, in jinja."""
 
 
@@ -43,8 +45,8 @@ def go(template: str, system: str, messages: list[dict[str, str]]) -> str:
         inside = part[2:-2].strip() if part.startswith("{{") else None
         if inside is None:
             made.append(part)
-        elif inside in (".System", "$m.Content"):
-            made.append({".System": "{{ system }}", "$m.Content": "{{ m.content }}"}[inside])
+        elif inside in _VALUES:
+            made.append(_VALUES[inside])
         elif inside == "end":
             made.append(f"{{% end{opened.pop()} %}}")
         else:
@@ -65,36 +67,51 @@ class LlamaCpp:
         )
         params = xllamacpp.CommonParams()
         params.model.path, params.n_ctx, params.n_parallel, params.warmup = str(path), 512, 1, False
+        params.cache_type_k = params.cache_type_v = (
+            xllamacpp.ggml_type.GGML_TYPE_F32
+        )  # by default less exact than we are
+        params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
         params.cpuparams.n_threads, params.use_jinja, params.verbosity = 1, True, 0
         self.server = xllamacpp.Server(params)
 
+    def tokens(self, text: str) -> list[int]:
+        """A text as it reads it, control tokens in it too."""
+        return self._post("tokenize", content=text, add_special=True, parse_special=True)["tokens"]
+
+    def prompt(self, messages: list[dict[str, str]]) -> str:
+        """A chat, by the template in the file."""
+        return self._post("apply-template", messages=messages)["prompt"]
+
     def reply(self, prompt: str | list[int], limit: int) -> list[int]:
         """The greedy tokens after a prompt."""
-        return _greedy(self.server.handle_completions, {"prompt": prompt, "n_predict": limit, "return_tokens": True})[
-            "tokens"
-        ]
+        return self._post("completion", prompt=prompt, n_predict=limit, return_tokens=True)["tokens"]
 
     def chat(self, messages: list[dict[str, str]], limit: int) -> str:
-        """The greedy reply to a chat, by the template in the file."""
-        answer = _greedy(self.server.handle_chat_completions, {"messages": messages, "max_tokens": limit})
-        return answer["choices"][0]["message"]["content"]
+        """The greedy reply to a chat."""
+        return self._post("v1/chat/completions", messages=messages, max_tokens=limit)["choices"][0]["message"][
+            "content"
+        ]
 
-
-def _greedy(ask: Any, request: dict[str, Any]) -> dict[str, Any]:
-    answer = ask(json.dumps(request | {"temperature": 0, "cache_prompt": False}))
-    return json.loads(answer) if isinstance(answer, (str, bytes)) else answer
+    def _post(self, path: str, **request: Any) -> dict[str, Any]:
+        body = json.dumps(request | {"temperature": 0, "cache_prompt": False}).encode()
+        address = f"{self.server.listening_address}/{path}"
+        asked = urllib.request.Request(address, body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(asked) as answer:
+            return json.loads(answer.read())
 
 
 @torch.no_grad()
-def greedy(model: Any, ids: list[int], end: int, limit: int) -> list[int]:
-    """The greedy tokens of a model of transformers, without the end token."""
-    tokens, made = torch.tensor([ids]), []
+def greedy(model: Any, ids: list[int], limit: int) -> list[int]:
+    """The greedy tokens of a model of transformers."""
+    made: list[int] = []
     for _ in range(limit):
-        made.append(int(model(input_ids=tokens, use_cache=False).logits[0, -1].argmax()))
-        if made[-1] == end:
-            return made[:-1]
-        tokens = torch.tensor([[*ids, *made]])
+        made.append(int(model(input_ids=torch.tensor([[*ids, *made]]), use_cache=False).logits[0, -1].argmax()))
     return made
+
+
+def ended(tokens: list[int], *ends: int) -> list[int]:
+    """Tokens before the first that ends a reply."""
+    return tokens[: next((k for k, token in enumerate(tokens) if token in ends), len(tokens))]
 
 
 def tuned(folder: Path, base: Path, **settings: Any) -> Path:
@@ -125,9 +142,9 @@ CUTS: dict[str, Any] = {
     "smollm": lambda: pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     ),
-    "qwen2": lambda: split_by(_QWEN2),
-    "smaug-bpe": lambda: split_by(_LLAMA3),
-    "llama-bpe": lambda: split_by(_LLAMA3),
+    "qwen2": lambda: split_by(QWEN2),
+    "smaug-bpe": lambda: split_by(LLAMA3),
+    "llama-bpe": lambda: split_by(LLAMA3),
 }
 """llama.cpp's names -> pre-tokenizers."""
 

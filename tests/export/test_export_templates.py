@@ -100,13 +100,13 @@ def test_the_tag_of_transformers_is_taken_out():
     marked = CHATML.replace(
         "{{ '<|im_start|>' + m['role']", "{%- generation %}\n{{ '<|im_start|>' + m['role']"
     ).replace("+ '\n' }}{% endfor %}", "+ '\n' }}{%+ endgeneration -%}\n{% endfor %}")
-    assert marked.count("generation %}") == 2
+    assert marked.count("generation") == 3  # and the prompt of one
     messages = messages_of(PROMPTS[1])
     texts = [
         tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False, add_generation_prompt=True)
         for template in (marked, plain_jinja(marked))
     ]
-    assert texts[0] == texts[1] and "generation %}" not in plain_jinja(marked)
+    assert texts[0] == texts[1] and "generation " not in plain_jinja(marked)
 
 
 def test_stop_words_and_sampling_are_those_of_training():
@@ -129,8 +129,6 @@ def test_stop_words_and_sampling_are_those_of_training():
 @pytest.mark.parametrize("name", CUTS)
 def test_pre_tokenizers_have_their_names(name):
     assert pre_tokenizer(whole_of(CUTS[name](), name == "llama-bpe")) == name
-    with pytest.raises(Unknown):
-        pre_tokenizer(whole_of(CUTS[name](), name in ("gpt-2", "smollm", "qwen2")))
 
 
 def test_other_tokenizers_have_none():
@@ -138,6 +136,8 @@ def test_other_tokenizers_have_none():
     for change in (
         {"normalizer": {"type": "Lowercase"}},
         {"pre_tokenizer": None},
+        {"model": whole["model"] | {"ignore_merges": True}},
+        {"model": whole["model"] | {"byte_fallback": True}, "pre_tokenizer": {"type": "Metaspace"}},
         {"pre_tokenizer": {"type": "Metaspace"}},
         {"pre_tokenizer": whole["pre_tokenizer"] | {"add_prefix_space": True}},
         {"pre_tokenizer": whole_of(split_by(r"\w+"), False)["pre_tokenizer"]},

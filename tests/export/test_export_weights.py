@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from outside import CUTS, PROMPTS, LlamaCpp, cut_by, greedy, split_by, tuned
+from outside import CUTS, PROMPTS, LlamaCpp, cut_by, ended, greedy, split_by, tuned
 from peft import AutoPeftModelForCausalLM
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -21,8 +22,18 @@ from selfsame.export.bot import Wanted, export
 from selfsame.export.template import messages_of, same_prompts
 from selfsame.serve.chatbot import load_chatbot
 
-LIMIT = 12
+LIMIT, END_OF_TEXT = 12, 0
+TEXTS = (
+    "I have 12345 dogs, 7 cats;  and  IT'S we'll (9 o'clock)!!\n\n\tYes?  \n hello you're",
+    "persona profile dialogue teach chemistry Größe 你好世界 ١٢٣ e\u0301 \U0001f600...\r\n end ",
+)
 FAMILIES = [("llama", True), ("llama", False), ("qwen2", True), ("qwen3", True), ("gpt2", True), ("gpt2", False)]
+
+
+@pytest.fixture
+def base_of(tmp_path) -> Any:
+    """A tiny base whose probabilities are near enough to those of real ones: float32 is exact to 0.0001 nats."""
+    return lambda family="llama", chat=True: make_model(tmp_path / "base", family, CHATML if chat else None, scale=8.0)
 
 
 @pytest.fixture
@@ -36,12 +47,12 @@ def inside(adapter: Path):
     processor = bot.roles.processor
     prompts = [processor.encode_prompt(prompt) for prompt in PROMPTS]
     with bot.roles.use(bot.role) as model:
-        return processor, prompts, [greedy(model, ids, processor.end_id, LIMIT) for ids in prompts]
+        return processor, prompts, [greedy(model, ids, LIMIT) for ids in prompts]
 
 
 @pytest.mark.parametrize(("family", "chat"), FAMILIES)
-def test_every_form_gives_the_same_replies(tiny_models, tmp_path, family, chat):
-    adapter = tuned(tmp_path / "tuned", tiny_models(family, chat))
+def test_every_form_gives_the_same_replies(base_of, tmp_path, family, chat):
+    adapter = tuned(tmp_path / "tuned", base_of(family, chat))
     processor, prompts, expected = inside(adapter)
     for form, dtype in (("adapter", None), ("merged", "float32"), ("gguf", "f32")):
         lines = export(Wanted(str(adapter), form, tmp_path / form, dtype=dtype))
@@ -54,32 +65,23 @@ def test_every_form_gives_the_same_replies(tiny_models, tmp_path, family, chat):
         for prompt, ids, reply in zip(PROMPTS, prompts, expected, strict=True):
             rendered = tokenizer.apply_chat_template(messages_of(prompt), add_generation_prompt=True, return_dict=False)
             assert rendered == ids
-            assert greedy(model, rendered, end, LIMIT) == reply
+            assert greedy(model, rendered, LIMIT) == reply
     outside = LlamaCpp(next((tmp_path / "gguf").glob("*.gguf")))
     for prompt, ids, reply in zip(PROMPTS, prompts, expected, strict=True):
-        assert without(outside.reply(ids, LIMIT), processor.end_id) == reply
-        text = processor.tokenizer.decode(ids, skip_special_tokens=False)
-        assert without(outside.reply(text, LIMIT), processor.end_id) == reply
-        assert outside.chat(messages_of(prompt), LIMIT).strip() == processor.tokenizer.decode(reply).strip()
-
-
-def without(tokens: list[int], end: int) -> list[int]:
-    return tokens[: tokens.index(end)] if end in tokens else tokens
+        assert outside.tokens(outside.prompt(messages_of(prompt))) == ids
+        reply = ended(reply, processor.end_id, END_OF_TEXT)  # which ends a reply in llama.cpp too
+        assert ended(outside.reply(ids, LIMIT), processor.end_id, END_OF_TEXT) == reply
+        said = processor.tokenizer.decode(reply, skip_special_tokens=True)
+        assert outside.chat(messages_of(prompt), LIMIT).strip(" \n\ufffd") == said.strip(" \n\ufffd")  # half a letter
 
 
 @pytest.mark.parametrize("name", CUTS)
 def test_llama_cpp_cuts_texts_as_the_tokenizer_does(tmp_path, name):
     base = cut_by(tmp_path / "base", name, CHATML)
-    bot = load_chatbot(str(base), model={"dtype": "float32"})
-    processor = bot.roles.processor
-    export(Wanted(str(base), "gguf", tmp_path / "out", dtype="f32"))
-    outside = LlamaCpp(next((tmp_path / "out").glob("*.gguf")))
-    for prompt in PROMPTS:
-        ids = processor.encode_prompt(prompt)
-        text = processor.tokenizer.decode(ids, skip_special_tokens=False)
-        with bot.roles.use(None) as model:
-            expected = greedy(model, ids, processor.end_id, LIMIT)
-        assert without(outside.reply(text, LIMIT), processor.end_id) == expected
+    export(Wanted(str(base), "gguf", tmp_path / "out", dtype="f16"))
+    outside, tokenizer = LlamaCpp(next((tmp_path / "out").glob("*.gguf"))), AutoTokenizer.from_pretrained(base)
+    for text in (*TEXTS, "<|im_start|>user\n".join(TEXTS)):
+        assert outside.tokens(text) == tokenizer(text)["input_ids"], text
 
 
 def test_a_tokenizer_that_llama_cpp_does_not_know_is_refused_with_its_converter(tmp_path, tiny_models):
@@ -113,23 +115,25 @@ def test_llama_3_rope_leaves_with_its_factors(tmp_path):
     for prompt in PROMPTS:
         ids = processor.encode_prompt(prompt)
         with bot.roles.use(None) as model:
-            assert without(outside.reply(ids, LIMIT), processor.end_id) == greedy(model, ids, processor.end_id, LIMIT)
+            expected = ended(greedy(model, ids, LIMIT), processor.end_id, END_OF_TEXT)
+        assert ended(outside.reply(ids, LIMIT), processor.end_id, END_OF_TEXT) == expected
 
 
-def test_weights_are_stored_as_those_of_the_base_and_say_what_rounding_does(tmp_path, tiny_models):
-    base, half = tiny_models("llama", chat=True), tmp_path / "half"
+def test_weights_are_stored_as_those_of_the_base_and_say_what_rounding_does(tmp_path, base_of):
+    base, half = base_of("llama"), tmp_path / "half"
     AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16).save_pretrained(half)
     AutoTokenizer.from_pretrained(base).save_pretrained(half)
     for folder, dtype, expected in ((base, None, "float32"), (half, None, "bfloat16"), (base, "float16", "float16")):
         lines = export(Wanted(str(folder), "merged", tmp_path / "out", dtype=dtype, overwrite=True))
         assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == expected
-        assert any("Stored in" in line for line in lines) == (
-            dtype is not None
-        )  # bfloat16 rounds its own numbers to themselves
+        said = [line for line in lines if "Stored in" in line]
+        assert len(said) == (expected != "float32")
+        # bfloat16 rounds its own numbers to themselves
+        assert all((" 0 nats" in line) == (expected == "bfloat16") for line in said)
 
 
-def test_what_leaves_can_come_back(tmp_path, tiny_models):
-    adapter = tuned(tmp_path / "tuned", tiny_models("qwen2", chat=True))
+def test_what_leaves_can_come_back(tmp_path, base_of):
+    adapter = tuned(tmp_path / "tuned", base_of("qwen2"))
     processor, prompts, expected = inside(adapter)
     export(Wanted(str(adapter), "merged", tmp_path / "merged"))
     again, ids, replies = inside(tmp_path / "merged")
@@ -141,8 +145,8 @@ def test_what_leaves_can_come_back(tmp_path, tiny_models):
     ).read_text()
 
 
-def test_tokenizers_are_for_older_readers_too(tmp_path, tiny_models):
-    adapter = tuned(tmp_path / "tuned", tiny_models("gpt2"))
+def test_tokenizers_are_for_older_readers_too(tmp_path, base_of):
+    adapter = tuned(tmp_path / "tuned", base_of("gpt2", False))
     export(Wanted(str(adapter), "adapter", tmp_path / "out"))
     config = json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())
     assert config["tokenizer_class"] == "PreTrainedTokenizerFast"
@@ -151,8 +155,8 @@ def test_tokenizers_are_for_older_readers_too(tmp_path, tiny_models):
     assert DataProcessor(AutoTokenizer.from_pretrained(tmp_path / "out")).note == ""
 
 
-def test_weights_that_merge_wrongly_are_not_written(tmp_path, tiny_models, monkeypatch, selfsame):
-    adapter = tuned(tmp_path / "tuned", tiny_models("llama", chat=True))
+def test_weights_that_merge_wrongly_are_not_written(tmp_path, base_of, monkeypatch, selfsame):
+    adapter = tuned(tmp_path / "tuned", base_of("llama"))
     monkeypatch.setattr("peft.tuners.lora.layer.Linear.get_delta_weight", lambda self, name: self.weight * 0)
     answer = selfsame("export", adapter, "--to", "merged", tmp_path / "out")
     assert answer.code == 2 and "give other log-probabilities than the adapter (off by" in answer.told

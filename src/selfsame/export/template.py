@@ -33,7 +33,7 @@ def leave_with_template(processor: DataProcessor) -> None:
     """Makes the tokenizer ready to leave: its template brings the sentence before the persona, and its end-of-text token is
     the one that ends a reply, where programs look for it."""
     tokenizer, template = processor.tokenizer, template_of(processor.tokenizer)
-    if template is None:  # markers of an earlier version
+    if template is None or processor.format is MARKER_FORMAT:  # that of an earlier version is none that llama.cpp reads
         processor.bring_template()
         template = tokenizer.chat_template
     if processor.format is not MARKER_FORMAT and INTRODUCED not in template:

@@ -172,9 +172,11 @@ def _off(model: Any, ids: list[list[int]], expected: torch.Tensor) -> float:
 
 
 def _off_in(model: Any, dtype: torch.dtype, ids: list[list[int]], expected: torch.Tensor) -> float:
-    """What the rounding of the weights alone does; they are put back."""
-    kept = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    model.to(dtype).float()
+    """What the rounding of the weights alone does; they are put back. Buffers, such as rope's frequencies, are not stored."""
+    kept = {name: parameter.data for name, parameter in model.named_parameters()}
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype).float()
     off = _off(model, ids, expected)
-    model.load_state_dict(kept)
+    for name, parameter in model.named_parameters():
+        parameter.data = kept[name]
     return off

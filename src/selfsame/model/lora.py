@@ -98,9 +98,11 @@ class LoraRoles(Roles):
         self._add_adapter(role, config)
         assert self.peft is not None
         found = set_peft_model_state_dict(self.peft, dict(tensors), adapter_name=role)
-        unset = [name for name in found.missing_keys if name.endswith((f".{role}", f".{role}.weight"))]
+        own, missing = dict(self.peft.named_parameters(remove_duplicate=False)), set(found.missing_keys)
+        set_ones = {id(parameter) for name, parameter in own.items() if name not in missing}  # tied rows have two names
+        unset = [n for n in missing if n.endswith((f".{role}", f".{role}.weight")) and id(own.get(n)) not in set_ones]
         if unset:
-            raise KeyError(unset[0])
+            raise KeyError(min(unset))
         return list(found.unexpected_keys)
 
     def _add_adapter(self, role: str, config: Any) -> None:
