@@ -19,7 +19,7 @@ from selfsame.export import folder as folders
 from selfsame.run.files import write_json
 from selfsame.serve.chatbot import load_chatbot
 
-TOLD = ("I have two dogs.", "I drive a night bus.")
+SAID = ("I sing.", "I bake.")
 
 
 @pytest.fixture
@@ -28,8 +28,8 @@ def selfsame(capsys: pytest.CaptureFixture[str], tiny_models) -> Command:
 
 
 @pytest.fixture
-def adapter(tmp_path: Path, tiny_models) -> Path:
-    return tuned(tmp_path / "tuned", tiny_models("llama", chat=True))
+def adapter(tmp_path: Path) -> Path:
+    return tuned(tmp_path / "tuned", make_model(tmp_path / "base", "llama", CHATML, scale=8.0))
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +39,8 @@ def whole(tmp_path_factory, tiny_models) -> Path:
 
     run = tmp_path_factory.mktemp("runs") / "whole"
     words = f"""sft --model.base {tiny_models("llama", chat=True)} --run.directory {run} --model.tuning full --data.limit 20
-        --model.dtype float32 --model.max-length 200 --training.sft.max-steps 1 --training.sft.batch-size 2
-        --sampling.max-new-tokens 6 --run.stages sft"""
+        --model.dtype float32 --model.max-length 256 --training.sft.max-steps 1 --training.sft.batch-size 2
+        --sampling.max-new-tokens 6"""
     assert main(words.split()) == 0
     write_json(run / "eval" / "sft.json", evaluation([1.0, 0.0]) | {"system": "sft"})
     return run
@@ -49,13 +49,13 @@ def whole(tmp_path_factory, tiny_models) -> Path:
 def test_from_a_card_to_an_ollama_folder(selfsame, adapter, tmp_path):
     out = tmp_path / "ida"
     card = tmp_path / "ida.json"
-    made = selfsame("export", adapter, "--to", "card", card, "--name", "Ida", "--persona", *TOLD)
+    made = selfsame("export", adapter, "--to", "card", card, "--name", "Ida", "--persona", *SAID)
     assert made.code == 0 and read_card(card).name == "Ida"
     answer = selfsame("export", adapter, "--to", "ollama", out, "--card", card, "--dtype", "q8_0")
     assert answer.code == 0 and answer.out.startswith(f"tuned: ollama in {out}\n")
     assert sorted(snapshot(out)) == ["Modelfile", "README.md", "model.gguf", "selfsame.json"]
     text = (out / "Modelfile").read_text()
-    assert 'SYSTEM """I am Ida.\nI have two dogs.\nI drive a night bus."""' in text
+    assert 'SYSTEM """My name is Ida.\nI sing.\nI bake."""' in text, answer.out
     assert "ollama create ida -f Modelfile" in (out / "README.md").read_text()
     bare = selfsame("export", adapter, "--to", "ollama", tmp_path / "bare")
     assert bare.code == 0 and "SYSTEM" not in (tmp_path / "bare" / "Modelfile").read_text()
@@ -140,7 +140,7 @@ def test_wrong_input_is_one_line(selfsame, adapter, tmp_path, tiny_models, monke
 
 
 def test_a_base_that_was_moved_is_named(selfsame, tmp_path):
-    base = make_model(tmp_path / "base", "llama", CHATML)
+    base = make_model(tmp_path / "base", "llama", CHATML, scale=8.0)
     adapter = tuned(tmp_path / "tuned", base)
     base.rename(tmp_path / "moved")
     assert "name its place by --model.base" in selfsame("export", adapter, "--to", "merged", tmp_path / "out").told
