@@ -86,12 +86,12 @@ def merge(bot: Chatbot, dtype: str | None) -> Merged:
 def dequantised(base: Any) -> dict[str, torch.Tensor]:
     """The numbers that the 4-bit layers of a base stand for, by name."""
     from bitsandbytes.functional import dequantize_4bit
-    from bitsandbytes.nn import Linear4bit
+    from bitsandbytes.nn.modules import Linear4bit
 
+    weights: dict[str, Any] = {n: layer.weight for n, layer in base.named_modules() if isinstance(layer, Linear4bit)}
     return {
-        name.removesuffix(".base_layer"): dequantize_4bit(layer.weight.data, layer.weight.quant_state).float().cpu()
-        for name, layer in base.named_modules()
-        if isinstance(layer, Linear4bit)
+        name.removesuffix(".base_layer"): dequantize_4bit(weight.data, weight.quant_state).float().cpu()
+        for name, weight in weights.items()
     }
 
 
@@ -152,7 +152,7 @@ def example_messages() -> list[dict[str, str]]:
 def _dtype_of_base(bot: Chatbot) -> torch.dtype:
     settings = bot.config.model
     with explained(settings.base):
-        config = AutoConfig.from_pretrained(locate_model(settings.base), revision=settings.revision)
+        config: Any = AutoConfig.from_pretrained(locate_model(settings.base), revision=settings.revision)
     return config.dtype or torch.float32
 
 
