@@ -27,11 +27,14 @@ OTHERS |= {
     "--max-tokens",
     "--max-waiting",
 }  # of serve
+OTHERS |= {"--to", "--dtype", "--overwrite", "--push", "--name"}  # of export
 OF_TORCHRUN = {"--nproc-per-node", "--nnodes", "--node-rank", "--master-addr", "--max-restarts"}
 
 
 def test_there_is_a_guide_for_each_kind_of_user():
-    assert [path.stem for path in GUIDES] == ["cluster", "kaggle", "own-base", "own-data", "own-personas", "serve"]
+    assert [path.stem for path in GUIDES] == [
+        "cluster", "export", "kaggle", "own-base", "own-data", "own-personas", "serve",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.stem)

@@ -21,6 +21,7 @@ from selfsame.cli import (
     compare,
     data,
     evaluate,
+    export,
     labels,
     measure,
     plan,
@@ -51,6 +52,8 @@ checking a claim on a file:
   score       replies of any system: scores, reference rows, paired comparisons
   rank        which group of candidate replies a model ranks first
   benchmark   ConvAI2, minimal persona edits, PersonaGym's questions; compares two ConvAI2 results
+taking it away:
+  export      a bot for other programs: PEFT adapter, merged weights, GGUF, Ollama, character card
 data and bases:
   data        show, convert or audit a dataset
   labels      what people said of two replies: how many, by whom, how far they agree
@@ -71,6 +74,7 @@ COMMANDS: Mapping[str, Callable[[list[str]], None]] = {
     "report": report.run,
     "chat": chat.run,
     "serve": serve.run,
+    "export": export.run,
     "data": data.run,
     "labels": labels.run,
     "card": card.run,

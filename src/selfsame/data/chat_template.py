@@ -32,7 +32,9 @@ MARKER_TEMPLATE = """\
 {%- set talk = messages[1:] if messages and messages[0].role == 'system' else messages -%}
 {{- persona -}}
 {%- if talk | length < messages | length and messages[0].content.strip() -%}
-{{- ' ' + messages[0].content.strip().split('\\n') | map('trim') | select | join(' | ') -}}
+{%- for trait in messages[0].content.split('\\n') if trait.strip() -%}
+{{- (' ' if loop.first else ' | ') + trait.strip() -}}
+{%- endfor -%}
 {%- endif -%}
 {{- opening -}}
 {%- if talk and talk[0].role == 'assistant' -%}{{- answer -}}{%- endif -%}
@@ -58,7 +60,7 @@ def fix_day(tokenizer: Any) -> bool:
     template = template_of(tokenizer)
     if template is None or "strftime_now" not in template:
         return False
-    if not template.startswith(FIXED_DAY):
+    if FIXED_DAY not in template:
         tokenizer.chat_template = FIXED_DAY + template
     return True
 
@@ -75,5 +77,5 @@ def marker_template(begin: str, space: str) -> str:
     """The template of the marker form for a tokenizer that puts `begin` before every text, with `space` between marker and
     text where the tokenizer adds none itself."""
     return f"{{{{- {begin!r} -}}}}\n" + MARKER_TEMPLATE.replace("' ' + message", f"{space!r} + message").replace(
-        "' ' + messages[0]", f"{space!r} + messages[0]"
+        "' ' if loop.first", f"{space!r} if loop.first"
     )

@@ -22,7 +22,7 @@ from selfsame.data.prompt_format import MARKER_FORMAT, find_format
 from selfsame.errors import DataError
 from selfsame.text.keywords import STOP_WORDS
 from selfsame.text.language import ENGLISH, UNSPACED, stop_words
-from selfsame.types import Example, Prompt, clean_persona
+from selfsame.types import Example, Persona, Prompt, clean_persona
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class DataProcessor:
 
     A tokenizer that knows the markers uses them; else one with a fitting chat template uses that; else the markers are
     added to it (the model's embeddings must then grow: `model/base.py` does). `note` is a line on what one might not expect
-    of that, or empty.
+    of that, or empty. `begin` stands before the head, `lead` before every text.
 
     Args:
         tokenizer: a Hugging Face tokenizer.
@@ -50,23 +50,24 @@ class DataProcessor:
     def __init__(self, tokenizer: Any, max_length: int = 1024) -> None:
         self.tokenizer, self.max_length = tokenizer, max_length
         self.format, self.note = find_format(tokenizer)
-        self._lead = " " if self.format.space and not self._adds_space() else ""
+        self.lead = " " if self.format.space and not self._adds_space() else ""
         self._pieces = {
             p: self._piece_ids(p) for p in (self.format.head, self.format.opening, self.format.answer, self.format.next)
         }
+        self.begin: str = tokenizer.bos_token if self._begin_ids() else ""
         self.head_ids = self._begin_ids() + self._pieces[self.format.head]
         self.end_id: int = tokenizer.convert_tokens_to_ids(self.format.end)
         self.pad_id: int = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.end_id
         self.remember(200_000)
         if self.format is MARKER_FORMAT and self.note:
-            self._bring_template()
+            self.bring_template()
 
     # --- text -------------------------------------------------------------------------------------------------------
 
     def render(self, prompt: Prompt) -> str:
         """The prompt as text, as in the module's docstring (or in the model's chat template)."""
         form = self.format
-        parts = [form.head, self._persona_text(prompt), form.opening, self._escaped(prompt.history[0])]
+        parts = [form.head, self.persona_text(prompt.persona), form.opening, self._escaped(prompt.history[0])]
         for k in range(1, len(prompt.history), 2):
             parts += [form.answer, self._escaped(prompt.history[k]), form.next, self._escaped(prompt.history[k + 1])]
         return form.space.join(part for part in (*parts, form.answer) if part)
@@ -100,12 +101,11 @@ class DataProcessor:
             raise DataError("the prompt is nothing but control markers: give a persona or something said")
         return Prompt(tuple(traits), history)
 
-    def _persona_text(self, prompt: Prompt) -> str:
+    def persona_text(self, persona: Persona) -> str:
+        """The traits as they stand in a prompt, between head and opening."""
         if self.format is MARKER_FORMAT:
-            return self.format.joiner.join(
-                self._escaped(re.sub(r"\\*\|", lambda m: "\\" + m[0], t)) for t in prompt.persona
-            )
-        return self.format.joiner.join(map(self._escaped, prompt.persona))
+            return self.format.joiner.join(self._escaped(re.sub(r"\\*\|", lambda m: "\\" + m[0], t)) for t in persona)
+        return self.format.joiner.join(map(self._escaped, persona))
 
     def _split_traits(self, persona: str) -> list[str]:
         if self.format is MARKER_FORMAT:
@@ -178,7 +178,7 @@ class DataProcessor:
         """Token ids up to and with the piece that opens the dialogue."""
         return [
             *self.head_ids,
-            *self._text_ids(self._persona_text(prompt), escaped=True),
+            *self._text_ids(self.persona_text(prompt.persona), escaped=True),
             *self._pieces[self.format.opening],
         ]
 
@@ -246,7 +246,7 @@ class DataProcessor:
 
     def _text_ids(self, text: str, escaped: bool = False) -> tuple[int, ...]:
         text = text if escaped else self._escaped(text)
-        return self._encode_text(self._lead + text) if text else ()
+        return self._encode_text(self.lead + text) if text else ()
 
     def _encode_text_uncached(self, text: str) -> tuple[int, ...]:
         whole = text.encode("utf-8", "replace").decode()  # no tokenizer takes half a surrogate pair: it becomes "?"
@@ -267,11 +267,10 @@ class DataProcessor:
         begin = self.tokenizer("")["input_ids"][:1] if self.format is MARKER_FORMAT else []
         return list(begin) if begin and begin[0] == self.tokenizer.bos_token_id else []
 
-    def _bring_template(self) -> None:
-        """Gives the tokenizer a chat template of the markers that were added to it: it goes out with every role."""
-        answer, begin = self.format.answer, self.tokenizer.bos_token or ""
-        spaced = tuple(self._piece_ids(f"{answer} a")[1:]) == self._text_ids("a")
-        self.tokenizer.chat_template = marker_template(begin if self._begin_ids() else "", " " if spaced else "")
+    def bring_template(self) -> None:
+        """Gives the tokenizer a chat template of the markers: it goes out with every role."""
+        spaced = tuple(self._piece_ids(f"{self.format.answer} a")[1:]) == self._text_ids("a")
+        self.tokenizer.chat_template = marker_template(self.begin, " " if spaced else "")
 
     def _adds_space(self) -> bool:
         """Whether the tokenizer puts a word boundary in front of a text by itself, as SentencePiece ones do."""

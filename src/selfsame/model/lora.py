@@ -98,9 +98,11 @@ class LoraRoles(Roles):
         self._add_adapter(role, config)
         assert self.peft is not None
         found = set_peft_model_state_dict(self.peft, dict(tensors), adapter_name=role)
-        unset = [name for name in found.missing_keys if name.endswith((f".{role}", f".{role}.weight"))]
+        own, missing = dict(self.peft.named_parameters(remove_duplicate=False)), set(found.missing_keys)
+        set_ones = {id(parameter) for name, parameter in own.items() if name not in missing}  # tied rows have two names
+        unset = [n for n in missing if n.endswith((f".{role}", f".{role}.weight")) and id(own.get(n)) not in set_ones]
         if unset:
-            raise KeyError(unset[0])
+            raise KeyError(min(unset))
         return list(found.unexpected_keys)
 
     def _add_adapter(self, role: str, config: Any) -> None:
@@ -175,7 +177,8 @@ class LoraRoles(Roles):
         assert self.peft is not None
         config: Any = copy.deepcopy(self.peft.peft_config[role])
         config.inference_mode = True
-        config.target_modules = sorted(config.target_modules or ())  # a set: the file would differ in every process
+        if not isinstance(config.target_modules, str):
+            config.target_modules = sorted(config.target_modules or ())  # a set: the file would differ in every process
         config.base_model_name_or_path = locate_model(absolute(self.base.config._name_or_path))
         config.revision = getattr(self.base.config, "_commit_hash", None)
         tensors = {n: t for n, t in self.state(role).items() if not n.startswith("head.")}

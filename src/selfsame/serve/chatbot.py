@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from transformers import AutoConfig
@@ -192,10 +193,16 @@ def chat_sampling(bot: Chatbot, persona: Persona, **chosen: Any) -> SamplingSett
     return SamplingSettings(**sampling.model_dump() | chosen | {"max_new_tokens": limit})
 
 
-def load_chatbot(name: str, system: str | None = None, reward: bool = False, base: str | None = None) -> Chatbot:
+def load_chatbot(
+    name: str,
+    system: str | None = None,
+    reward: bool = False,
+    base: str | None = None,
+    model: Mapping[str, Any] = MappingProxyType({}),
+) -> Chatbot:
     """The best finished system of a run (ppo, dpo, sft, in this order, or the one named), a saved adapter, or any model.
     `reward`: with the run's reward role, which the best of several replies is chosen by. `base`: where the base of a run or
-    adapter lies now.
+    adapter lies now. `model`: settings of the model that are to be others than the run's, such as its `dtype`.
 
     Raises:
         SelfsameError: there is no such run, stage or model.
@@ -203,7 +210,7 @@ def load_chatbot(name: str, system: str | None = None, reward: bool = False, bas
     path = locate_run(name) if name in BUNDLED_RUNS else Path(locate_model(name))
     if (path / "config.yaml").is_file():
         directory = RunDirectory.open(path)
-        bot = _from_run(directory, system, base)
+        bot = _from_run(directory, system, base, model)
         if reward:
             bot.load_reward()
         return bot
@@ -214,14 +221,14 @@ def load_chatbot(name: str, system: str | None = None, reward: bool = False, bas
     if (path / HEAD_FILE).exists():
         raise ConfigError(f"{path} is a reward or value role, which cannot speak: give a policy or sft folder")
     if (path / "adapter_config.json").is_file():
-        return _from_adapter(path, base)
+        return _from_adapter(path, base, model)
     if base is not None:
         raise ConfigError(f"{name} is neither a run nor an adapter, which have a base: leave out --model.base")
-    config = load_config(values={"model": {"base": name}})
+    config = load_config(values={"model": {"base": name, **model}})
     return Chatbot(load_roles(_fitting(config.model)), None, config, name)
 
 
-def _from_run(directory: RunDirectory, system: str | None, base: str | None) -> Chatbot:
+def _from_run(directory: RunDirectory, system: str | None, base: str | None, other: Mapping[str, Any]) -> Chatbot:
     config = load_config(directory.config_path)
     if system is None:
         system = next((name for name in LATEST if finished(directory, name)), "base")
@@ -229,7 +236,8 @@ def _from_run(directory: RunDirectory, system: str | None, base: str | None) -> 
         raise ConfigError(f"unknown system {system!r}: choose {', '.join(SINGLE)}")
     role = SYSTEMS[system].role
     checkpoint = None if role is None else _finished(directory, system)
-    config = config.model_copy(update={"model": model_of_run(directory, config.model, base)})
+    model = model_of_run(directory, config.model, base).model_copy(update=dict(other))
+    config = config.model_copy(update={"model": model})
     roles = load_roles(config.model)
     if role is not None and checkpoint is not None:
         roles.load(role, checkpoint / role)
@@ -243,7 +251,7 @@ def _finished(directory: RunDirectory, stage: str) -> Path:
     return checkpoint
 
 
-def _from_adapter(path: Path, base: str | None) -> Chatbot:
+def _from_adapter(path: Path, base: str | None, other: Mapping[str, Any]) -> Chatbot:
     saved = read_adapter_config(path)
     named = base or saved.base_model_name_or_path
     if not named:
@@ -253,7 +261,7 @@ def _from_adapter(path: Path, base: str | None) -> Chatbot:
         raise ConfigError(
             f"{path} is an adapter for the base {named}, which is not there: name its place by --model.base"
         )
-    values = {"base": found, "revision": None if base else saved.revision}
+    values = {"base": found, "revision": None if base else saved.revision, **other}
     config = load_config(values={"model": values})
     return Chatbot(load_adapter(path, _fitting(config.model), _ROLE), _ROLE, config, path.name)
 
