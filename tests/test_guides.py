@@ -27,6 +27,7 @@ OTHERS |= {
     "--max-tokens",
     "--max-waiting",
 }  # of serve
+OTHERS |= {"--enable-lora", "--max-lora-rank", "--max-loras"}  # of vllm serve
 OTHERS |= {"--to", "--dtype", "--overwrite", "--push", "--name"}  # of export
 OF_TORCHRUN = {"--nproc-per-node", "--nnodes", "--node-rank", "--master-addr", "--max-restarts"}
 
