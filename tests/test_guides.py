@@ -17,10 +17,15 @@ FLAGS = {"--" + name.replace("_", "-") for name in setting_names()}
 OTHERS = {"--wheel", "--preset", "--config", "--gpu", "--gpus", "--hours", "--judge", "--group"}
 OTHERS |= {"--model", "--card", "--persona", "--max-new-tokens"}  # of chat
 OTHERS |= {"--picture", "--version"}  # of card
+OTHERS |= {"--labels", "--to"}  # of compare and export
 OTHERS |= {"--out", "--json", "--readme", "--marker"}  # of data convert, and of what fills a table
 OTHERS |= {
     "--characters",
     "--host",
+    "--labels",
+    "--no-page",
+    "--open",
+    "--runs",
     "--max-body",
     "--max-chats",
     "--max-seconds",
@@ -34,7 +39,7 @@ OF_TORCHRUN = {"--nproc-per-node", "--nnodes", "--node-rank", "--master-addr", "
 
 def test_there_is_a_guide_for_each_kind_of_user():
     assert [path.stem for path in GUIDES] == [
-        "cluster", "export", "kaggle", "own-base", "own-data", "own-personas", "serve",
+        "cluster", "export", "kaggle", "own-base", "own-data", "own-personas", "page", "serve",
     ]  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,11 +108,12 @@ class Live:
 
 
 @contextlib.contextmanager
-def live(hub: Hub, limits: Limits | None = None, **more: Any):
-    """A server in a thread."""
+def live(hub: Hub, limits: Limits | None = None, page: Callable[[Any], None] = lambda app: None, **more: Any):
+    """A server in a thread. `page` adds to the app."""
     import uvicorn
 
     app = make_app(hub, limits, **more)
+    page(app)
     bound = bind("127.0.0.1", 0)
     server = Server(uvicorn.Config(app, log_level="error", ws="none", timeout_graceful_shutdown=2))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})

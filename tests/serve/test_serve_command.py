@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -113,6 +114,25 @@ def test_options_that_cannot_be(command):
 def test_what_the_extra_brings_is_named(command, monkeypatch):
     monkeypatch.setattr("selfsame.cli.serve.find_spec", lambda name: None)
     assert "pip install 'selfsame-chat[web]'" in command("serve", "x").told
+
+
+def test_the_page_comes_with_gradio(command, monkeypatch, tmp_path):
+    find, opened = importlib.util.find_spec, []
+    monkeypatch.setattr("selfsame.serve.server.serve", lambda app, bound, ready: (ready(), bound.close()))
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.chdir(tmp_path)
+    model = str(command.model)
+    if find("gradio"):
+        outcome = command("serve", model, "--port", 0, "--open")
+        assert outcome.code == 0 and f"page: {opened[0]}\n" in outcome.out
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", opened[0])
+        monkeypatch.setenv("SELFSAME_TOKEN", "sixteen-letters-1")
+        assert "sixteen" not in command("serve", model, "--port", 0).out
+    monkeypatch.setattr("selfsame.cli.serve.find_spec", lambda name: None if name == "gradio" else find(name))
+    outcome = command("serve", model, "--port", 0)
+    assert outcome.code == 0 and "no page without gradio: pip install 'selfsame-chat[web]'" in outcome.out
+    assert "page" not in command("serve", model, "--port", 0, "--no-page").out
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_a_token_is_needed_where_others_can_call(monkeypatch):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
+import webbrowser
 from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
 
 from selfsame.cli.parsing import add_base, make_parser, natural
 from selfsame.errors import ConfigError
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Serve models to clients of the OpenAI API until Ctrl-C.
+    """Serve models to clients of the OpenAI API, and a page to people, until Ctrl-C.
 
     Raises:
         SelfsameError: a model, card, address or option that cannot be used.
@@ -29,15 +31,34 @@ def run(arguments: Sequence[str]) -> None:
     )  # to import torch alone takes seconds
     from selfsame.serve.api import make_app
     from selfsame.serve.desk import Limits
+    from selfsame.serve.gate import UPLOADS
     from selfsame.serve.hub import load_hub
 
     hub = load_hub(options.models, options.characters, options.base, options.max_tokens)
     limits = Limits(options.max_chats, options.max_waiting, options.max_seconds, options.max_body)
-    app = make_app(hub, limits, token, (*LOCAL_NAMES, options.host.lower()) if is_local(options.host) else ())
-    lines = [f"serving at {address_of(bound)} (Ctrl-C ends)", *(f"  {name}" for name in hub.voices)]
+    hosts = (*LOCAL_NAMES, options.host.lower()) if is_local(options.host) else ()
+    has_page, address = options.page and find_spec("gradio") is not None, address_of(bound)
+    app = make_app(hub, limits, token, hosts, UPLOADS if has_page else {})
+    lines, page = [f"serving at {address} (Ctrl-C ends)"], f"{address.removesuffix('/v1')}/"
+    if has_page:
+        from selfsame.page.app import Places, add_page
+
+        places = Places(Path(options.labels), Path(options.runs), tuple(options.characters))
+        add_page(app, hub, limits, places, token)
+        page += f"?token={token}" if is_new else ""
+        lines.append(f"page: {page}")
+    elif options.page:
+        lines.append("no page without gradio: pip install 'selfsame-chat[web]', or give --no-page")
     if is_new:
-        lines.insert(1, f"token, shown once: {token}  (set {TOKEN_VARIABLE} to choose it)")
-    serve(app, bound, lambda: print("\n".join(lines), flush=True))
+        lines.append(f"token, shown once: {token}  (set {TOKEN_VARIABLE} to choose it)")
+    lines += [f"  {name}" for name in hub.voices]
+
+    def ready() -> None:
+        print("\n".join(lines), flush=True)
+        if has_page and options.open:
+            webbrowser.open(page)
+
+    serve(app, bound, ready)
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -55,7 +76,8 @@ def options_parser() -> argparse.ArgumentParser:
     """Make the parser of the command."""
     parser = make_parser(
         "serve",
-        "Serve models to clients of the OpenAI API: every finished system of a run, alone and as each character."
+        "Serve models to clients of the OpenAI API, and a page to chat, label and look at runs: every finished system of a"
+        " run, alone and as each character."
         " Only this machine can call it, unless --host says otherwise; then a token is needed, which is printed once.",
     )
     parser.add_argument(
@@ -69,6 +91,12 @@ def options_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=natural, default=8000, help="port; 0 takes a free one (default: 8000)")
+    parser.add_argument("--no-page", dest="page", action="store_false", help="serve the API alone")
+    parser.add_argument("--open", action="store_true", help="open the page in a browser")
+    parser.add_argument(
+        "--labels", default="labels.sqlite", metavar="FILE", help="where the page keeps labels (default: labels.sqlite)"
+    )
+    parser.add_argument("--runs", default="runs", metavar="FOLDER", help="runs that the page shows (default: runs)")
     parser.add_argument("--max-chats", type=natural, default=16, help="replies under way at once (default: 16)")
     parser.add_argument(
         "--max-waiting", type=natural, default=64, help="requests that may wait for a place (default: 64)"

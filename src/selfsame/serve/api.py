@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -31,14 +31,22 @@ _ASKED: dict[int | str, dict[str, Any]] = {
 }
 
 
-def make_app(hub: Hub, limits: Limits | None = None, token: str = "", hosts: Collection[str] = ()) -> FastAPI:
+def make_app(
+    hub: Hub,
+    limits: Limits | None = None,
+    token: str = "",
+    hosts: Collection[str] = (),
+    larger: Mapping[str, int] = {},
+) -> FastAPI:
     """The app over the models of a hub. `app.state.scheduler` gives the replies; it ends with the app.
+    What is in `app.state.at_end` is called before the server waits for its connections.
 
     Args:
         hub: the models.
         limits: see `Limits`.
         token: that every request but `/health` has to bring; empty: none.
         hosts: names that requests may call the server by; empty: all.
+        larger: paths of a page in the same app whose bodies may hold more bytes than those limits say.
     """
     limits, metrics = limits or Limits(), ServerMetrics()
     scheduler = Scheduler(limits.places, limits.waiting, limits.kept_bytes, metrics.ended)
@@ -52,8 +60,9 @@ def make_app(hub: Hub, limits: Limits | None = None, token: str = "", hosts: Col
 
     # No pages of documentation: they load scripts from elsewhere.
     app = FastAPI(title="Selfsame", lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
-    app.state.scheduler = scheduler
-    app.add_middleware(Gate, token=token, hosts=hosts, most_bytes=limits.most_bytes, seconds=limits.body_seconds)
+    app.state.scheduler, app.state.at_end = scheduler, [scheduler.close]
+    most = {"most_bytes": limits.most_bytes, "seconds": limits.body_seconds, "larger": larger}
+    app.add_middleware(Gate, token=token, hosts=hosts, **most)
     app.add_middleware(_Counting, metrics=metrics)
     _handle_errors(app)
 

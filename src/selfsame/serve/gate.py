@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -18,6 +18,10 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 OPEN = "/health"
 """The one path that needs no token."""
+LARGEST_CARD = 32_000_000
+"""Bytes of a card that is dropped on the page."""
+UPLOADS = {"/gradio_api/upload": LARGEST_CARD + 100_000}
+"""Paths of the page that take larger bodies than the API."""
 
 
 class Gate:
@@ -30,10 +34,20 @@ class Gate:
         hosts: names that requests may call this server by (a page in a browser may have a name that leads here); empty: all.
         most_bytes: of a body.
         seconds: in which a body has to be there.
+        larger: paths whose bodies may hold as many bytes instead.
     """
 
-    def __init__(self, app: Any, token: str, hosts: Collection[str], most_bytes: int, seconds: float) -> None:
+    def __init__(
+        self,
+        app: Any,
+        token: str,
+        hosts: Collection[str],
+        most_bytes: int,
+        seconds: float,
+        larger: Mapping[str, int] = {},
+    ) -> None:
         self.app, self.hosts, self.most_bytes, self.seconds = app, frozenset(hosts), most_bytes, seconds
+        self.larger = dict(larger)
         self._wanted = f"Bearer {token}".encode() if token else b""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -45,7 +59,7 @@ class Gate:
         if refused is not None:
             headers = {**refused.headers, "Connection": "close"}  # what is left of the body is not read
             return await JSONResponse(refused.body, refused.status, headers)(scope, receive, send)
-        await self.app(scope, self._counted(receive), send)
+        await self.app(scope, self._counted(receive, self._most(scope)), send)
 
     def _refused(self, scope: Scope) -> Refused | None:
         headers: dict[bytes, bytes] = {}
@@ -58,17 +72,16 @@ class Gate:
             known = {"WWW-Authenticate": "Bearer"}
             return Refused("give the server's token as API key", None, 401, code="invalid_api_key", headers=known)
         length = headers.get(b"content-length", b"0")
-        if length.isdigit() and int(length[:20]) > self.most_bytes:
-            return self._too_large
+        if length.isdigit() and int(length[:20]) > self._most(scope):
+            return _too_large(self._most(scope))
         return None
 
-    @property
-    def _too_large(self) -> Refused:
-        return Refused(f"the body has more than {self.most_bytes} bytes: shorten the messages", None, 413)
+    def _most(self, scope: Scope) -> int:
+        return self.larger.get(scope["path"], self.most_bytes)
 
-    def _counted(self, receive: Receive) -> Receive:
+    def _counted(self, receive: Receive, most: int) -> Receive:
         """`receive` with an end to what a body may hold and how long it may take."""
-        left, until, is_whole = self.most_bytes, time.monotonic() + self.seconds, False
+        left, until, is_whole = most, time.monotonic() + self.seconds, False
 
         async def counted() -> MutableMapping[str, Any]:
             nonlocal left, is_whole
@@ -81,10 +94,14 @@ class Gate:
             left -= len(message.get("body", b""))
             is_whole = not message.get("more_body", False)
             if left < 0:
-                raise HTTPException(413, self._too_large.message)
+                raise HTTPException(413, _too_large(most).message)
             return message
 
         return counted
+
+
+def _too_large(most: int) -> Refused:
+    return Refused(f"the body has more than {most} bytes: send less", None, 413)
 
 
 def host_of(header: bytes) -> str:

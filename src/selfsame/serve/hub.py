@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from selfsame.cards.card import Card, make_card, read_card
+from selfsame.cards.card import Card, Lore, make_card, read_card
 from selfsame.data.fitting import fit_persona
 from selfsame.errors import ConfigError, DataError, SelfsameError
 from selfsame.model.reward_model import RewardModel
@@ -123,11 +123,27 @@ class Hub:
             card = _card_of(request)
         if card is not None and card.first_message and history == ("",):
             return Asking(voice, [], SamplingSettings(), opening=card.first_message)
+        persona = tuple(dict.fromkeys((*(card.persona if card else ()), *traits)))
+        return self.ask(voice, persona, card.lore if card else (), history, request)
+
+    def ask(
+        self, voice: Voice, persona: Persona, lore: Sequence[Lore], history: tuple[str, ...], asked: Asked
+    ) -> Asking:
+        """The next turn of a chat as a prompt.
+
+        Args:
+            voice: who speaks.
+            persona: as whom.
+            lore: traits that join the persona while their keys are mentioned.
+            history: as a `Prompt` has it.
+            asked: how the reply is sampled.
+
+        Raises:
+            Refused: the turns are too long.
+        """
         with self._reading:
-            persona = tuple(dict.fromkeys((*(card.persona if card else ()), *traits)))
             kept, left = _fitted(voice, persona)
-            sampling = self._sampling(voice, request, kept)
-            lore, processor = card.lore if card else (), voice.bot.roles.processor
+            sampling, processor = self._sampling(voice, asked, kept), voice.bot.roles.processor
             prompt = Prompt(persona_after(processor, kept, lore, history, sampling.max_new_tokens), history)
             try:
                 ids = processor.encode_prompt(prompt, sampling.max_new_tokens)

@@ -44,7 +44,8 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: Any = None) -> None:
         """Ends it."""
         app: Any = self.config.app
-        app.state.scheduler.close()
+        for end in app.state.at_end:
+            end()
         await super().shutdown(sockets)
 
 

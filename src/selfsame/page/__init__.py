@@ -1,0 +1,1 @@
+"""The page of `selfsame serve`: chat, label, runs, characters."""
