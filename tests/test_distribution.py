@@ -39,7 +39,7 @@ def test_no_page_or_message_says_to_install_the_strangers():
 
 def test_extras_are_of_code_that_is_there():
     extras = importlib.metadata.metadata("selfsame-chat").get_all("Provides-Extra")
-    assert sorted(extras or []) == ["dev", "hub", "languages", "notebooks", "quant", "track"]
+    assert sorted(extras or []) == ["dev", "hub", "languages", "notebooks", "quant", "track", "web"]
 
 
 def test_python_m_selfsame_is_the_command():

@@ -68,7 +68,7 @@ class Label:
     def turned(self) -> Label:
         """The same label with the replies the other way round."""
         choice: dict[str, Choice] = {"first": "second", "second": "first"}
-        replies, by = self.replies[::-1], self.by[::-1]
+        replies, by = (self.replies[1], self.replies[0]), (self.by[1], self.by[0])
         return Label(self.labeller, self.prompt, replies, choice.get(self.choice, self.choice), by, self.corrected)
 
 
