@@ -45,7 +45,7 @@ looking at results:
   report      write a run's report.html and print its table
   compare     systems of two or more runs: a table, paired differences, a page with dialogues side by side
   chat        talk to the bot of a run, or to any model
-  serve       an OpenAI-compatible server for runs, models and characters
+  serve       a page to talk, label and look, and a server for clients of the OpenAI API
 checking a claim on a file:
   agreement   how well the scores agree with human ratings
   judge       how often the judge of contradictions is right
