@@ -15,6 +15,7 @@ from pathlib import Path
 from selfsame.cli import main as selfsame
 from selfsame.data.loader import DatasetLoader
 from selfsame.data.preferences import split_pairs
+from selfsame.data.settings import DataSettings
 from selfsame.labels.label import Label
 from selfsame.labels.store import LabelStore
 from selfsame.labels.votes import LABELLED
@@ -44,9 +45,10 @@ def questions(seed: int) -> Iterator[tuple[Prompt, str, str]]:
 def label_all(store: LabelStore, size: int, seed: int) -> None:
     """Labels by the rule, so many to train on and `HELD_OUT` others. The better reply is shown first in half of them."""
     rng, left = random.Random(seed), [size, HELD_OUT]
+    people = [side.persona for side in DatasetLoader(DataSettings(validation_share=SHARE)).load().validation]
     for prompt, asks, says in questions(seed):
         pair = PreferencePair(prompt, asks, says, LABELLED)
-        part = int(bool(split_pairs([pair], [], SHARE)[1]))
+        part = int(bool(split_pairs([pair], people, SHARE)[1]))
         if left[part]:
             left[part] -= 1
             label = Label("rule", prompt, (asks, says), "first", ("people", "people"))
@@ -62,10 +64,12 @@ def measure(out: Path, base: str, options: list[str]) -> dict[str, float]:
         store, run = LabelStore(out / f"{size}.sqlite"), out / f"reward-{size}"
         label_all(store, size, seed=1)
         pairs = ["--pairs.generated", "false", "--pairs.path", str(store.path)]
+        pairs += ["--training.reward.sampled-share", "0", "--training.reward.comparison-share", "0"]  # labels alone
         call(["reward", *common, *pairs, "--run.start-from", str(out / "sft"), "--run.directory", str(run)])
         record = read_json(run / "reward.json")
-        found[str(size)] = record["metrics"]["accuracy"]
-        print(f"{size} labels: {found[str(size)]:.3f} of {record['pairs']} other labels ranked correctly", flush=True)
+        assert record["pairs"] == HELD_OUT, record
+        found[str(size)] = record["metrics"]["accuracy/labelled"]
+        print(f"{size} labels: {found[str(size)]:.3f} of {HELD_OUT} other labels ranked correctly", flush=True)
     return found
 
 
@@ -83,7 +87,9 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     found = measure(options.out, options.base, more)
     if options.json:
-        write_json(options.json, {"base": options.base, "options": more, "accuracy_by_labels": found})
+        write_json(
+            options.json, {"base": options.base, "options": more, "held_out": HELD_OUT, "accuracy_by_labels": found}
+        )
 
 
 if __name__ == "__main__":

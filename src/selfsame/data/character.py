@@ -36,7 +36,7 @@ class CharacterData:
 
     def by_its_own(self) -> CharacterData:
         """To learn how the character speaks: what it spoke itself, evaluated on what it spoke and as many made dialogues."""
-        # All 285 made ones beside 15 of its own asked "What is your name?" and "Who are you?" in 14 of 16 prompts.
+        # All 285 made ones beside 15 of its own asked "What is your name?" and "Who are you?" in 15 of 16 prompts.
         return replace(self, train=self.own, validation=self.validation[: max(20, 2 * len(self.own_held_out))])
 
 

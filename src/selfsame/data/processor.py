@@ -232,7 +232,7 @@ class DataProcessor:
         return [*rows, EncodedDialogue(ids, spans, persona)] if spans else rows
 
     def remember(self, texts: int) -> None:
-        """Remembers the tokens of so many texts from now on."""
+        """Remembers the tokens of the last texts, at most `texts` of them."""
         self._encode_text = lru_cache(maxsize=texts)(self._encode_text_uncached)
 
     @lru_cache(maxsize=4)  # noqa: B019 (a process has one processor or two)
