@@ -10,6 +10,7 @@ from served import MIKA, PLAIN, TALKER, engine_reply, tiny_hub
 
 from selfsame.errors import ConfigError
 from selfsame.page.marks import look_at
+from selfsame.page.speaking import Inbox
 from selfsame.page.talk import NOBODY, Manner, Talk, again, as_written, say
 from selfsame.rollout.slots import Slots
 from selfsame.serve.desk import Limits
@@ -60,6 +61,24 @@ def test_another_try_takes_the_place_of_the_last_reply(asked):
         again(asked, talk, GREEDY)
     with pytest.raises(ConfigError, match="nothing was said"):
         again(asked, Talk(MIKA, (TALKER,)))
+
+
+def test_stopping_keeps_what_is_there(asked, monkeypatch):
+    sample, ended = Slots.sample, []
+    monkeypatch.setattr(Slots, "sample", lambda slots: (time.sleep(0.02), sample(slots))[1])
+    monkeypatch.setattr(asked.scheduler, "ended", ended.append)
+    inbox = Inbox()
+    growing = say(asked, Talk(MIKA, (TALKER, PLAIN)), "Hi.", Manner(1.0, 100), inbox)
+    seen = next(talk for talk in growing if any(talk.exchanges[-1].replies))
+    inbox.stop()
+    inbox.stop()
+    end = last(growing)
+    assert not end.writing and end.exchanges[-1].said == "Hi."
+    kept = zip(end.exchanges[-1].replies, seen.exchanges[-1].replies, strict=True)
+    assert all(reply.startswith(so_far) for reply, so_far in kept)
+    while asked.scheduler.running():
+        time.sleep(0.02)
+    assert ended and all(job.sampled < job.sampling.max_new_tokens for job in ended)
 
 
 def test_who_leaves_frees_the_place(asked, monkeypatch):

@@ -12,7 +12,7 @@ import gradio as gr
 from selfsame.cards.card import Card, read_card
 from selfsame.errors import SelfsameError
 from selfsame.page.markup import markup, note
-from selfsame.page.speaking import LONGEST_TURN, Speaking
+from selfsame.page.speaking import LONGEST_TURN, Inbox, Speaking
 from selfsame.page.talk import LONGEST_PERSONA, NOBODY, Manner, Talk, again, as_written, chosen, say
 from selfsame.serve.chatbot import chat_sampling
 from selfsame.serve.hub import CARD_FILES
@@ -33,6 +33,7 @@ class ChatTab:
 
     def __init__(self, speaking: Speaking) -> None:
         self.speaking = speaking
+        self.inboxes: dict[str, Inbox] = {}
         self.who, self.talk = gr.State(NOBODY), gr.State(Talk())
         with gr.Row(elem_classes="two"):
             with gr.Column(scale=3, min_width=280):
@@ -92,11 +93,9 @@ class ChatTab:
 
     def _wire(self) -> None:
         asked = [self.talk, self.who, self.traits, self.first, self.second, self.temperature, self.tokens]
-        replies: list[Any] = [
-            gr.on([self.send.click, self.box.submit], self.on_say, [self.box, *asked], self.shown, **QUIET),
-            self.again.click(self.on_again, asked, self.shown, **QUIET),
-        ]
-        self.stop.click(self.on_stop, [self.talk], self.shown, cancels=replies, **QUIET)
+        gr.on([self.send.click, self.box.submit], self.on_say, [self.box, *asked], self.shown, **QUIET)
+        self.again.click(self.on_again, asked, self.shown, **QUIET)
+        self.stop.click(self.on_stop, None, None, **QUIET)
         self.undo.click(self.on_undo, [self.talk, self.box], self.shown, **QUIET)
         self.edit.click(self.on_edit, [self.talk, self.box], self.shown, **QUIET)
         self.new.click(self.on_new, [self.who], self.shown, **QUIET)
@@ -105,27 +104,32 @@ class ChatTab:
         )
         self.card.clear(lambda: NOBODY, None, [self.who], **QUIET)
 
-    def on_say(self, text: str, talk: Talk, *asked: Any) -> Iterator[list[Any]]:
+    def on_say(self, request: gr.Request, text: str, talk: Talk, *asked: Any) -> Iterator[list[Any]]:
         """Stream the reply to what was typed."""
 
-        def begin() -> Iterator[Talk]:
+        def begin(inbox: Inbox) -> Iterator[Talk]:
             asking, manner = _prepared(talk, *asked)
-            return say(self.speaking, asking, text, manner)
+            return say(self.speaking, asking, text, manner, inbox)
 
-        yield from self._stream(begin, talk, text)
+        yield from self._stream(begin, talk, text, str(request.session_hash))
 
-    def on_again(self, talk: Talk, *asked: Any) -> Iterator[list[Any]]:
+    def on_again(self, request: gr.Request, talk: Talk, *asked: Any) -> Iterator[list[Any]]:
         """Stream another reply to the same turn."""
 
-        def begin() -> Iterator[Talk]:
+        def begin(inbox: Inbox) -> Iterator[Talk]:
             asking, manner = _prepared(talk, *asked)
-            return again(self.speaking, asking, manner)
+            return again(self.speaking, asking, manner, inbox)
 
-        yield from self._stream(begin, talk, gr.skip())
+        yield from self._stream(begin, talk, gr.skip(), str(request.session_hash))
 
-    def on_stop(self, talk: Talk) -> list[Any]:
-        """Keep what is there."""
-        return self._show(replace(talk, writing=False), gr.skip())
+    def on_stop(self, request: gr.Request) -> None:
+        """Keep what is there.
+
+        The stream itself shows the end: gradio's `cancels` would leave two that write to the page, and the one that
+        comes last wins.
+        """
+        if inbox := self.inboxes.get(str(request.session_hash)):
+            inbox.stop()
 
     def on_undo(self, talk: Talk, box: str) -> list[Any]:
         """Take the last exchange back."""
@@ -157,14 +161,20 @@ class ChatTab:
         unused = card.not_used()
         return [card, "\n".join(card.persona), *self._show(Talk(card), "", unused, "")]
 
-    def _stream(self, begin: Callable[[], Iterator[Talk]], talk: Talk, box: Any) -> Iterator[list[Any]]:
-        shown = talk
+    def _stream(
+        self, begin: Callable[[Inbox], Iterator[Talk]], talk: Talk, box: Any, session: str
+    ) -> Iterator[list[Any]]:
+        shown, inbox = talk, Inbox()
+        self.inboxes[session] = inbox
         try:
-            for shown in begin():
+            for shown in begin(inbox):
                 yield self._show(shown, "")
         except PROBLEMS as problem:
             kept = shown if shown.exchanges and any(shown.exchanges[-1].replies) else talk
             yield self._show(replace(kept, writing=False), box, str(problem))
+        finally:
+            if self.inboxes.get(session) is inbox:
+                del self.inboxes[session]
 
     def _show(self, talk: Talk, box: Any, text: str = "", kind: str = "bad") -> list[Any]:
         """Values for `_shown`."""

@@ -21,6 +21,14 @@ LONGEST_TURN = 4000
 """Characters of what a visitor types."""
 
 
+class Inbox(queue.Queue[tuple[int, Event] | None]):
+    """What comes of replies that were asked for: the number of the reply and its next event; None: stop."""
+
+    def stop(self) -> None:
+        """End the replies where they are. Any thread may call this, more than once."""
+        self.put(None)
+
+
 class Speaking:
     """Asks the models of a hub.
 
@@ -61,21 +69,30 @@ class Speaking:
             raise Refused(f"{error.errors()[0]['loc'][0]}: {error.errors()[0]['msg']}") from error
         return self.hub.ask(self.hub.find(name), who.persona, who.lore, tuple(history), asked)
 
-    def replies(self, askings: Sequence[Asking], seed: int | None = None) -> Iterator[tuple[str, ...]]:
+    def replies(
+        self, askings: Sequence[Asking], seed: int | None = None, inbox: Inbox | None = None
+    ) -> Iterator[tuple[str, ...]]:
         """The replies to all of these so far, again and again until they are whole. Who stops listening ends them.
+
+        Args:
+            askings: what is asked, a reply each.
+            seed: of the sampling; None: another each time.
+            inbox: its `stop` ends the replies from another thread: they are kept as far as they have come.
 
         Raises:
             Refused: all places are taken, or a reply failed.
         """
-        inbox: queue.Queue[tuple[int, Event]] = queue.Queue()
+        inbox = inbox or Inbox()
         jobs: list[Job] = []
         texts, left = [""] * len(askings), len(askings)
         try:
             for place, asking in enumerate(askings):
                 jobs.append(self._submit(asking, partial(_put, inbox, place), seed))
             while left:
-                place, event = inbox.get()
-                while True:
+                for came in _all_that_came(inbox):
+                    if came is None:
+                        return
+                    place, event = came
                     if isinstance(event, Failed):
                         raise failure_of(event)
                     if isinstance(event, Piece):
@@ -83,9 +100,6 @@ class Speaking:
                     elif isinstance(event, Finished):
                         texts[place] = event.text if event.reason == "stop" else cut_short(event.text)
                         left -= 1
-                    if inbox.empty():
-                        break
-                    place, event = inbox.get()
                 yield tuple(texts)
         finally:
             for job in jobs:
@@ -121,5 +135,11 @@ class Speaking:
         return job
 
 
-def _put(inbox: queue.Queue[tuple[int, Event]], place: int, event: Event) -> None:
+def _put(inbox: Inbox, place: int, event: Event) -> None:
     inbox.put((place, event))
+
+
+def _all_that_came(inbox: Inbox) -> Iterator[tuple[int, Event] | None]:
+    yield inbox.get()
+    while not inbox.empty():
+        yield inbox.get()

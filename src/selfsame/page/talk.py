@@ -10,7 +10,7 @@ from selfsame.cards.card import Card
 from selfsame.errors import ConfigError
 from selfsame.page.marks import Seen, look_at
 from selfsame.page.markup import markup
-from selfsame.page.speaking import Speaking
+from selfsame.page.speaking import Inbox, Speaking
 from selfsame.types import Persona, clean_persona
 
 NOBODY = Card("", ())
@@ -101,7 +101,9 @@ def as_written(who: Card, traits: str) -> Card:
     return replace(who, persona=clean_persona(lines))
 
 
-def say(speaking: Speaking, talk: Talk, text: str, manner: Manner = Manner()) -> Iterator[Talk]:
+def say(
+    speaking: Speaking, talk: Talk, text: str, manner: Manner = Manner(), inbox: Inbox | None = None
+) -> Iterator[Talk]:
     """The talk with one more exchange, again and again while the replies grow.
 
     Raises:
@@ -118,13 +120,13 @@ def say(speaking: Speaking, talk: Talk, text: str, manner: Manner = Manner()) ->
     empty = Exchange(text, ("",) * len(askings), talk.who.persona)
     grown = replace(talk, exchanges=(*talk.exchanges, empty), writing=True)
     yield grown
-    for replies in speaking.replies(askings):
+    for replies in speaking.replies(askings, inbox=inbox):
         grown = replace(grown, exchanges=(*talk.exchanges, replace(empty, replies=replies)))
         yield grown
     yield replace(grown, writing=False)
 
 
-def again(speaking: Speaking, talk: Talk, manner: Manner = Manner()) -> Iterator[Talk]:
+def again(speaking: Speaking, talk: Talk, manner: Manner = Manner(), inbox: Inbox | None = None) -> Iterator[Talk]:
     """The talk with another sample of the last replies.
 
     Raises:
@@ -133,7 +135,7 @@ def again(speaking: Speaking, talk: Talk, manner: Manner = Manner()) -> Iterator
     """
     if manner.temperature == 0:
         raise ConfigError("at temperature 0 the reply is always the same: choose a higher one to try again")
-    return say(speaking, talk.without_last(), talk.last().said, manner)
+    return say(speaking, talk.without_last(), talk.last().said, manner, inbox)
 
 
 def _reply(exchange: Exchange, column: int) -> str:
