@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from selfsame.data.pairs import PreferenceGenerator
 from selfsame.eval.scoring import (
@@ -110,7 +111,7 @@ def evaluate_system(
     persona = PersonaEvaluator(TraitMatcher.of(examples), bootstrap, judge)
     language = persona.matcher.language
     sense = sense_of(settings.model, examples, [*answers.grounded, *answers.talk], policy.seed, language)
-    followups = FollowUps(sense.reader.roles) if reader_name(settings.model) == BASE else None
+    followups = _followups() if reader_name(settings.model) == BASE else None
     scorer = AnswerScorer(persona, sense, functions, followups)
     with Progress(SCORED, f"score {system}", enabled=parallel.is_main()) as progress:
         scores = score(scorer, policy, answers, examples, settings, progress)
@@ -151,13 +152,16 @@ def generate(policy: Policy, generator: PreferenceGenerator, settings: Evaluatio
         for items in (tests.consistency, tests.engagement)
     )
     bare = [replace(item, prompt=item.prompt.with_persona(())) for item in grounded]
-    progress = Progress(2 * len(grounded) + len(talk), f"evaluate {system}", enabled=parallel.is_main())
-    with progress:
-        found = [answered(policy, items, progress) for items in (grounded, bare, talk)]
+    # All at once, since large batches take fewer steps; each set has the random numbers that it would have alone.
+    sets = grounded, bare, talk
+    every, places = [item for items in sets for item in items], [k for items in sets for k in range(len(items))]
+    with Progress(len(every), f"evaluate {system}", enabled=parallel.is_main()) as progress:
+        found = iter(answered(policy, every, progress, places))
+    answers = [[next(found) for _ in items] for items in sets]
     # The persona that was left out of the prompt is the one that the reply is held against.
-    without = [replace(answer, prompt=item.prompt) for answer, item in zip(found[1], grounded, strict=True)]
+    without = [replace(answer, prompt=item.prompt) for answer, item in zip(answers[1], grounded, strict=True)]
     return Answers(
-        found[0], without, found[2], len(tests.consistency) + len(tests.engagement) - len(grounded) - len(talk)
+        answers[0], without, answers[2], len(tests.consistency) + len(tests.engagement) - len(grounded) - len(talk)
     )
 
 
@@ -244,6 +248,12 @@ def sense_of(
     pool = fresh if len(fresh) >= CALIBRATION // 2 else turns
     drawn = random.Random(seed).sample(pool, min(CALIBRATION, len(pool)))
     return SenseEvaluator(load_reader(model), drawn, seed, language)
+
+
+@lru_cache(maxsize=1)
+def _followups() -> FollowUps:
+    """One for all systems of a process: what people said is the same for each."""
+    return FollowUps(load_reader(BASE).roles)
 
 
 # --- aggregate ----------------------------------------------------------------------------------------------------------

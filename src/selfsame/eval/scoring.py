@@ -150,9 +150,11 @@ def gold_overlap(answers: Sequence[Answer]) -> list[float]:
     return [word_f1(a.reply, a.gold) for a in answers]
 
 
-def answered(policy: Policy, items: Sequence[Answer], progress: Progress) -> list[Answer]:
-    """What a policy replies to the same prompts."""
-    replies = policy.generate([item.prompt for item in items], progress)
+def answered(
+    policy: Policy, items: Sequence[Answer], progress: Progress, places: Sequence[int] | None = None
+) -> list[Answer]:
+    """What a policy replies to the same prompts. `places`: see `Policy.generate`."""
+    replies = policy.generate([item.prompt for item in items], progress, places=places)
     return [item.with_reply(reply) for item, reply in zip(items, replies, strict=True)]
 
 
