@@ -37,7 +37,7 @@ def drive(slots, replies, end_id, every=2):
     while coming or slots.replies:
         with slots.turn():
             if coming and step % every == 0:
-                slots.join(coming.pop(0))
+                slots.join([coming.pop(0)])
             for reply in slots.sample():
                 if reply.ids[-1] == end_id or len(reply.ids) == LENGTH:
                     slots.leave(reply)
@@ -68,6 +68,26 @@ def test_replies_are_those_of_the_engine(tiny_models, family, sampling, kept_byt
     assert [reply.ids for reply in replies] == expected
     assert max(sizes) > 1 and len({len(reply.ids) for reply in replies}) > 1
     assert replies[2].reused == replies[4].reused - 2 == len(PERSONA) or not kept_bytes
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_replies_join_together(tiny_models, family):
+    """Prompts of different length in one pass; one that begins as another of them takes that part from it."""
+    roles = roles_of(tiny_models(family))
+    slots, replies = Slots(roles, "sft", KeptPrefixes(0)), replies_to(PROMPTS)
+    twin = SlotReply(PROMPTS[3], replies[3].uniform_R)
+    with slots.turn():
+        slots.join(replies[:2])
+        for step in range(LENGTH + 2):
+            if step == 2:
+                slots.join([*replies[2:], twin])
+            slots.sample()
+            for reply in [r for r in slots.replies if len(r.ids) == LENGTH]:
+                slots.leave(reply)
+            slots.advance()
+    assert [reply.ids for reply in replies] == alone(roles)
+    assert [reply.reused for reply in replies] == [0, 0, len(PERSONA), 0, len(PERSONA) + 2]
+    assert twin.reused == len(PROMPTS[3]) - 1
 
 
 def test_attention_of_bfloat16_on_cpus_gives_the_same(tiny_models):
@@ -107,8 +127,7 @@ def test_a_cancelled_row_leaves_the_others_as_they_are(tiny_models):
     roles = roles_of(tiny_models())
     slots, replies = Slots(roles, "sft", KeptPrefixes(0)), replies_to(PROMPTS)
     with slots.turn():
-        for reply in replies:
-            slots.join(reply)
+        slots.join(replies)
         for step in range(LENGTH):
             slots.sample()
             if step == 5:

@@ -3,7 +3,7 @@
 A row of the batch is a prompt with its reply. A column of the cache is a position, so rows of any length stand together, and
 a mask hides from each row the columns behind its end.
 
-Axis letters: `_A` rows under way, `_C` columns of the cache, `_T` tokens of a prompt, `_R` tokens of a reply.
+Axis letters: `_A` rows of a pass, `_C` columns of the cache, `_T` new tokens of a row, `_R` tokens of a reply.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
-from selfsame.model.prefix_batch import as_masks, backbone
+from selfsame.model.prefix_batch import as_masks, backbone, micro_batches
 from selfsame.model.roles import Roles
 from selfsame.model.vocabulary import vocabulary_logits
 from selfsame.rollout.prefixes import KeptPrefixes, Shared, shared_length
 from selfsame.rollout.sampler import sample_token
 
-_BLOCK = 128
+_BLOCK = 64
 """The cache grows by so many columns at a time."""
+_TOGETHER = 4096
+"""Tokens of prompts, with padding, that are computed at once at the most: those who have a reply under way wait for them."""
 _LEAST_SHARED = 8
 """Fewer tokens are computed again: all prompts of a chat template begin with a few that are the same."""
 
@@ -89,20 +91,46 @@ class Slots:
             finally:
                 self._model = None
 
-    def join(self, reply: SlotReply) -> None:
-        """Takes a reply in. Its prompt is computed, but for what it has in common with one that is known or under way."""
-        row, needed = len(self.replies), len(reply.prompt) + len(reply.uniform_R)
-        self._make_room(row + 1, needed)
-        shared = self._known(reply.prompt)
-        for layer, pair in zip(self._layers, shared.layers, strict=False):  # no layers where nothing is shared
-            if pair:
-                layer.copy_in(row, shared.length, pair)
-        reply.reused, reply.length = shared.length, len(reply.prompt)
-        self._room.place(slice(row, row + 1), shared.length, reply.length)
-        position_1T = torch.arange(shared.length, reply.length, device=self.roles.device)[None]
-        logits_AV = self._pass(torch.tensor([reply.prompt[shared.length :]]), position_1T)
-        reply.logits_V = logits_AV[0]
-        self.replies.append(reply)
+    def join(self, replies: Sequence[SlotReply]) -> None:
+        """Takes replies in. Their prompts are computed, those of similar length together, but for what they have in common with
+        ones that are known or under way."""
+        waiting = list(replies)
+        while waiting:
+            now, waiting = self._apart(waiting)
+            known = [self._known(reply.prompt) for reply in now]
+            sizes = [len(reply.prompt) - shared.length for reply, shared in zip(now, known, strict=True)]
+            for group in micro_batches(sizes, _TOGETHER, self.roles.device):
+                self._read([now[k] for k in group], [known[k] for k in group])
+
+    def _apart(self, replies: Sequence[SlotReply]) -> tuple[list[SlotReply], list[SlotReply]]:
+        """Those to compute now, and those that have half of their prompt in common with one of these and can take it then."""
+        now: list[SlotReply] = []
+        later: list[SlotReply] = []
+        for reply in replies:
+            prompt, known = np.asarray(reply.prompt), self._known(reply.prompt).length
+            common = max((shared_length(prompt, np.asarray(other.prompt)) for other in now), default=0)
+            (later if common - known >= max(_LEAST_SHARED, len(prompt) // 2) else now).append(reply)
+        return now, later
+
+    def _read(self, replies: Sequence[SlotReply], known: Sequence[Shared]) -> None:
+        first, device = len(self.replies), self.roles.device
+        rest = [reply.prompt[shared.length :] for reply, shared in zip(replies, known, strict=True)]
+        width = max(map(len, rest))
+        begin_A = torch.tensor([shared.length for shared in known], device=device)
+        self._make_room(first + len(replies), int(begin_A.max()) + width)
+        for row, shared in enumerate(known, first):
+            for layer, pair in zip(self._layers, shared.layers, strict=False):  # no layers where nothing is shared
+                if pair:
+                    layer.copy_in(row, shared.length, pair)
+        # Padding stands behind the prompt: no token of the prompt sees it, and those of the reply overwrite it.
+        ids_AT = torch.tensor([[*ids, *[0] * (width - len(ids))] for ids in rest], device=device)
+        column_AT = begin_A[:, None] + torch.arange(width, device=device)
+        self._room.place(slice(first, first + len(replies)), column_AT)
+        length_A = torch.tensor([len(reply.prompt) for reply in replies], device=device)
+        logits_AV = self._pass(ids_AT, column_AT.minimum(length_A[:, None] - 1), length_A - begin_A - 1)
+        for reply, shared, logits_V in zip(replies, known, logits_AV, strict=True):
+            reply.reused, reply.length, reply.logits_V = shared.length, len(reply.prompt), logits_V
+            self.replies.append(reply)
 
     def sample(self) -> list[SlotReply]:
         """Gives each reply its next token; the replies are returned. Those that are not to go on have to leave then."""
@@ -137,17 +165,17 @@ class Slots:
         if not self.replies:
             return
         length_A = torch.tensor([reply.length for reply in self.replies], device=self.roles.device)
-        width = max(reply.length for reply in self.replies) + 1
-        self._room.place(slice(0, len(self.replies)), width - 1, width, length_A)
-        token_A1 = torch.tensor([[reply.ids[-1]] for reply in self.replies])
-        logits_AV = self._pass(token_A1, length_A[:, None])
+        self._make_room(len(self.replies), int(length_A.max()) + 1)
+        self._room.place(slice(0, len(self.replies)), length_A[:, None])
+        token_A1 = torch.tensor([[reply.ids[-1]] for reply in self.replies], device=self.roles.device)
+        logits_AV = self._pass(token_A1, length_A[:, None], torch.zeros_like(length_A))
         for reply, logits_V in zip(self.replies, logits_AV, strict=True):
             reply.logits_V = logits_V
             reply.length += 1
 
-    def _pass(self, ids_AT: Tensor, position_AT: Tensor) -> Tensor:
-        """(A, V) logits after the last of these tokens."""
-        column_C = torch.arange(self._room.width, device=self.roles.device)
+    def _pass(self, ids_AT: Tensor, position_AT: Tensor, last_A: Tensor) -> Tensor:
+        """(A, V) logits after the token `last_A` of each row."""
+        column_C = torch.arange(self._room.columns, device=self.roles.device)
         distance_ATC = position_AT[:, :, None] - column_C
 
         def seen(window: int | None) -> Tensor:
@@ -156,13 +184,13 @@ class Slots:
 
         assert self._model is not None, "only inside `turn`"
         hidden_ATH = backbone(self._model)(
-            input_ids=ids_AT.to(self.roles.device),
+            input_ids=ids_AT,
             attention_mask=as_masks(self._model, seen),
             position_ids=position_AT,
             past_key_values=self._cache,
             use_cache=True,
         ).last_hidden_state
-        return vocabulary_logits(self._model, hidden_ATH[:, -1])
+        return vocabulary_logits(self._model, hidden_ATH[torch.arange(len(last_A), device=last_A.device), last_A])
 
     def _known(self, prompt: Sequence[int]) -> Shared:
         """The longest beginning of the prompt that is known, or under way; its last token is computed in any case."""
@@ -185,20 +213,17 @@ class Slots:
 
 @dataclass
 class _Room:
-    """Size of the tables of all layers, and where the present pass writes: its rows, and the columns from `begin` to `width`;
-    or one column of each row, `length_A`."""
+    """Size of the tables of all layers, and where the present pass writes: its rows, and the columns of each of them."""
 
     rows: int = 0
     columns: int = 0
     at: slice = field(default_factory=lambda: slice(0))
-    begin: int = 0
-    width: int = 0
-    length_A: Tensor | None = None
-    row_A: Tensor | None = None
+    row_A1: Tensor | None = None
+    column_AT: Tensor | None = None
 
-    def place(self, at: slice, begin: int, width: int, length_A: Tensor | None = None) -> None:
-        self.at, self.begin, self.width, self.length_A = at, begin, width, length_A
-        self.row_A = None if length_A is None else torch.arange(len(length_A), device=length_A.device)
+    def place(self, at: slice, column_AT: Tensor) -> None:
+        self.at, self.column_AT = at, column_AT
+        self.row_A1 = torch.arange(at.start, at.stop, device=column_AT.device)[:, None]
 
 
 class _Rows(DynamicLayer):
@@ -209,17 +234,13 @@ class _Rows(DynamicLayer):
         self.room = room
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Writes the new columns; returns those that the rows of this pass may see."""
+        """Writes the new columns; returns all of the rows of this pass: products of matrices would copy a part of them."""
         self._start(key_states, value_states)
         return self._write(self.keys, key_states), self._write(self.values, value_states)
 
     def _write(self, table: Any, new: Tensor) -> Tensor:
-        room = self.room
-        if room.length_A is None:
-            table[room.at, :, room.begin : room.width] = new
-        else:
-            table[room.row_A, :, room.length_A] = new[:, :, 0]
-        return table[room.at, :, : room.width]
+        table[self.room.row_A1, :, self.room.column_AT] = new.transpose(1, 2)
+        return table[self.room.at]
 
     def _start(self, keys: Tensor, values: Tensor) -> None:
         if self.is_initialized:
@@ -258,7 +279,7 @@ class _Rows(DynamicLayer):
         return pair and (pair[0][:, :length].clone(), pair[1][:, :length].clone())
 
     def get_seq_length(self) -> int:
-        return self.room.begin
+        return 0 if self.room.column_AT is None else int(self.room.column_AT[0, 0])
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.room.width, 0
+        return self.room.columns, 0

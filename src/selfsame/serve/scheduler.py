@@ -232,9 +232,7 @@ class Scheduler:
     def _turn(self, lane: _Lane) -> None:
         try:
             with lane.slots.turn():
-                while lane.arrived:
-                    self._begin(lane, lane.arrived[0])
-                    lane.arrived.pop(0)
+                self._begin(lane)
                 for _ in range(_TURN if len(self._busy()) > 1 else _LONG_TURN):
                     for reply in lane.slots.sample():
                         self._look_at(lane, lane.rows[reply])
@@ -250,15 +248,19 @@ class Scheduler:
             for job in jobs:
                 job.deliver(Failed(late=False))
 
-    def _begin(self, lane: _Lane, job: Job) -> None:
-        if job.gone:
-            return
-        sampling = job.sampling
-        for index, uniform_R in enumerate(reply_noise(job.seed, 0, range(job.count), sampling.max_new_tokens)):
-            reply = SlotReply(job.prompt, uniform_R, sampling.temperature, sampling.top_p)
-            lane.slots.join(reply)
-            lane.rows[reply] = _Row(job, index, reply, job.new_text())
-            job.reused = job.reused if index else reply.reused
+    def _begin(self, lane: _Lane) -> None:
+        """Puts the replies of those who arrived into the batch, all at once."""
+        fresh: list[_Row] = []
+        for job in lane.arrived:
+            sampling, count = job.sampling, 0 if job.gone else job.count
+            for index, uniform_R in enumerate(reply_noise(job.seed, 0, range(count), sampling.max_new_tokens)):
+                reply = SlotReply(job.prompt, uniform_R, sampling.temperature, sampling.top_p)
+                fresh.append(_Row(job, index, reply, job.new_text()))
+        lane.rows.update({row.reply: row for row in fresh})
+        lane.arrived = []
+        lane.slots.join([row.reply for row in fresh])
+        for row in fresh:
+            row.job.reused = row.job.reused if row.index else row.reply.reused
 
     def _look_at(self, lane: _Lane, row: _Row) -> None:
         """Says what the last token of a reply brings, and lets the reply go if it was the last."""
