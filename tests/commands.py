@@ -16,7 +16,7 @@ _SMALL = """--model.dtype float32 --model.max-length 256 --model.lora.rank 4 --d
     --training.ppo.steps 1 --training.ppo.prompts-per-step 2 --training.ppo.max-new-tokens 6
     --pairs.count 10 --pairs.validation-count 10 --sampling.max-new-tokens 6 --evaluation.consistency-size 4
     --evaluation.engagement-size 4 --evaluation.perplexity-size 2 --evaluation.resamples 100
-    --evaluation.selfplay-size 2 --evaluation.selfplay-turns 4 --evaluation.judge rules"""
+    --evaluation.selfplay-size 2 --evaluation.selfplay-turns 4 --evaluation.judge rules --evaluation.model selfsame-9m"""
 
 ROWS = "".join(
     json.dumps(

@@ -24,6 +24,7 @@ def test_the_preset_trains_in_float16_in_two_processes(tiny_models, tmp_path):
         "data": {"path": "demo", "limit": 20, "max_turns": 6},
         "pairs": {"count": 16, "validation_count": 10},
         "training": {"sft": small, "reward": small | {"normalise_samples": 8, "comparison_samples": 2}, "ppo": few},
+        "evaluation": {"model": "selfsame-9m"},
         "run": {"directory": str(tmp_path / "run"), "stages": STAGES, "save_every": 2, "keep": 1},
     }
     config = load_config(preset="kaggle-2xt4", values=values)

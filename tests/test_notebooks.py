@@ -96,6 +96,7 @@ def small(model: Path) -> dict:
             "selfplay_turns": 4,
             "resamples": 100,
             "judge": "rules",
+            "model": "selfsame-9m",
         },
     }
 
