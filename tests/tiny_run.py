@@ -24,7 +24,8 @@ def run_arguments(base: object, directory: Path) -> list[str]:
         --pairs.count 24 --pairs.validation-count 12 --sampling.max-new-tokens 8
         --evaluation.consistency-size 8 --evaluation.engagement-size 8 --evaluation.perplexity-size 4
         --evaluation.resamples 100 --evaluation.selfplay-size 3 --evaluation.selfplay-turns 4
-        --evaluation.judge rules --evaluation.model selfsame-9m --evaluation.split test --training.ppo.eval-size 4 --evaluation.best-of 2
+        --evaluation.judge rules --evaluation.model selfsame-9m --evaluation.split test --evaluation.best-of 2
+        --training.ppo.eval-size 4
         --data.validation-share 0.5 --training.reward.comparison-samples 2 --training.ppo.eval-every 2
         --training.ppo.rewards.ungrounded -1 --training.ppo.rewards.malformed -1 --training.sft.persona-weight 2""".split()
 

@@ -68,8 +68,8 @@ def _why_no_pair(config: Config, generator: PreferenceGenerator) -> str:
     """Why there is no preference pair to train on, and what helps."""
     if not config.pairs.generated:
         return (
-            "there is no preference pair to train on: all of your own are of held-out people; give pairs of others, or set"
-            " pairs.generated to true"
+            "there is no preference pair to train on: all of your own are of held-out people; give pairs of others"
+            " (on the page of selfsame serve: labels to train on), or set pairs.generated to true"
             if config.pairs.path
             else "there is no preference pair to train on: pairs.generated is false, so give your own by pairs.path"
         )

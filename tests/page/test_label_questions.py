@@ -9,6 +9,7 @@ import pytest
 from paged import a_run, hub_of_run, speaking
 from served import PLAIN, TALKER
 
+from selfsame.data.loader import DatasetLoader
 from selfsame.errors import ConfigError, RunError
 from selfsame.labels.store import stored_labels
 from selfsame.page.questions import Booth, labeller_of, shared_by
@@ -88,6 +89,18 @@ def test_no_file_is_made_before_the_first_label(booth):
     assert booth.progress("ann", PAIR).done == 0 and not booth.path.exists()
     answer(booth, "ann", 1)
     assert booth.path.exists()
+
+
+def test_labels_to_train_on_are_of_people_of_the_training_part(booth, asked):
+    data = DatasetLoader(next(iter(asked.hub.voices.values())).bot.config.data).load()
+    trained, held_out = ({side.persona for side in part} for part in (data.train, data.validation))
+    found = []
+    for _ in range(3):
+        question = booth.next("ann", PAIR, "train")
+        booth.keep(question.answered("ann", "first"))
+        found.append(question.prompt)
+    assert len({*found}) == 3 and {prompt.persona for prompt in found} <= trained - held_out
+    assert booth.progress("ann", PAIR, "train").left > 100 and booth.progress("ann", PAIR).left == 12
 
 
 def test_two_servers_write_to_one_file(booth, asked):

@@ -9,7 +9,7 @@ import gradio as gr
 from selfsame.labels.label import LONGEST, Choice
 from selfsame.page.chat_tab import PROBLEMS, QUIET
 from selfsame.page.markup import markup, note
-from selfsame.page.questions import LONGEST_NAME, Booth, Question, labeller_of, shared_by
+from selfsame.page.questions import LONGEST_NAME, Booth, Pair, Purpose, Question, labeller_of, shared_by
 from selfsame.page.speaking import LONGEST_TURN
 from selfsame.page.talk import LONGEST_PERSONA, NOBODY, as_written
 from selfsame.types import Prompt
@@ -26,6 +26,10 @@ _BUTTONS: tuple[tuple[str, Choice, str], ...] = (
     ("0 · both as good", "tie", "label-tie"),
     ("9 · both bad", "both bad", "label-bad"),
 )
+_PURPOSES: list[tuple[str, Purpose]] = [
+    ("to train on (people of the training part; replies are sampled now)", "train"),
+    ("to compare systems (held-out people; recorded replies)", "compare"),
+]
 _EMPTY = "Give your name and begin."
 _DONE = "You have answered all questions that there are. Ask one of your own below."
 
@@ -70,6 +74,7 @@ class LabelTab:
                                elem_id="label-name")  # fmt: skip
         self.first = gr.Dropdown(systems, value="", label="One system", elem_id="label-one")
         self.second = gr.Dropdown(systems, value="", label="The other system", elem_id="label-other")
+        self.purpose = gr.Radio([*_PURPOSES], value="train", label="What the labels are for", elem_id="label-purpose")
         self.begin = gr.Button("Begin", variant="primary", elem_id="label-begin")
         self.line = gr.HTML("", apply_default_css=False, elem_id="label-line")
         with gr.Accordion("A question of your own", open=False):
@@ -80,42 +85,42 @@ class LabelTab:
                 self.ask = gr.Button("Ask both systems", elem_id="label-ask")
 
     def _wire(self) -> None:
-        pair = [self.first, self.second]
-        gr.on([self.begin.click, self.name.submit], self.on_begin, [self.name, *pair], self._shown, **QUIET)
+        plan = [self.first, self.second, self.purpose]
+        gr.on([self.begin.click, self.name.submit], self.on_begin, [self.name, *plan], self._shown, **QUIET)
         now = [self.labeller, self.question, self.corrected]
         for button, (_, choice, _) in zip(self.buttons, _BUTTONS, strict=True):
-            button.click(self._on_choice(choice), [*now, *pair], self._shown, **QUIET)
+            button.click(self._on_choice(choice), [*now, *plan], self._shown, **QUIET)
         gr.on(
             [self.next.click, self.corrected.submit],
             self.on_next,
-            [*now, self.choice, *pair],
+            [*now, self.choice, *plan],
             self._shown,
             **QUIET,
         )
-        self.undo.click(self.on_undo, [*now, self.choice, *pair], self._shown, **QUIET)
-        asked = [self.name, self.traits, self.turn, *pair]
+        self.undo.click(self.on_undo, [*now, self.choice, *plan], self._shown, **QUIET)
+        asked = [self.name, self.traits, self.turn, *plan]
         gr.on([self.ask.click, self.turn.submit], self.on_ask, asked, self._shown, **QUIET)
 
-    def on_begin(self, name: str, first: str, second: str) -> list[Any]:
+    def on_begin(self, name: str, *plan: Any) -> list[Any]:
         """Ask this person's first open question."""
         try:
             labeller = labeller_of(name)
-            return self._show(labeller, self.booth.next(labeller, shared_by((first, second))), first, second)
+            return self._show(labeller, self.booth.next(labeller, *_planned(*plan)), plan)
         except PROBLEMS as problem:
             return self._problem(problem)
 
     def _on_choice(self, choice: Choice) -> Any:
-        def chosen(labeller: str, question: Question, corrected: str, first: str, second: str) -> list[Any]:
+        def chosen(labeller: str, question: Question, corrected: str, *plan: Any) -> list[Any]:
             try:
                 self.booth.keep(question.answered(labeller, choice, corrected))
-                return self._show(labeller, question, first, second, choice, gr.skip())
+                return self._show(labeller, question, plan, choice, gr.skip())
             except PROBLEMS as problem:
                 return self._problem(problem)
 
         return chosen
 
     def on_next(
-        self, labeller: str, question: Question | None, corrected: str, choice: Choice | None, first: str, second: str
+        self, labeller: str, question: Question | None, corrected: str, choice: Choice | None, *plan: Any
     ) -> list[Any]:
         """Keep a corrected reply, and ask the next question."""
         try:
@@ -125,21 +130,21 @@ class LabelTab:
                 self.booth.keep(question.answered(labeller, choice or "both bad", corrected))
             elif question and not choice:
                 return self._problem("choose first: 1, 2, 0 or 9")
-            return self._show(labeller, self.booth.next(labeller, shared_by((first, second))), first, second)
+            return self._show(labeller, self.booth.next(labeller, *_planned(*plan)), plan)
         except PROBLEMS as problem:
             return self._problem(problem)
 
     def on_undo(self, labeller: str, *now: Any) -> list[Any]:
         """Take the last label back, and ask its question again."""
         try:
-            return self._show(labeller, self.booth.take_back(labeller), *now[-2:])
+            return self._show(labeller, self.booth.take_back(labeller), now[-3:])
         except PROBLEMS as problem:
             return self._problem(problem)
 
-    def on_ask(self, name: str, traits: str, turn: str, first: str, second: str) -> list[Any]:
+    def on_ask(self, name: str, traits: str, turn: str, *plan: Any) -> list[Any]:
         """Ask two systems what was typed."""
         try:
-            labeller, pair = labeller_of(name), shared_by((first, second))
+            labeller, (pair, _) = labeller_of(name), _planned(*plan)
             if not turn.strip():
                 return self._problem("type what somebody says to the bot")
             if pair is None and not self.booth.pairs():
@@ -148,7 +153,7 @@ class LabelTab:
             question = self.booth.ask(labeller, prompt, pair or self.booth.pairs()[0])
             if question is None:
                 return self._problem("both systems reply the same, word for word: ask something else")
-            return self._show(labeller, question, first, second)
+            return self._show(labeller, question, plan)
         except PROBLEMS as problem:
             return self._problem(problem)
 
@@ -156,13 +161,12 @@ class LabelTab:
         self,
         labeller: str,
         question: Question | None,
-        first: str,
-        second: str,
+        plan: tuple[Any, ...],
         choice: Choice | None = None,
         corrected: Any = "",
     ) -> list[Any]:
         """Values for `_shown`."""
-        progress = self.booth.progress(labeller, shared_by((first, second)))
+        progress = self.booth.progress(labeller, *_planned(*plan))
         line = markup("booth_line.html.j2", name=labeller, progress=progress)
         asked, done = gr.update(interactive=question is not None), gr.update(interactive=progress.done > 0)
         page = _page(question, choice, _DONE)
@@ -173,6 +177,11 @@ class LabelTab:
         shown: list[Any] = [gr.skip() for _ in self._shown]
         shown[4] = note(str(problem))
         return shown
+
+
+def _planned(first: str, second: str, purpose: Purpose) -> tuple[Pair | None, Purpose]:
+    """The systems that are compared, and what for."""
+    return shared_by((first, second)), purpose
 
 
 def _page(question: Question | None, choice: Choice | None, message: str) -> str:

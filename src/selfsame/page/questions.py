@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from selfsame.cards.card import Card
 from selfsame.errors import ConfigError, SelfsameError
@@ -18,9 +19,13 @@ from selfsame.labels.votes import Agreement, agreement
 from selfsame.page.speaking import Speaking
 from selfsame.run.directory import RunDirectory
 from selfsame.run.records import EvaluationRecord, read_record
+from selfsame.serve.prompts import training_prompts
 from selfsame.types import Prompt
 
 Pair = tuple[str, str]
+Purpose = Literal["train", "compare"]
+"""What labels are for. `train`: prompts of people that a run was trained on; the replies are sampled now. `compare`: prompts of
+held-out people, with the replies that the evaluations recorded; training leaves such labels out."""
 LONGEST_NAME = 60
 
 
@@ -110,20 +115,21 @@ class Booth:
         self._opened().remove(own[-1])
         return Question(own[-1].prompt, own[-1].by, own[-1].replies)
 
-    def next(self, labeller: str, pair: Pair | None = None) -> Question | None:
+    def next(self, labeller: str, pair: Pair | None = None, purpose: Purpose = "compare") -> Question | None:
         """The first question that this person has not answered; None: all are.
 
         Args:
             labeller: who.
             pair: the systems; None: any two, drawn for each prompt.
+            purpose: what the label is for.
 
         Raises:
             Refused: a system could not be asked.
-            SelfsameError: the file cannot be read.
+            SelfsameError: the file, or the dialogues of the run, cannot be read.
         """
         own = [label for label in self.labels() if label.labeller == labeller]
         answered, asked = {label.question() for label in own}, {(label.prompt, frozenset(label.by)) for label in own}
-        for prompt, by in self._planned(pair):
+        for prompt, by in self._planned(pair, purpose):
             if (prompt, frozenset(by)) in asked:
                 continue
             question = self.ask(labeller, prompt, by)
@@ -151,7 +157,7 @@ class Booth:
             question = Question(prompt, (by[1], by[0]), (second, first))
         return question
 
-    def progress(self, labeller: str, pair: Pair | None = None) -> Progress:
+    def progress(self, labeller: str, pair: Pair | None = None, purpose: Purpose = "compare") -> Progress:
         """How far this person is. Questions whose replies are the same are counted until they come up.
 
         Raises:
@@ -159,20 +165,25 @@ class Booth:
         """
         labels = self.labels()
         own = {(label.prompt, frozenset(label.by)) for label in labels if label.labeller == labeller}
-        left = sum((prompt, frozenset(by)) not in own for prompt, by in self._planned(pair))
+        left = sum((prompt, frozenset(by)) not in own for prompt, by in self._planned(pair, purpose))
         return Progress(sum(label.labeller == labeller for label in labels), left, agreement(labels))
 
-    def _planned(self, pair: Pair | None) -> Iterator[tuple[Prompt, Pair]]:
-        """Prompts of held-out people, in one order for everybody, so that people share questions."""
+    def _planned(self, pair: Pair | None, purpose: Purpose) -> Iterator[tuple[Prompt, Pair]]:
+        """Prompts in one order for everybody, so that people share questions."""
         pairs = [pair] if pair else self.pairs()
         if pairs:
-            for prompt in self._prompts:
+            for prompt in self._of_training if purpose == "train" else self._held_out:
                 yield prompt, pairs[_seed(prompt) % len(pairs)]
 
     @cached_property
-    def _prompts(self) -> list[Prompt]:
+    def _held_out(self) -> list[Prompt]:
         found = dict.fromkeys(prompt for replies in self._recorded.values() for prompt in replies)
         return sorted(found, key=_seed)
+
+    @cached_property
+    def _of_training(self) -> list[Prompt]:
+        bots = [voice.bot for voice in self.speaking.hub.voices.values() if voice.bot.directory]
+        return sorted(training_prompts(bots[0]), key=_seed) if bots else []
 
     @cached_property
     def _recorded(self) -> Mapping[str, Mapping[Prompt, str]]:
