@@ -21,3 +21,19 @@ def test_all_of_a_short_persona_stays():
     processor = DataProcessor(make_tokenizer(), 128)
     assert fit_persona(processor, PERSONA[:2]) == (PERSONA[:2], ())
     assert left_out_line(processor, ()) == ""
+
+
+def test_a_megabyte_of_traits_is_not_read_to_its_end(monkeypatch):
+    processor, read = DataProcessor(make_tokenizer(), 128), []
+    plain = DataProcessor.fits
+
+    def fits(self, prompt, reserve):
+        read.append(sum(map(len, prompt.persona)))
+        return plain(self, prompt, reserve)
+
+    monkeypatch.setattr(DataProcessor, "fits", fits)
+    long = tuple(f"I own book {k}." for k in range(60_000))
+    kept, left = fit_persona(processor, long)
+    assert kept == fit_persona(processor, PERSONA)[0] and kept + left == long
+    assert sum(read) < 20_000
+    assert fit_persona(processor, ("x" * 2**20,)) == ((), ("x" * 2**20,)) and max(read) < 64 * 128

@@ -181,3 +181,15 @@ def test_the_best_replies_are_chosen_of_all(roles, make):
     texts = expected(roles, PROMPTS[0], "sft", 10, 1.0, 0, 3)
     assert [e.text for e in finished(one, 2)] == [texts[2], texts[0]]
     assert [roles.processor.decode_reply(ids) for ids in shown] == texts
+
+
+def test_a_reward_that_fails_costs_its_own_job_alone(roles, make):
+    def rank(replies):
+        raise ValueError("a reward of the user's own")
+
+    scheduler = make()
+    wrong, right = job(roles, count=2, rank=rank), job(roles)
+    scheduler.submit(wrong)
+    scheduler.submit(right)
+    assert [e.text for e in finished(right)] == expected(roles, PROMPTS[0], "sft")
+    assert isinstance(finished(wrong), Failed)

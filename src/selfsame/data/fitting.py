@@ -8,12 +8,21 @@ from collections.abc import Sequence
 from selfsame.data.processor import DataProcessor
 from selfsame.types import Persona, Prompt
 
+_LETTERS = 64
+"""No token stands for as many letters on average."""
+
 
 def fit_persona(processor: DataProcessor, persona: Persona) -> tuple[Persona, Persona]:
     """(traits that leave half of the context for the dialogue, traits left out): the first ones stay, in their order."""
-    sizes = range(1, len(persona) + 1)
-    room = processor.max_length // 2
-    kept = bisect_left(sizes, True, key=lambda size: not processor.fits(Prompt(persona[:size]), room))
+    room, bound = processor.max_length // 2, 1
+
+    def too_long(size: int) -> bool:
+        letters = sum(map(len, persona[:size]))
+        return letters > _LETTERS * processor.max_length or not processor.fits(Prompt(persona[:size]), room)
+
+    while bound < len(persona) and not too_long(bound):  # a megabyte of traits is not read to its end
+        bound *= 2
+    kept = bisect_left(range(1, min(bound, len(persona)) + 1), True, key=too_long)
     return persona[:kept], persona[kept:]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from selfsame.cards.card import Lore
@@ -20,6 +21,8 @@ _SENTENCE_END = re.compile(r"[.!?…]+[\"'”’)\]*]*(?=\s|$)|[。！？]+[」�
 _LIST_NUMBER = re.compile(r"\s*\d+[.)]+")
 LORE_TURNS = 4
 """Last turns in which the keys of lore are looked for."""
+MOST_LORE = 64
+"""Traits of lore that are tried for a turn: a lorebook may have tens of thousands with the same key."""
 Show = Callable[[str], None]
 """Is given the text of a reply so far, while it is sampled."""
 
@@ -39,7 +42,8 @@ def persona_after(
     """The persona with the lore that the last turns mention, as much of it as leaves an eighth of the context besides a reply
     of `reserve` tokens."""
     said, room = "\n".join(turns[-LORE_TURNS:]), processor.max_length // 8 + reserve
-    for trait in (trait for entry in lore if entry.is_about(said) for trait in entry.traits):
+    mentioned = (trait for entry in lore if entry.is_about(said) for trait in entry.traits)
+    for trait in islice(dict.fromkeys(mentioned), MOST_LORE):
         longer = (*persona, trait)
         persona = longer if trait not in persona and processor.fits(Prompt(longer), room) else persona
     return persona

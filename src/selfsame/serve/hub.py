@@ -142,7 +142,7 @@ class Hub:
             Refused: the turns are too long.
         """
         with self._reading:
-            kept, left = _fitted(voice, persona)
+            kept, left = fit_persona(voice.bot.roles.processor, persona)
             sampling, processor = self._sampling(voice, asked, kept), voice.bot.roles.processor
             prompt = Prompt(persona_after(processor, kept, lore, history, sampling.max_new_tokens), history)
             try:
@@ -224,14 +224,6 @@ class Hub:
             "top_p": max(top_p, _NARROWEST),
         }
         return sampling.model_copy(update=changed)
-
-
-def _fitted(voice: Voice, persona: Persona) -> tuple[Persona, Persona]:
-    """(traits that leave half of the context, those that are left out)."""
-    processor = voice.bot.roles.processor
-    if processor.fits(Prompt(persona), processor.max_length // 2):
-        return persona, ()
-    return fit_persona(processor, persona)
 
 
 def _card_of(request: ChatRequest) -> Card:

@@ -287,10 +287,20 @@ class Scheduler:
         """Ends the jobs whose replies have all ended."""
         for job, rows in [(job, rows) for job, rows in lane.done.items() if len(rows) == job.count]:
             if job.rank is not None and not job.gone:
-                rows.sort(key=lambda row: row.index)
-                for place, index in enumerate(job.rank([row.reply.ids for row in rows])[: job.wanted]):
-                    found = rows[index].ended
-                    assert found is not None
-                    job.deliver(Finished(place, found.text, found.text, found.reason))
+                self._choose(job, sorted(rows, key=lambda row: row.index))
             del lane.done[job]
             self.ended(job)
+
+    def _choose(self, job: Job, rows: list[_Row]) -> None:
+        """Delivers the best of a job's replies. A reward, which may be the user's own function, fails for this job alone."""
+        assert job.rank is not None
+        try:
+            best = job.rank([row.reply.ids for row in rows])[: job.wanted]
+        except Exception:
+            LOG.exception("replies could not be ranked")
+            job.deliver(Failed(late=False))
+            return
+        for place, index in enumerate(best):
+            found = rows[index].ended
+            assert found is not None
+            job.deliver(Finished(place, found.text, found.text, found.reason))
