@@ -1,0 +1,166 @@
+"""Nothing lost: a run that is killed, starved of disk, damaged or doubled, and started again.
+
+    python -m benchmarks.chaos --json benchmarks/results/chaos.json --readme docs/robustness.md --marker chaos
+
+Every trial disturbs a run of all stages and gives the same command again. It must end as the undisturbed run did, bit for bit, or
+in one line for the user, and no file may be half-written at any time. What the JSON file holds already is not tried again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from selfsame.report.tables import update_readme
+from selfsame.run.environment import describe_environment
+from selfsame.run.files import read_json, write_json
+
+from . import damage, trials
+from .recipe import STAGES, Recipe, Writes
+from .trials import Reference, Trial, Wrong
+from .verdict import results
+
+WRONG = "wrong"
+COUNTS: dict[str, tuple[Callable[[Trial], str], int]] = {
+    "kill -9, any time": (trials.kill, 50),
+    "kill -9, any write": (trials.kill_at_write, 50),
+    "full disk": (trials.full_disk, 20),
+    "SIGTERM": (trials.terminate, 10),
+    "one of two processes killed": (trials.two_processes, 5),
+    "two runs in one directory": (trials.two_runs, 5),
+    "clock set back": (trials.clock, 5),
+    "data set changed": (trials.other_data, 5),
+}
+"""Disturbance -> what does it, and how often."""
+DAMAGED = "damaged file"
+
+
+class Chaos:
+    """All trials of a session, in a folder.
+
+    share: of the trials that there are.
+    """
+
+    def __init__(self, folder: Path, share: float) -> None:
+        self.folder, self.share, self.recipe = folder, share, Recipe(folder)
+        self.reference = self._undisturbed("reference", self.recipe.command(folder / "reference"))
+        self._pair: Reference | None = None
+
+    def todo(self) -> Iterator[tuple[str, Callable[[Trial], str]]]:
+        """(name, what it does) of every trial. Those of a share are spread over all."""
+        found: list[tuple[str, Callable[[Trial], str]]] = []
+        for kind, (act, count) in COUNTS.items():
+            found += [(f"{kind}/{number}", act) for number in range(count)]
+        middle = self.folder / "middle"
+        damage.stop_in_the_middle(self.recipe, middle)
+        for state, directory in zip(damage.STATES, (middle, self.reference.directory), strict=True):
+            for kind, names in damage.kinds(directory):
+                if kind in damage.REWRITTEN or (state == damage.STATES[1] and ":" in kind):
+                    continue
+                for how in damage.HARMS:
+                    act = lambda trial, *what: damage.damaged(trial, *what)  # noqa: E731
+                    found.append((f"{DAMAGED}/{state}/{kind}/{how}", _with(act, directory, names, how)))
+        yield from found[:: round(1 / self.share)]
+
+    def trial(self, name: str, act: Callable[[Trial], str]) -> dict[str, Any]:
+        """Does one, and says how it ended."""
+        directory = self.folder / "trials" / name.replace("/", "-").replace(" ", "-")
+        pair = act is trials.two_processes
+        trial = Trial(self.recipe, self._of_two() if pair else self.reference, random.Random(name), directory)
+        trial.directory.parent.mkdir(exist_ok=True)
+        try:
+            found = {"outcome": act(trial)}
+            shutil.rmtree(directory, ignore_errors=True)
+        except Wrong as wrong:
+            found = {"outcome": WRONG, "why": str(wrong)}
+        return {**found, "at": trial.at, "said": [line.replace(str(self.folder), "") for line in trial.said]}
+
+    def _of_two(self) -> Reference:
+        if self._pair is None:
+            command = self.recipe.command(self.folder / "pair", STAGES)
+            self._pair = self._undisturbed("pair", command, trials.together)
+        return self._pair
+
+    def _undisturbed(
+        self, name: str, command: Sequence[str], run: Callable[[list[str]], int] | None = None
+    ) -> Reference:
+        directory = self.folder / name
+        writes, began = Writes(directory), time.monotonic()
+        ended = self.recipe.start(command, writes, run).wait()
+        if ended.code != 0:
+            raise SystemExit(f"the undisturbed run failed: {ended.said}")
+        size = sum(path.stat().st_blocks * 512 for path in directory.rglob("*"))
+        return Reference(directory, results(directory), time.monotonic() - began, writes.count, size)
+
+
+def _with(act: Callable[..., str], *what: Any) -> Callable[[Trial], str]:
+    return lambda trial: act(trial, *what)
+
+
+def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Tries what the record lacks."""
+    record: dict[str, Any] = read_json(options.json) if options.json.exists() else {"trials": {}}
+    chaos, began = Chaos(folder, options.share), time.monotonic()
+    record.setdefault("environment", describe_environment())
+    record["reference"] = {k: getattr(chaos.reference, k) for k in ("seconds", "writes", "size")}
+    if reason := trials.can_mount(folder / "disk"):
+        print(reason, file=sys.stderr)
+    record["skipped"] = {"full disk": reason} if reason else {}
+    for name, act in chaos.todo():
+        kind = name.split("/")[0]
+        if name in record["trials"] or kind in record["skipped"] or (options.only and kind not in options.only):
+            continue
+        if time.monotonic() - began > 60 * options.minutes:
+            print(f"{options.minutes:g} minutes are over: the same command does the rest", file=sys.stderr)
+            break
+        found = record["trials"][name] = chaos.trial(name, act)
+        print(f"{name}: {found['outcome']} ({found['at']}) {found.get('why', '')}", file=sys.stderr, flush=True)
+        write_json(options.json, record)
+    return record
+
+
+def table(record: Mapping[str, Any]) -> str:
+    """What was tried and how it ended, by disturbance."""
+    rows: dict[str, list[Mapping[str, Any]]] = {}
+    for name, trial in record["trials"].items():
+        kind, *rest = name.split("/")
+        rows.setdefault(f"{rest[-1]} file, run {rest[0]}" if kind == DAMAGED else kind, []).append(trial)
+    lines = [
+        "| disturbance | runs | the same | one line, then the same | one line | wrong |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    outcomes = ("same", "one line, then same", "one line", WRONG)
+    for kind, tried in [*rows.items(), ("all", list(record["trials"].values()))]:
+        counts = [sum(trial["outcome"] == outcome for trial in tried) for outcome in outcomes]
+        lines.append(f"| {kind} | {len(tried)} | {' | '.join(map(str, counts))} |")
+    lines += [f"| {kind} | skipped: {reason} | | | | |" for kind, reason in record["skipped"].items()]
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, required=True, help="the record, from which the same command goes on")
+    parser.add_argument("--readme", type=Path, help="put the table between the markers of this file")
+    parser.add_argument("--marker", default="chaos")
+    parser.add_argument("--share", type=float, default=1.0, help="of the trials, spread over all kinds")
+    parser.add_argument("--only", nargs="+", metavar="KIND", help=f"among {', '.join([*COUNTS, DAMAGED])}")
+    parser.add_argument("--minutes", type=float, default=60.0, help="no trial begins after them")
+    parser.add_argument("--keep", type=Path, help="a new folder for the runs, where those that ended wrong stay")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        record = run(options, options.keep or Path(folder))
+    if options.readme:
+        update_readme(options.readme, options.marker, table(record))
+    print(table(record))
+    return int(any(trial["outcome"] == WRONG for trial in record["trials"].values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
