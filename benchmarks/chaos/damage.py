@@ -14,10 +14,14 @@ from .verdict import LOGS
 
 HARMS = ("cut", "bit flipped", "missing")
 STATES = ("stopped in ppo", "finished")
-IN_THE_MIDDLE = "ppo/.tmp-step-000006"
+IN_THE_MIDDLE = "ppo/.tmp-step-000003"
 """Before what is written there, the run of which files are damaged was killed."""
 REWRITTEN = ("report.html", "rejects.jsonl", "cost.json", "timing.json", ".lock")
 """Made again by every run, or by no result."""
+
+
+OF_ANY_ROLE = ("adapter_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+"""Files that are the same in the folder of every role."""
 
 
 def stop_in_the_middle(recipe: Recipe, directory: Path) -> None:
@@ -28,14 +32,15 @@ def stop_in_the_middle(recipe: Recipe, directory: Path) -> None:
 
 
 def kinds(directory: Path) -> Iterator[tuple[str, list[str]]]:
-    """(name of a kind of file, those of this kind): of each stage the newest checkpoint, without regard to which role; records."""
+    """(kind of file, those of this kind): of the newest checkpoints of the stages; records."""
+    found: dict[str, list[str]] = {}
     for stage in STAGES:
         newest = max(directory.glob(f"checkpoints/{stage}/step-*"), default=None)
-        found: dict[str, list[str]] = {}
         for path in sorted(newest.rglob("*") if newest else ()):
             if path.is_file():
-                found.setdefault(f"{stage}: {path.name}", []).append(str(path.relative_to(directory)))
-        yield from found.items()
+                kind = path.name if path.name in OF_ANY_ROLE else f"{stage}: {path.name}"
+                found.setdefault(kind, []).append(str(path.relative_to(directory)))
+    yield from found.items()
     for path in sorted([*directory.glob("*"), *directory.glob("eval/*")]):
         if path.is_file():
             name = str(path.relative_to(directory))
@@ -57,8 +62,8 @@ def harm(file: Path, how: str, trial: Trial) -> None:
 
 
 def damaged(trial: Trial, before: Path, names: list[str], how: str) -> str:
-    """A copy of the run `before` with one of these files damaged ends as the reference does, or in one line with its name, after
-    whose remedy it does."""
+    """A copy of the run `before` with one of these files damaged: it ends the same, or in one line that names the file, and the
+    same after the remedy that the line gives."""
     shutil.copytree(before, trial.directory)
     name = trial.draw.choice(names)
     file = trial.directory / name

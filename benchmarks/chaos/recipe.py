@@ -26,13 +26,13 @@ from selfsame.report.plots import Plot
 
 STAGES = ("sft", "reward", "ppo")
 DIALOGUES = 24
-_OPTIONS = """--run.save-every 2 --run.samples-every 2 --run.shown 1 --run.systems base ppo
+_OPTIONS = """--run.save-every 1 --run.samples-every 2 --run.shown 1 --run.systems base ppo
     --model.dtype float32 --model.max-length 192 --model.lora.rank 4 --data.max-turns 6 --data.validation-share 0.5
-    --training.sft.max-steps 6 --training.sft.batch-size 2 --training.sft.validation-size 2
-    --training.reward.max-steps 6 --training.reward.batch-size 2 --training.reward.comparison-samples 2
-    --training.reward.normalise-samples 4 --training.ppo.steps 6 --training.ppo.prompts-per-step 2
+    --training.sft.max-steps 3 --training.sft.batch-size 2 --training.sft.validation-size 2
+    --training.reward.max-steps 3 --training.reward.batch-size 2 --training.reward.comparison-samples 2
+    --training.reward.normalise-samples 4 --training.ppo.steps 3 --training.ppo.prompts-per-step 2
     --training.ppo.samples-per-prompt 2 --training.ppo.max-new-tokens 6 --training.ppo.eval-size 2
-    --training.ppo.eval-every 3 --pairs.count 12 --pairs.validation-count 10 --sampling.max-new-tokens 6
+    --training.ppo.eval-every 2 --pairs.count 12 --pairs.validation-count 10 --sampling.max-new-tokens 6
     --evaluation.consistency-size 2 --evaluation.engagement-size 2 --evaluation.perplexity-size 2
     --evaluation.resamples 100 --evaluation.selfplay-size 1 --evaluation.selfplay-turns 4
     --evaluation.judge rules --evaluation.model selfsame-9m"""
@@ -140,8 +140,8 @@ class Recipe:
 
 
 def quickly(arguments: list[str]) -> int:
-    """The command line without what only costs time: plots, and human turns beyond a dozen for the bounds of sense."""
-    evaluate.CALIBRATION, Plot.svg = 12, "<svg/>"  # pyright: ignore
+    """The command line without what only costs time: plots, rows of replies to compare with, many turns for bounds of sense."""
+    evaluate.CALIBRATION, evaluate._references, Plot.svg = 12, lambda *_: {}, "<svg/>"  # pyright: ignore
     return main(arguments)
 
 

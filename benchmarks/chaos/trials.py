@@ -80,19 +80,24 @@ class Trial:
             raise Wrong(f"not the same: {found}")
         return SAME
 
-    def disturbed(self, number: int) -> Ended:
-        """The run, to which a signal was sent at a random moment."""
-        share = self.draw.random()
+    def disturbed(self, number: int, times: int = 1) -> Ended:
+        """The run, to which a signal was sent at a random moment, and when it was started again at another one after that."""
+        shares = sorted(self.draw.random() for _ in range(times))
         while True:
-            running = self.recipe.start(self.command)
-            if running.wait_for(share * self.reference.seconds):
-                running.signal(number)
-            ended = running.wait()
-            if ended.code != 0:
-                self.at = f"{share:.2f} of its time: {self.where()}"
+            self.at, ended, before = "", Ended(0, ""), 0.0
+            for share in shares:
+                running = self.recipe.start(self.command)
+                if running.wait_for((share - before) * self.reference.seconds):
+                    running.signal(number)
+                ended, before = running.wait(), share
+                self.at += f"{', ' if self.at else ''}{share:.2f} of its time: {self.where()}"
+                if ended.code == 0:
+                    break
+                self.whole()
+            if ended.code != 0 and self.directory.exists():
                 return ended
-            shutil.rmtree(self.directory)  # it was faster than the signal
-            share *= 0.8
+            shutil.rmtree(self.directory, ignore_errors=True)  # it was faster than a signal, or had not begun
+            shares = [0.9 * share + 0.01 for share in shares]
 
 
 def _progress(name: str) -> tuple[int, str]:
@@ -101,27 +106,28 @@ def _progress(name: str) -> tuple[int, str]:
 
 
 def kill(trial: Trial) -> str:
-    """SIGKILL at a random moment."""
-    trial.disturbed(signal.SIGKILL)
-    trial.whole()
+    """SIGKILL at two random moments."""
+    trial.disturbed(signal.SIGKILL, 2)
     return trial.same(trial.recipe.run(trial.command))
 
 
 def kill_at_write(trial: Trial) -> str:
-    """SIGKILL before a random one of its writes: files opened, renamed, removed; folders made and removed."""
-    at = trial.draw.randint(1, trial.reference.writes)
-    ended = trial.recipe.run(trial.command, Writes(trial.directory, at))
-    trial.at = f"write {at}: {trial.where()}"
-    if ended.code != -signal.SIGKILL:
-        raise Wrong(f"was not killed at write {at}, exit code {ended.code}: {ended.said[-600:]}")
-    trial.whole()
+    """SIGKILL before two random ones of its writes: files opened, renamed, removed; folders made and removed."""
+    writes = sorted(trial.draw.sample(range(1, trial.reference.writes + 1), 2))
+    for at, before in zip(writes, (0, writes[0]), strict=True):
+        ended = trial.recipe.run(trial.command, Writes(trial.directory, at - before))
+        trial.at += f"{', ' if trial.at else ''}write {at}: {trial.where()}"
+        if ended.code == 0:  # what is written again is less than what was written before
+            break
+        if ended.code != -signal.SIGKILL:
+            raise Wrong(f"was not killed at write {at}, exit code {ended.code}: {ended.said[-600:]}")
+        trial.whole()
     return trial.same(trial.recipe.run(trial.command))
 
 
 def terminate(trial: Trial) -> str:
     """SIGTERM at a random moment: what a cluster sends before it kills."""
     trial.line(trial.disturbed(signal.SIGTERM), "run the same command again to resume")
-    trial.whole()
     return trial.same(trial.recipe.run(trial.command))
 
 
@@ -199,11 +205,12 @@ def clock(trial: Trial) -> str:
 
 def other_data(trial: Trial) -> str:
     """Killed, and a dialogue is another one when it is started again: refused, until the old one is back."""
-    data = trial.directory.with_suffix(".jsonl")
+    data = trial.directory.with_suffix(".data") / trial.recipe.data.name
+    data.parent.mkdir()
     shutil.copy(trial.recipe.data, data)
     command = trial.recipe.command(trial.directory, data=data)
     stage = trial.draw.choice(STAGES)
-    trial.recipe.run(command, Writes(trial.directory, 1, f"{stage}/.tmp-step-000004"))
+    trial.recipe.run(command, Writes(trial.directory, 1, f"{stage}/.tmp-step-000002"))
     trial.at = trial.where()
     rows = data.read_text(encoding="utf-8").splitlines()
     row = trial.draw.randrange(len(rows))

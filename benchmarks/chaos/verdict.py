@@ -65,6 +65,7 @@ def results(directory: Path) -> dict[str, object]:
         found[file.name] = file.read_bytes() if file.exists() else None
     for name in LOGS:
         rows, damaged = read_jsonl(directory / name)
+        rows.sort(key=lambda row: (STAGES.index(row["stage"]), row["step"]))  # a stage may have been taken up again
         found[name] = (damaged, [{key: value for key, value in row.items() if key != "time"} for row in rows])
     found["names"] = sorted(path.name for path in directory.iterdir())
     found["left behind"] = sorted(path.name for path in directory.rglob(".*") if path.name != ".lock")

@@ -28,6 +28,7 @@ from selfsame.run.checkpoint import CheckpointManager, finished
 from selfsame.run.directory import RunDirectory
 from selfsame.run.environment import describe_environment
 from selfsame.run.files import read_json, write_json
+from selfsame.run.interruption import sigterm_like_ctrl_c
 from selfsame.run.logger import RunLogger, say
 from selfsame.run.metrics import MetricsTracker
 from selfsame.run.outlook import outlook_of_run
@@ -49,7 +50,7 @@ from selfsame.stage_inputs import (
     reward_sense,
     those_that_fit,
 )
-from selfsame.systems import BEST_OF_N, SINGLE, STAGES, SYSTEMS, Stage
+from selfsame.systems import BEST_OF_N, SINGLE, STAGES, SYSTEMS, TRAINED, Stage
 from selfsame.text.functions import weighted_sum
 from selfsame.training.comparisons import PairSampler
 from selfsame.training.dpo import DPOTrainer
@@ -67,13 +68,14 @@ def run_directory(config: Config, name: str) -> Path:
     return Path(config.run.directory or f"runs/{name}-{config_hash(config)}")
 
 
+@sigterm_like_ctrl_c()
 def run(config: Config, name: str = "run") -> RunDirectory:
     """Does the stages of the configuration that are not done yet and writes the report. A run that is refused before it made
     anything leaves no new folder behind.
 
     Raises:
         SelfsameError: see the stages.
-        KeyboardInterrupt: Ctrl-C, after saving.
+        KeyboardInterrupt: Ctrl-C or SIGTERM, after saving.
         TimeUp: after `run.max_hours`, the same.
     """
     parallel.start()
@@ -89,6 +91,8 @@ def run(config: Config, name: str = "run") -> RunDirectory:
             _Pipeline(config, directory).go()
             return directory
         with directory.lock():
+            for stage in TRAINED:
+                CheckpointManager(directory.checkpoints(stage)).tidy()
             if begun := directory.write_environment(dtype, base_record(model.base, directory)):
                 say(f"this run began in {begun} and continues in {dtype}: results will differ")
             _Pipeline(config, directory).go()
@@ -169,6 +173,7 @@ class _Pipeline:
             write_json(
                 self.directory.path / "reward.json",
                 {"pairs": len(trainer.validation), "metrics": accuracy, "seed": config.seed},
+                sealed=True,
             )
             say(accuracy_table(accuracy))
 
@@ -239,7 +244,7 @@ class _Pipeline:
         if parallel.is_main():
             record.checkpoint = checkpoint.name if checkpoint else None
             record.settings["functions"] = functions_behind(config, system)
-            write_json(self.directory.eval_path(system), record)
+            write_json(self.directory.eval_path(system), record, sealed=True)
 
     # --- what they need ---------------------------------------------------------------------------------------------
 
@@ -262,6 +267,7 @@ class _Pipeline:
             write_json(
                 path,
                 DataRecord(summary=summary, rejected=rejected, removed=data.removed, digest=digest, pairs_digest=pairs),
+                sealed=True,
             )
             say(summary)
         parallel.barrier()

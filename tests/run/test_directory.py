@@ -43,7 +43,7 @@ def test_create_stores_the_config_and_comes_back_to_it(tmp_path: Path) -> None:
     before = run.config_path.stat().st_mtime_ns
     RunDirectory.create(run.path, CONFIG)
     assert run.config_path.stat().st_mtime_ns == before
-    assert {entry.name for entry in run.path.iterdir()} == {"config.yaml"}  # no temporary file stays
+    assert {entry.name for entry in run.path.iterdir()} == {".lock", "config.yaml"}  # no temporary file stays
 
 
 def test_another_config_is_refused_and_the_keys_are_named(tmp_path: Path) -> None:

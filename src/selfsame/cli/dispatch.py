@@ -119,10 +119,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
     except (MemoryError, RuntimeError) as error:
-        words = ("MemoryError", "OutOfMemoryError", "allocate memory")  # torch has its own classes for it
-        if not any(word in f"{type(error).__name__} {error}" for word in words):
-            raise
-        return _fail(f"out of memory; what was saved is intact. {LESS_MEMORY}")
+        said = f"{type(error).__name__} {error}"  # torch has its own classes, or only words
+        if any(word in said for word in ("MemoryError", "OutOfMemoryError", "allocate memory")):
+            return _fail(f"out of memory; what was saved is intact. {LESS_MEMORY}")
+        if any(word in said for word in ("closed by peer", "reset by peer", "DistBackendError", "DistNetworkError")):
+            return _fail(f"another process of this run has ended; {again}")
+        raise
     return 0
 
 
