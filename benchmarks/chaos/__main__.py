@@ -14,7 +14,8 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,25 +41,28 @@ COUNTS: dict[str, tuple[Callable[[Trial], str], int]] = {
 }
 """Disturbance -> what does it, and how often."""
 DAMAGED = "damaged file"
+KINDS = (*COUNTS, DAMAGED)
 
 
 class Chaos:
     """All trials of a session, in a folder.
 
-    share: of the trials that there are.
+    stages: of the runs.
     """
 
-    def __init__(self, folder: Path, share: float) -> None:
-        self.folder, self.share, self.recipe = folder, share, Recipe(folder)
-        self.recipe.run(self.recipe.command(folder / "first"))  # the second is as fast as those that follow
+    def __init__(self, folder: Path, stages: Sequence[str]) -> None:
+        self.folder, self.recipe = folder, Recipe(folder, stages)
         self.reference = self._undisturbed("reference", self.recipe.command(folder / "reference"))
         self._pair: Reference | None = None
 
-    def todo(self) -> Iterator[tuple[str, Callable[[Trial], str]]]:
-        """(name, what it does) of every trial. Those of a share are spread over all."""
-        found: list[tuple[str, Callable[[Trial], str]]] = []
+    def todo(self, only: Collection[str]) -> Iterator[tuple[str, Callable[[Trial], str]]]:
+        """(name, what it does) of every trial of these disturbances."""
         for kind, (act, count) in COUNTS.items():
-            found += [(f"{kind}/{number}", act) for number in range(count)]
+            yield from ((f"{kind}/{number}", act) for number in range(count) if kind in only)
+        if DAMAGED in only:
+            yield from self._damage()
+
+    def _damage(self) -> Iterator[tuple[str, Callable[[Trial], str]]]:
         middle = self.folder / "middle"
         damage.stop_in_the_middle(self.recipe, middle)
         for state, directory in zip(damage.STATES, (middle, self.reference.directory), strict=True):
@@ -66,9 +70,8 @@ class Chaos:
                 if kind in damage.REWRITTEN or (state == damage.STATES[1] and "checkpoints" in names[0]):
                     continue
                 for how in damage.HARMS:
-                    act = lambda trial, *what: damage.damaged(trial, *what)  # noqa: E731
-                    found.append((f"{DAMAGED}/{state}/{kind}/{how}", _with(act, directory, names, how)))
-        yield from found[:: round(1 / self.share)]
+                    act = partial(damage.damaged, before=directory, names=names, how=how)
+                    yield f"{DAMAGED}/{state}/{kind}/{how}", act
 
     def trial(self, name: str, act: Callable[[Trial], str]) -> dict[str, Any]:
         """Does one, and says how it ended."""
@@ -101,26 +104,22 @@ class Chaos:
         return Reference(directory, results(directory), time.monotonic() - began, writes.count, size)
 
 
-def _with(act: Callable[..., str], *what: Any) -> Callable[[Trial], str]:
-    return lambda trial: act(trial, *what)
-
-
 def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Tries what the record lacks."""
     record: dict[str, Any] = read_json(options.json) if options.json.exists() else {"trials": {}}
-    chaos, began = Chaos(folder, options.share), time.monotonic()
+    chaos, began, tried = Chaos(folder, options.stages), time.monotonic(), 0
     record.setdefault("environment", describe_environment())
     record["reference"] = {k: getattr(chaos.reference, k) for k in ("seconds", "writes", "size")}
     if reason := trials.can_mount(folder / "disk"):
         print(reason, file=sys.stderr)
     record["skipped"] = {"full disk": reason} if reason else {}
-    for name, act in chaos.todo():
-        kind = name.split("/")[0]
-        if name in record["trials"] or kind in record["skipped"] or (options.only and kind not in options.only):
+    for name, act in chaos.todo({*options.only} - record["skipped"].keys()):
+        if name in record["trials"]:
             continue
-        if time.monotonic() - began > 60 * options.minutes:
-            print(f"{options.minutes:g} minutes are over: the same command does the rest", file=sys.stderr)
+        if tried == options.trials or time.monotonic() - began > 60 * options.minutes:
+            print("the same command does the rest", file=sys.stderr)
             break
+        tried += 1
         found = record["trials"][name] = chaos.trial(name, act)
         print(f"{name}: {found['outcome']} ({found['at']}) {found.get('why', '')}", file=sys.stderr, flush=True)
         write_json(options.json, record)
@@ -150,8 +149,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, required=True, help="the record, from which the same command goes on")
     parser.add_argument("--readme", type=Path, help="put the table between the markers of this file")
     parser.add_argument("--marker", default="chaos")
-    parser.add_argument("--share", type=float, default=1.0, help="of the trials, spread over all kinds")
-    parser.add_argument("--only", nargs="+", metavar="KIND", help=f"among {', '.join([*COUNTS, DAMAGED])}")
+    parser.add_argument(
+        "--only", nargs="+", metavar="KIND", choices=KINDS, default=KINDS, help=f"of {', '.join(KINDS)}"
+    )
+    parser.add_argument("--stages", nargs="+", default=(*STAGES, "evaluate"), help="of the runs")
+    parser.add_argument("--trials", type=int, help="no more than so many")
     parser.add_argument("--minutes", type=float, default=60.0, help="no trial begins after them")
     parser.add_argument("--keep", type=Path, help="a new folder for the runs, where those that ended wrong stay")
     options = parser.parse_args(arguments)

@@ -85,10 +85,11 @@ class Recipe:
     """What all runs have in common: a random base, a few dialogues, the settings.
 
     folder: where they are written.
+    stages: that a run does.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self._started = folder, 0
+    def __init__(self, folder: Path, stages: Sequence[str] = (*STAGES, "evaluate")) -> None:
+        self.folder, self.stages, self._started = folder, stages, 0
         folder.mkdir(parents=True, exist_ok=True)
         self.base = make_model("tiny", folder / "base")
         self.data = folder / "data.jsonl"
@@ -97,9 +98,7 @@ class Recipe:
             rows = bundled.read_text(encoding="utf-8").splitlines()[:DIALOGUES]
             self.data.write_text("\n".join(rows) + "\n", encoding="utf-8")
 
-    def command(
-        self, directory: Path, stages: Sequence[str] = (*STAGES, "evaluate"), data: Path | None = None
-    ) -> list[str]:
+    def command(self, directory: Path, stages: Sequence[str] = (), data: Path | None = None) -> list[str]:
         """The run in this directory."""
         where = [
             "--run.directory",
@@ -109,7 +108,7 @@ class Recipe:
             "--data.path",
             str(data or self.data),
         ]
-        return ["run", *where, "--run.stages", *stages, *_OPTIONS.split()]
+        return ["run", *where, "--run.stages", *(stages or self.stages), *_OPTIONS.split()]
 
     def start(
         self,
