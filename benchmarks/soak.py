@@ -59,7 +59,8 @@ def run(folder: Path, steps: Mapping[str, int]) -> dict[str, Any]:
     more = f"""--run.save-every 20 --run.samples-every 100 --training.sft.epochs 1000000 --training.sft.max-steps {steps["sft"]}
         --training.ppo.steps {steps["ppo"]} --training.sft.eval-every 100 --training.ppo.eval-every 100"""
     running, began = recipe.start([*recipe.command(directory, STAGES), *more.split()]), time.monotonic()
-    while running.wait_for(0.5):
+    while running.wait_for(0):
+        time.sleep(0.5)
         rows = read_jsonl(directory / "metrics.jsonl")[0]
         if len(rows) > done and rows[-1]["stage"] in steps:
             done, last = len(rows), rows[-1]

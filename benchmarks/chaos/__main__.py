@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import resource
 import shutil
 import sys
 import tempfile
@@ -30,8 +31,8 @@ from .verdict import results
 
 WRONG = "wrong"
 COUNTS: dict[str, tuple[Callable[[Trial], str], int]] = {
-    "kill -9 at any time, twice": (trials.kill, 25),
-    "kill -9 before any write, twice": (trials.kill_at_write, 25),
+    "kill -9 at any time, four times": (trials.kill, 13),
+    "kill -9 before any write, four times": (trials.kill_at_write, 12),
     "full disk": (trials.full_disk, 20),
     "SIGTERM": (trials.terminate, 10),
     "one of two processes killed": (trials.two_processes, 5),
@@ -96,12 +97,13 @@ class Chaos:
         self, name: str, command: Sequence[str], run: Callable[[list[str]], int] | None = None
     ) -> Reference:
         directory = self.folder / name
-        writes, began = Writes(directory), time.monotonic()
+        writes, before = Writes(directory), resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
         ended = self.recipe.start(command, writes, run).wait()
+        work = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
         if ended.code != 0:
             raise SystemExit(f"the undisturbed run failed: {ended.said}")
         size = sum(path.stat().st_blocks * 512 for path in directory.rglob("*"))
-        return Reference(directory, results(directory), time.monotonic() - began, writes.count, size)
+        return Reference(directory, results(directory), work, writes.count, size)
 
 
 def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -109,7 +111,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     record: dict[str, Any] = read_json(options.json) if options.json.exists() else {"trials": {}}
     chaos, began, tried = Chaos(folder, options.stages), time.monotonic(), 0
     record.setdefault("environment", describe_environment())
-    record["reference"] = {k: getattr(chaos.reference, k) for k in ("seconds", "writes", "size")}
+    record["reference"] = {k: getattr(chaos.reference, k) for k in ("work", "writes", "size")}
     if reason := trials.can_mount(folder / "disk"):
         print(reason, file=sys.stderr)
     record["skipped"] = {"full disk": reason} if reason else {}

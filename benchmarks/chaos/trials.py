@@ -20,6 +20,8 @@ from .recipe import STAGES, Ended, Recipe, Writes
 from .verdict import difference, half_written
 
 SAME = "same"
+KILLS = 4
+"""Of one run, one after the other."""
 TURN_BACK = 86_400
 """Seconds that the clock is set back."""
 
@@ -30,11 +32,11 @@ class Wrong(Exception):
 
 @dataclass(frozen=True)
 class Reference:
-    """The run that nobody disturbed: its results, its seconds and writes, and bytes on the disk."""
+    """The run that nobody disturbed: its results, the seconds that it computed, its writes, and bytes on the disk."""
 
     directory: Path
     results: Mapping[str, object]
-    seconds: float
+    work: float
     writes: int
     size: int
 
@@ -87,10 +89,10 @@ class Trial:
             self.at, ended, before = "", Ended(0, ""), 0.0
             for share in shares:
                 running = self.recipe.start(self.command)
-                if running.wait_for((share - before) * self.reference.seconds):
+                if running.wait_for((share - before) * self.reference.work):
                     running.signal(number)
                 ended, before = running.wait(), share
-                self.at += f"{', ' if self.at else ''}{share:.2f} of its time: {self.where()}"
+                self.at += f"{', ' if self.at else ''}{share:.2f} of its work: {self.where()}"
                 if ended.code == 0:
                     break
                 self.whole()
@@ -106,15 +108,15 @@ def _progress(name: str) -> tuple[int, str]:
 
 
 def kill(trial: Trial) -> str:
-    """SIGKILL at two random moments."""
-    trial.disturbed(signal.SIGKILL, 2)
+    """SIGKILL at four random moments."""
+    trial.disturbed(signal.SIGKILL, KILLS)
     return trial.same(trial.recipe.run(trial.command))
 
 
 def kill_at_write(trial: Trial) -> str:
-    """SIGKILL before two random ones of its writes: files opened, renamed, removed; folders made and removed."""
-    writes = sorted(trial.draw.sample(range(1, trial.reference.writes + 1), 2))
-    for at, before in zip(writes, (0, writes[0]), strict=True):
+    """SIGKILL before four random ones of its writes: files opened, renamed, removed; folders made and removed."""
+    writes = sorted(trial.draw.sample(range(1, trial.reference.writes + 1), KILLS))
+    for at, before in zip(writes, (0, *writes[:-1]), strict=True):
         ended = trial.recipe.run(trial.command, Writes(trial.directory, at - before))
         trial.at += f"{', ' if trial.at else ''}write {at}: {trial.where()}"
         if ended.code == 0:  # what is written again is less than what was written before
@@ -175,9 +177,9 @@ def _clear(folder: Path) -> None:
 def two_runs(trial: Trial) -> str:
     """The same command a second time while the first works: one of the two is refused, the other is not harmed."""
     share = trial.draw.choice((0.0, trial.draw.random() * 0.1, trial.draw.random()))
-    trial.at = f"{share:.2f} of its time"
+    trial.at = f"{share:.2f} of its work"
     first = trial.recipe.start(trial.command)
-    if not first.wait_for(share * trial.reference.seconds):
+    if not first.wait_for(share * trial.reference.work):
         raise Wrong("the first was over before the second began")
     second = trial.recipe.start(trial.command)
     ended = sorted((first.wait(), second.wait()), key=lambda end: end.code)
@@ -187,14 +189,14 @@ def two_runs(trial: Trial) -> str:
 
 def clock(trial: Trial) -> str:
     """The clock is set back by a day while it works; it is killed, and its files are of tomorrow when it is started again."""
-    back = trial.draw.random() * trial.reference.seconds
+    back = trial.draw.random() * trial.reference.work
 
     def turn() -> None:
-        real, began = time.time, time.monotonic()
-        time.time = lambda: real() - (TURN_BACK if time.monotonic() - began > back else 0)
+        real, at = time.time, time.process_time() + back
+        time.time = lambda: real() - (TURN_BACK if time.process_time() > at else 0)
 
     running = trial.recipe.start(trial.command, turn)
-    if running.wait_for((0.5 + trial.draw.random() / 2) * trial.reference.seconds):
+    if running.wait_for((0.5 + trial.draw.random() / 2) * trial.reference.work):
         running.signal(signal.SIGKILL)
     running.wait()
     trial.at = f"after {back:.1f} s: {trial.where()}"
@@ -227,13 +229,12 @@ def two_processes(trial: Trial) -> str:
     """Two processes work, and one of them is killed."""
     command = trial.recipe.command(trial.directory, STAGES)
     running = trial.recipe.start(command, run=together)
-    rank, share = trial.draw.randrange(2), trial.draw.random()
-    began, children = time.monotonic(), Path(f"/proc/{running.process}/task/{running.process}/children")
-    while not list(trial.directory.glob("checkpoints/sft/step-*")) and running.wait_for(0.05):
-        if time.monotonic() - began > 300:
-            raise Wrong("no checkpoint in five minutes")
-    if not running.wait_for(share * trial.reference.seconds / 2):
-        raise Wrong(f"it was over before one was killed: {running.wait()}")
+    rank, steps = trial.draw.randrange(2), trial.draw.randrange(1, 6)
+    children = Path(f"/proc/{running.process}/task/{running.process}/children")
+    while len(list(trial.directory.glob("checkpoints/*/step-*"))) < steps:
+        if not running.wait_for(0):
+            raise Wrong(f"it was over before one was killed: {running.wait()}")
+        time.sleep(0.01)
     os.kill(int(children.read_text().split()[rank]), signal.SIGKILL)
     trial.at = f"process {rank}: {trial.where()}"
     trial.line(running.wait(), f"process {rank} of the run ended with signal SIGKILL")

@@ -18,11 +18,11 @@ from selfsame.run.checkpoint import CheckpointManager
 from selfsame.run.directory import RunDirectory
 from selfsame.run.files import append_jsonl, read_json, write_json
 
-KIND = "kill -9 before any write, twice"
+KIND = "kill -9 before any write, four times"
 
 
 @pytest.mark.slow
-def test_three_runs_that_are_killed_twice_end_the_same(tmp_path):
+def test_three_runs_that_are_killed_again_and_again_end_the_same(tmp_path):
     record, command = (
         tmp_path / "chaos.json",
         [sys.executable, "-m", "benchmarks.chaos", "--stages", "sft", "--only", KIND],
