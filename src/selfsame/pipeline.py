@@ -28,7 +28,6 @@ from selfsame.run.checkpoint import CheckpointManager, finished
 from selfsame.run.directory import RunDirectory
 from selfsame.run.environment import describe_environment
 from selfsame.run.files import read_json, write_json
-from selfsame.run.interruption import sigterm_like_ctrl_c
 from selfsame.run.logger import RunLogger, say
 from selfsame.run.metrics import MetricsTracker
 from selfsame.run.outlook import outlook_of_run
@@ -68,14 +67,13 @@ def run_directory(config: Config, name: str) -> Path:
     return Path(config.run.directory or f"runs/{name}-{config_hash(config)}")
 
 
-@sigterm_like_ctrl_c()
 def run(config: Config, name: str = "run") -> RunDirectory:
     """Does the stages of the configuration that are not done yet and writes the report. A run that is refused before it made
     anything leaves no new folder behind.
 
     Raises:
         SelfsameError: see the stages.
-        KeyboardInterrupt: Ctrl-C or SIGTERM, after saving.
+        KeyboardInterrupt: Ctrl-C, after saving.
         TimeUp: after `run.max_hours`, the same.
     """
     parallel.start()

@@ -198,7 +198,7 @@ class RunDirectory:
 
 def _probe(folder: Path) -> None:
     """Find out now, not after the first stage, whether `folder` can be written to."""
-    probe = folder / f".probe-{os.getpid()}"
+    probe = folder / f".probe-{os.getpid()}.tmp"
     probe.touch()
     probe.unlink(missing_ok=True)
 
