@@ -45,7 +45,7 @@ bench: bench-setup
 agreement: setup
 	.venv/bin/python -m benchmarks.agreement run --data $(DATA) --json benchmarks/results/agreement.json
 
-# A run that is killed, damaged and starved of disk some 200 times: half an hour on two quiet cores. Full disks need root.
+# A run that is killed, damaged and starved of disk 177 times: half an hour on two cores. Full disks need root.
 chaos soak: export OMP_NUM_THREADS = 1
 chaos: setup
 	rm -f runs/chaos.json

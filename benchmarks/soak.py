@@ -9,6 +9,7 @@ and 7.5 seconds a step), with a checkpoint every 20 steps. It is looked at from 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
 import sys
@@ -22,7 +23,7 @@ from typing import Any
 from benchmarks.chaos.recipe import STAGES, Recipe, Running
 from selfsame.report.tables import update_readme
 from selfsame.run.environment import describe_environment
-from selfsame.run.files import read_json, read_jsonl, write_json
+from selfsame.run.files import read_json, write_json
 
 STEPS = {"sft": 9600, "ppo": 1920}
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -48,28 +49,34 @@ def look(running: Running, directory: Path, stage: str, step: int) -> Look:
     """What the system says of the process."""
     process = Path(f"/proc/{running.process}")
     memory = int((process / "statm").read_text().split()[1]) * _PAGE
-    files = sum(path.is_file() for path in directory.rglob("*"))
+    files = sum(len(names) for _, _, names in os.walk(directory))  # which minds no folder that is removed meanwhile
     counts = (len(list((process / name).iterdir())) for name in ("fd", "task"))
     return Look(stage, step, memory, *counts, files)
 
 
 def run(folder: Path, steps: Mapping[str, int]) -> dict[str, Any]:
     """Runs it and looks at it at equal steps."""
-    recipe, directory, looks, done = Recipe(folder), folder / "run", [], 0
+    recipe, directory, looks = Recipe(folder), folder / "run", []
     more = f"""--run.save-every 20 --run.samples-every 100 --training.sft.epochs 1000000 --training.sft.max-steps {steps["sft"]}
         --training.ppo.steps {steps["ppo"]} --training.sft.eval-every 100 --training.ppo.eval-every 100"""
     running, began = recipe.start([*recipe.command(directory, STAGES), *more.split()]), time.monotonic()
     while running.wait_for(0):
         time.sleep(0.5)
-        rows = read_jsonl(directory / "metrics.jsonl")[0]
-        if len(rows) > done and rows[-1]["stage"] in steps:
-            done, last = len(rows), rows[-1]
-            looks.append(look(running, directory, last["stage"], last["step"]))
+        stage, step = _last(directory / "metrics.jsonl")
+        if stage in steps and not (looks and (looks[-1].stage, looks[-1].step) == (stage, step)):
+            looks.append(look(running, directory, stage, step))
     seconds, ended = time.monotonic() - began, running.wait()
     if ended.code:
         raise SystemExit(f"the run ended with exit code {ended.code}: {ended.said[-1000:]}")
     kept = [asdict(found) for stage in steps for found in _thinned([n for n in looks if n.stage == stage])]
     return {"environment": describe_environment(), "steps": dict(steps), "seconds": seconds, "looks": kept}
+
+
+def _last(metrics: Path) -> tuple[str, int]:
+    """Stage and number of the newest step."""
+    lines = metrics.read_bytes().split(b"\n") if metrics.exists() else []
+    row = json.loads(lines[-2]) if len(lines) > 1 else {"stage": "", "step": 0}
+    return row["stage"], row["step"]
 
 
 def _thinned(looks: Sequence[Look]) -> Sequence[Look]:

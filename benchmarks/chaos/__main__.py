@@ -131,7 +131,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 def table(record: Mapping[str, Any]) -> str:
     """What was tried and how it ended, by disturbance."""
     rows: dict[str, list[Mapping[str, Any]]] = {}
-    for name, trial in record["trials"].items():
+    for name, trial in sorted(record["trials"].items(), key=lambda item: KINDS.index(item[0].split("/")[0])):
         kind, *rest = name.split("/")
         rows.setdefault(f"{rest[-1]} file, run {rest[0]}" if kind == DAMAGED else kind, []).append(trial)
     lines = [
@@ -155,12 +155,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--only", nargs="+", metavar="KIND", choices=KINDS, default=KINDS, help=f"of {', '.join(KINDS)}"
     )
     parser.add_argument("--stages", nargs="+", default=(*STAGES, "evaluate"), help="of the runs")
-    parser.add_argument("--trials", type=int, help="no more than so many")
+    parser.add_argument("--trials", type=int, help="no more than these; 0: only the table")
     parser.add_argument("--minutes", type=float, default=60.0, help="no trial begins after them")
     parser.add_argument("--keep", type=Path, help="a new folder for the runs, where those that ended wrong stay")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        record = run(options, options.keep or Path(folder))
+        record = run(options, options.keep or Path(folder)) if options.trials != 0 else read_json(options.json)
     if options.readme:
         update_readme(options.readme, options.marker, table(record))
     print(table(record))

@@ -31,7 +31,7 @@ from selfsame.run.files import read_json, write_json
 from selfsame.run.logger import RunLogger, say
 from selfsame.run.metrics import MetricsTracker
 from selfsame.run.outlook import outlook_of_run
-from selfsame.run.records import DataRecord, EvaluationRecord, read_record
+from selfsame.run.records import DataRecord, EvaluationRecord, RewardRecord, read_record
 from selfsame.run.refused import leaving_nothing_if_refused
 from selfsame.serve.chatbot import check_systems, finished_stages
 from selfsame.stage_inputs import (
@@ -162,17 +162,16 @@ class _Pipeline:
         ).train()
 
     def _reward(self) -> None:
-        if finished(self.directory, "reward") and (self.directory.path / "reward.json").exists():
+        record = self.directory.path / "reward.json"
+        if finished(self.directory, "reward") and record.exists():
+            read_record(record, RewardRecord)  # a damaged one is reported
             return self._need("reward")  # it would sample its pairs again
         config, trainer = self.config, self._reward_trainer()
         trainer.train()
-        if parallel.is_main() and trainer.validation and not (self.directory.path / "reward.json").exists():
+        if parallel.is_main() and trainer.validation and not record.exists():
             accuracy = trainer.evaluate_ranking_accuracy(trainer.validation)
-            write_json(
-                self.directory.path / "reward.json",
-                {"pairs": len(trainer.validation), "metrics": accuracy, "seed": config.seed},
-                sealed=True,
-            )
+            found = {"pairs": len(trainer.validation), "metrics": accuracy, "seed": config.seed}
+            write_json(record, found, sealed=True)
             say(accuracy_table(accuracy))
 
     def _ppo(self) -> None:

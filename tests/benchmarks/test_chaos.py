@@ -44,7 +44,7 @@ def run(tmp_path):
     for step in (1, 2):
         CheckpointManager(made.checkpoints("sft")).save(step, {"w": {"w": torch.ones(step)}}, {"done": step == 2})
         append_jsonl(made.metrics_path, {"stage": "sft", "step": step, "loss": 1.0, "time": step})
-    write_json(made.eval_path("sft"), {"metrics": {"a": 1}})
+    write_json(made.eval_path("sft"), {"metrics": {"a": 1}}, sealed=True)
     made.report_path.write_text("<html></html>\n")
     return made.path
 
@@ -75,7 +75,7 @@ def test_another_result_is_noticed(run, tmp_path, harm):
     if harm == "weights":
         CheckpointManager(sft).save(2, {"w": {"w": torch.zeros(2)}}, {"done": True})
     elif harm == "evaluation":
-        write_json(copy.eval_path("sft"), {"metrics": {"a": 2}})
+        write_json(copy.eval_path("sft"), {"metrics": {"a": 2}}, sealed=True)
     elif harm == "left behind":
         (sft / ".tmp-step-000003-1").mkdir()
     elif harm == "older checkpoint":
