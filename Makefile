@@ -51,7 +51,7 @@ chaos: setup
 	rm -f runs/chaos.json
 	.venv/bin/python -m benchmarks.chaos --json runs/chaos.json
 
-# Eight hours' worth of steps at tiny size: do memory, open files and files on the disk stay what they were? Ten minutes.
+# Eight hours' worth of steps at tiny size: do memory, open files and files on the disk stay what they were? A quarter of an hour.
 soak: setup
 	rm -f runs/soak.json
 	.venv/bin/python -m benchmarks.soak --json runs/soak.json
