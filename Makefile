@@ -1,4 +1,4 @@
-.PHONY: setup demo test lint types quick notebooks bench-setup bench agreement clean
+.PHONY: setup demo test lint types quick notebooks bench-setup bench agreement chaos soak clean
 export HF_HUB_OFFLINE ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
@@ -44,6 +44,17 @@ bench: bench-setup
 # Our scores beside human ratings, five to ten minutes: make agreement DATA=folder (benchmarks/rated.py: what it holds).
 agreement: setup
 	.venv/bin/python -m benchmarks.agreement run --data $(DATA) --json benchmarks/results/agreement.json
+
+# A run that is killed, damaged and starved of disk 177 times: half an hour on two cores. Full disks need root.
+chaos soak: export OMP_NUM_THREADS = 1
+chaos: setup
+	rm -f runs/chaos.json
+	.venv/bin/python -m benchmarks.chaos --json runs/chaos.json
+
+# Eight hours' worth of steps at tiny size: do memory, open files and files on the disk stay what they were? A quarter of an hour.
+soak: setup
+	rm -f runs/soak.json
+	.venv/bin/python -m benchmarks.soak --json runs/soak.json
 
 clean:
 	rm -rf .venv benchmarks/.venv-* runs .pytest_cache .ruff_cache

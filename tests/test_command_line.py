@@ -55,6 +55,18 @@ def test_out_of_memory_is_one_line(selfsame, monkeypatch):
     assert "--training.STAGE.token-budget" in answer.told
 
 
+def test_a_lost_process_is_one_line(selfsame, monkeypatch):
+    def fail(*_: Any) -> None:
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:50844. GLHF!")
+
+    monkeypatch.setattr("selfsame.pipeline.run", fail)
+    answer = selfsame("run")
+    assert answer.code == 2
+    assert answer.told.startswith(
+        "selfsame: another process of this run has ended; run the same command again to resume:"
+    )
+
+
 def test_a_bug_keeps_its_traceback(selfsame, monkeypatch):
     def fail(*_: Any) -> None:
         raise RuntimeError("shapes do not fit")

@@ -172,8 +172,8 @@ def test_ctrl_c_saves_and_says_how_to_go_on(selfsame, tmp_path, monkeypatch):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-@pytest.mark.parametrize("where", ["measuring", "writing"])
-def test_ctrl_c_in_the_middle_of_an_evaluation(selfsame, tuned, tmp_path, monkeypatch, where):
+@pytest.mark.parametrize(("where", "number"), [("measuring", signal.SIGTERM), ("writing", signal.SIGINT)])
+def test_ctrl_c_in_the_middle_of_an_evaluation(selfsame, tuned, tmp_path, monkeypatch, where, number):
     """What is written is whole systems, and the same command evaluates the others, as if nothing had been."""
     whole, run = (Path(shutil.copytree(tuned, tmp_path / name)) for name in ("whole", "run"))
     assert selfsame.tiny("run", whole, "--run.stages", "evaluate").code == 0
@@ -182,12 +182,12 @@ def test_ctrl_c_in_the_middle_of_an_evaluation(selfsame, tuned, tmp_path, monkey
     def measure_and_press(*arguments: Any) -> Any:
         measured.append(arguments)
         if where == "measuring" and len(measured) == 4:  # three are the base's
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
         return measure(*arguments)
 
     def sync_and_press(descriptor: int) -> None:
         if where == "writing" and ".sft.json" in os.readlink(f"/proc/self/fd/{descriptor}"):
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
         sync(descriptor)
 
     with monkeypatch.context() as patch:

@@ -82,6 +82,14 @@ def test_a_process_that_was_killed_is_told_with_its_last_lines(capsys):
     assert told.endswith("ppo: 3/10") and "ppo: 3/10" in capsys.readouterr().out
 
 
+def test_who_was_killed_is_told_before_who_misses_it():
+    began = [subprocess.Popen(program(text)) for text in ("exit(2)", "import os; os.kill(os.getpid(), 9)")]
+    for process in began:
+        process.wait()
+    assert launch._first_to_fail(began) == 1
+    assert launch._why(1, -9, []) == "process 1 of the run ended with signal SIGKILL"
+
+
 WAITS = """
     import os, signal, sys, time
     from pathlib import Path

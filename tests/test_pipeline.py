@@ -202,9 +202,13 @@ def test_ppo_and_dpo_start_from_sft_and_differ(whole):
     assert all(0 < d < 0.1 for d in distances) and distances[0] != distances[1]
 
 
-def test_damaged_weights_are_noticed_wherever_they_are_used(whole, tmp_path, capsys, arguments):
+def test_damaged_weights_and_records_are_noticed_wherever_they_are_used(whole, tmp_path, capsys, arguments):
     directory = tmp_path / "damaged"
     shutil.copytree(whole, directory)
+    record = directory / "reward.json"
+    record.write_text(record.read_text().replace('"pairs": 12', '"pairs": 13'))
+    assert main(arguments(directory)) == 2  # though all is finished
+    assert "reward.json is damaged (its hash differs from the one stored)" in capsys.readouterr().err
     file = sorted(directory.glob("checkpoints/sft/step-*/sft/adapter_model.safetensors"))[-1]
     content = bytearray(file.read_bytes())
     content[-100:] = bytes(100)

@@ -125,12 +125,12 @@ def _listen(process: subprocess.Popen[str], said: deque[str], aloud: bool) -> No
 
 
 def _first_to_fail(processes: Sequence[subprocess.Popen[str]]) -> int | None:
-    """Waits until all have ended or one has failed; its number."""
+    """Waits until all have ended or one has failed; its number. One that was killed comes before those that miss it."""
     while True:
         ended = [rank for rank, process in enumerate(processes) if process.poll() is not None]
         bad = [rank for rank in ended if processes[rank].returncode]
         if bad or len(ended) == len(processes):
-            return bad[0] if bad else None
+            return min(bad, key=lambda rank: (processes[rank].returncode > 0, rank), default=None)
         time.sleep(0.1)
 
 
@@ -150,7 +150,8 @@ def _why(rank: int, code: int, said: Sequence[str]) -> str:
     if errors:
         return errors[-1]
     how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    return f"process {rank} of the run ended with {how}; it said last: {' / '.join(line for line in said if line)}"
+    last = " / ".join(line for line in said if line)
+    return f"process {rank} of the run ended with {how}{f'; it said last: {last}' if last else ''}"
 
 
 def _cores() -> int:

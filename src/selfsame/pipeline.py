@@ -31,7 +31,7 @@ from selfsame.run.files import read_json, write_json
 from selfsame.run.logger import RunLogger, say
 from selfsame.run.metrics import MetricsTracker
 from selfsame.run.outlook import outlook_of_run
-from selfsame.run.records import DataRecord, EvaluationRecord, read_record
+from selfsame.run.records import DataRecord, EvaluationRecord, RewardRecord, read_record
 from selfsame.run.refused import leaving_nothing_if_refused
 from selfsame.serve.chatbot import check_systems, finished_stages
 from selfsame.stage_inputs import (
@@ -49,7 +49,7 @@ from selfsame.stage_inputs import (
     reward_sense,
     those_that_fit,
 )
-from selfsame.systems import BEST_OF_N, SINGLE, STAGES, SYSTEMS, Stage
+from selfsame.systems import BEST_OF_N, SINGLE, STAGES, SYSTEMS, TRAINED, Stage
 from selfsame.text.functions import weighted_sum
 from selfsame.training.comparisons import PairSampler
 from selfsame.training.dpo import DPOTrainer
@@ -89,6 +89,8 @@ def run(config: Config, name: str = "run") -> RunDirectory:
             _Pipeline(config, directory).go()
             return directory
         with directory.lock():
+            for stage in TRAINED:
+                CheckpointManager(directory.checkpoints(stage)).tidy()
             if begun := directory.write_environment(dtype, base_record(model.base, directory)):
                 say(f"this run began in {begun} and continues in {dtype}: results will differ")
             _Pipeline(config, directory).go()
@@ -160,16 +162,16 @@ class _Pipeline:
         ).train()
 
     def _reward(self) -> None:
-        if finished(self.directory, "reward") and (self.directory.path / "reward.json").exists():
+        record = self.directory.path / "reward.json"
+        if finished(self.directory, "reward") and record.exists():
+            read_record(record, RewardRecord)  # a damaged one is reported
             return self._need("reward")  # it would sample its pairs again
         config, trainer = self.config, self._reward_trainer()
         trainer.train()
-        if parallel.is_main() and trainer.validation and not (self.directory.path / "reward.json").exists():
+        if parallel.is_main() and trainer.validation and not record.exists():
             accuracy = trainer.evaluate_ranking_accuracy(trainer.validation)
-            write_json(
-                self.directory.path / "reward.json",
-                {"pairs": len(trainer.validation), "metrics": accuracy, "seed": config.seed},
-            )
+            found = {"pairs": len(trainer.validation), "metrics": accuracy, "seed": config.seed}
+            write_json(record, found, sealed=True)
             say(accuracy_table(accuracy))
 
     def _ppo(self) -> None:
@@ -239,7 +241,7 @@ class _Pipeline:
         if parallel.is_main():
             record.checkpoint = checkpoint.name if checkpoint else None
             record.settings["functions"] = functions_behind(config, system)
-            write_json(self.directory.eval_path(system), record)
+            write_json(self.directory.eval_path(system), record, sealed=True)
 
     # --- what they need ---------------------------------------------------------------------------------------------
 
@@ -262,6 +264,7 @@ class _Pipeline:
             write_json(
                 path,
                 DataRecord(summary=summary, rejected=rejected, removed=data.removed, digest=digest, pairs_digest=pairs),
+                sealed=True,
             )
             say(summary)
         parallel.barrier()

@@ -253,3 +253,55 @@ def test_marker_says_what_it_promises(tmp_path: Path) -> None:
     assert marker["step"] == 3 and set(marker["files"]) == {"policy.safetensors", "rng.safetensors", "state.json"}
     assert all(entry["bytes"] == (path / name).stat().st_size for name, entry in marker["files"].items())
     assert is_complete(path) and not is_complete(tmp_path)
+
+
+def test_no_changed_bit_of_the_marker_changes_what_is_loaded(tmp_path: Path) -> None:
+    """It has no hash of its own; found by `make chaos`, as are the next three."""
+    path = CheckpointManager(tmp_path).save(4, {"a": {"w": torch.ones(1)}}, {"done": True})
+    whole, refused = (path / "complete.json").read_bytes(), 0
+    for bit in range(8 * len(whole)):
+        content = bytearray(whole)
+        content[bit // 8] ^= 1 << bit % 8
+        (path / "complete.json").write_bytes(content)
+        try:
+            loaded = CheckpointManager(tmp_path).load()
+        except RunError:
+            refused += 1
+            continue
+        assert (
+            loaded.step == 4 and loaded.state == {"done": True} and torch.equal(loaded.tensors["a"]["w"], torch.ones(1))
+        )
+    assert refused > 6 * len(whole)
+
+
+def test_a_full_disk_in_a_writer_of_tokenizers_is_understood(tmp_path: Path) -> None:
+    def write(_folder: Path) -> None:
+        raise Exception("No space left on device (os error 28)")
+
+    with pytest.raises(RunError, match="disk full"):
+        CheckpointManager(tmp_path).save(1, {}, {}, writers=[write])
+
+
+def test_an_old_one_that_is_half_deleted_has_no_name(tmp_path: Path, monkeypatch) -> None:
+    manager = CheckpointManager(tmp_path, keep=1)
+    manager.save(10, tensors(10), {})
+    with monkeypatch.context() as killed:
+        killed.setattr(
+            checkpoint.shutil, "rmtree", lambda path, **_: (Path(path) / "state.json").unlink(missing_ok=True)
+        )
+        manager.save(20, tensors(20), {})
+    assert [path.name for path in tmp_path.glob("step-*")] == ["step-000020"]
+    manager.tidy()
+    assert names(tmp_path) == ["step-000020"]
+
+
+def test_what_killed_saves_left_is_removed_and_the_only_copy_of_a_step_is_not(tmp_path: Path) -> None:
+    manager = CheckpointManager(tmp_path)
+    newest = manager.save(10, tensors(10), {})
+    for left in (".tmp-step-000020-1", ".old-step-000005", ".replaced-step-000010"):
+        shutil.copytree(newest, tmp_path / left)
+    manager.tidy()
+    assert names(tmp_path) == ["step-000010"]
+    newest.rename(tmp_path / ".replaced-step-000010")
+    manager.tidy()
+    assert names(tmp_path) == [".replaced-step-000010"] and manager.load().step == 10

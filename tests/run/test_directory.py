@@ -43,7 +43,7 @@ def test_create_stores_the_config_and_comes_back_to_it(tmp_path: Path) -> None:
     before = run.config_path.stat().st_mtime_ns
     RunDirectory.create(run.path, CONFIG)
     assert run.config_path.stat().st_mtime_ns == before
-    assert {entry.name for entry in run.path.iterdir()} == {"config.yaml"}  # no temporary file stays
+    assert {entry.name for entry in run.path.iterdir()} == {".lock", "config.yaml"}  # no temporary file stays
 
 
 def test_another_config_is_refused_and_the_keys_are_named(tmp_path: Path) -> None:
@@ -69,6 +69,43 @@ def test_a_mistyped_setting_can_be_put_right_while_nothing_was_made(tmp_path: Pa
     run.data_path.write_text("{}")
     assert RunDirectory.create(tmp_path / "run", CONFIG).config()["seed"] == CONFIG["seed"]
     assert not run.data_path.exists()
+
+
+def test_a_second_start_takes_nothing_from_the_first(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path / "run", CONFIG)
+    with run.lock():
+        run.data_path.write_text("{}")
+        run.write_environment("float32")
+        with pytest.raises(RunError, match="is in use by process"):
+            RunDirectory.create(tmp_path / "run", CONFIG | {"seed": 1})
+        assert run.data_path.exists() and run.environment() and run.config() == json.loads(json.dumps(CONFIG))
+
+
+def test_half_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path / "run", CONFIG)
+    (run.path / "eval").mkdir()
+    for left in (".cost.json.7.tmp", "eval/.sft.json.7.tmp"):
+        (run.path / left).touch()
+    with run.lock():
+        assert sorted(path.name for path in run.path.rglob("*")) == [".lock", "config.yaml", "eval"]
+
+
+def test_a_sealed_record_shows_every_changed_bit(tmp_path: Path) -> None:
+    path, record = tmp_path / "reward.json", {"pairs": 3, "metrics": {"a": 0.1 + 0.2, "b": math.nan}, "text": "ü\ud83d"}
+    write_json(path, record, sealed=True)
+    whole = path.read_bytes()
+    expected = {"pairs": 3, "metrics": {"a": 0.1 + 0.2, "b": None}, "text": "ü\ud83d"}
+    assert read_json(path) == expected
+    for bit in range(8 * whole.index(b',\n  "sha256')):
+        content = bytearray(whole)
+        content[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(content)
+        try:
+            assert read_json(path) == expected
+        except RunError as error:
+            assert "is damaged" in str(error) and "delete it" in str(error)
+    write_json(path, {"pairs": 4})
+    assert read_json(path) == {"pairs": 4}
 
 
 def test_a_path_that_cannot_be_a_run(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 
 from selfsame.cli import (
@@ -30,6 +31,7 @@ from selfsame.cli import (
     train,
 )
 from selfsame.errors import ConfigError, SelfsameError, TimeUp
+from selfsame.run.interruption import sigterm_like_ctrl_c
 
 DESCRIPTION = """Selfsame trains chatbots that stay in character, measures whether they got better, and lets you talk to them.
 
@@ -90,8 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code.
 
     Returns:
-        0; 2 for a user's error (one line on stderr); 130 after Ctrl-C; 75 where the time of a run is up and the same command
-        resumes it.
+        0; 2 for a user's error (one line on stderr); 130 after Ctrl-C, or SIGTERM in a run; 75 where the time of a run is up
+        and the same command resumes it.
     """
     # Threads that spin while they wait take the time of other programs, and theirs. Measured on two cores beside two busy
     # programs: 24 replies in 14 s, with spinning in 30 to 100 s. The library of threads reads this once, as torch loads it.
@@ -102,27 +104,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdin, sys.stdout, sys.stderr):  # unknown bytes or letters must not end the program
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    kept = command in (*train.TRAINING, "character") or (
+        command == "benchmark" and any(a.startswith("--json") for a in arguments)
+    )
     try:
-        _run(command, arguments[1:])
+        with sigterm_like_ctrl_c() if kept else nullcontext():
+            _run(command, arguments[1:])
         sys.stdout.flush()
     except TimeUp as stop:
         return _fail(f"{stop}; {again}", TimeUp.exit_code)
     except SelfsameError as error:
         return _fail(" ".join(str(error).split()))
     except KeyboardInterrupt:
-        kept = command in (*train.TRAINING, "character") or (
-            command == "benchmark" and any(a.startswith("--json") for a in arguments)
-        )
         return _fail(f"stopped; {again}" if kept else "stopped", 130)
     except BrokenPipeError:  # the reader of our output is gone (`| head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         return _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
     except (MemoryError, RuntimeError) as error:
-        words = ("MemoryError", "OutOfMemoryError", "allocate memory")  # torch has its own classes for it
-        if not any(word in f"{type(error).__name__} {error}" for word in words):
-            raise
-        return _fail(f"out of memory; what was saved is intact. {LESS_MEMORY}")
+        said = f"{type(error).__name__} {error}"  # torch has its own classes, or only words
+        if any(word in said for word in ("MemoryError", "OutOfMemoryError", "allocate memory")):
+            return _fail(f"out of memory; what was saved is intact. {LESS_MEMORY}")
+        if any(word in said for word in ("closed by peer", "reset by peer", "DistBackendError", "DistNetworkError")):
+            return _fail(f"another process of this run has ended; {again}")
+        raise
     return 0
 
 

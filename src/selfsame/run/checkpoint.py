@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,12 +75,23 @@ class CheckpointManager:
                 temporary.mkdir()
                 _write_content(temporary, step, tensors, state, writers)
                 self._publish(temporary, final)
-            except SafetensorError as error:
-                raise OSError(_errno_in(error), str(error)) from error
+            except Exception as error:  # safetensors and tokenizers have errors of their own for a full disk
+                if isinstance(error, SafetensorError) or _errno_in(error):
+                    raise OSError(_errno_in(error), str(error)) from error
+                raise
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
         self._prune()
         return final
+
+    def tidy(self) -> None:
+        """Removes what a killed process left: unfinished checkpoints, and old ones that were being replaced or deleted. For who
+        holds the lock of the run."""
+        self._remove(".tmp-*")
+        self._remove(".old-*")
+        for path in self.folder.glob(".replaced-*"):
+            if path not in self.complete():  # there may be no other of its step
+                shutil.rmtree(path, ignore_errors=True)
 
     def complete(self) -> list[Path]:
         """Every complete checkpoint, oldest first."""
@@ -132,7 +144,9 @@ class CheckpointManager:
         kept = {path.name for path in self.complete()[-self.keep :]}
         for path in self.folder.glob("step-*"):
             if path.name not in kept:
-                shutil.rmtree(path, ignore_errors=True)
+                with suppress(OSError):  # renamed first: half a checkpoint is never seen under its name
+                    os.replace(path, self.folder / f".old-{path.name}")
+        self._remove(".old-*")
         self._remove(".replaced-*")
 
     def _remove(self, pattern: str) -> None:
@@ -154,7 +168,7 @@ def finished(directory: RunDirectory, stage: str) -> Path | None:
 
 
 def is_complete(path: Path) -> bool:
-    """Whether the marker is there and every file has the size that the marker says. Reads no tensor."""
+    """Whether the marker is there, whole, and every file has the size that it says. Reads no tensor."""
     try:
         files = _read_marker(path)["files"]
         return all((path / name).stat().st_size == entry["bytes"] for name, entry in files.items())
@@ -214,7 +228,17 @@ def _digest(path: Path) -> str:
 
 
 def _read_marker(path: Path) -> dict[str, Any]:
-    return json.loads((path / MARKER).read_text(encoding="utf-8"))
+    """What the marker says. It has no hash of its own: whatever one changed bit could make of it is refused.
+
+    Raises:
+        ValueError: it is of another step than the folder, or lacks something.
+    """
+    marker = json.loads((path / MARKER).read_text(encoding="utf-8"))
+    files, tensors = marker["files"], marker["tensors"]
+    known = STATE in files and all(f"{name}.safetensors" in files for name in tensors)
+    if marker["step"] != _step_of(path) or not known or not all("sha256" in entry for entry in files.values()):
+        raise ValueError(f"{path / MARKER} is damaged")
+    return marker
 
 
 def _step_of(path: Path) -> int:

@@ -59,17 +59,18 @@ class RunDirectory:
         with writing(run.path):
             run.path.mkdir(parents=True, exist_ok=True)
             others = [entry.name for entry in run.path.iterdir() if not entry.name.startswith(".")]
-        if run.config_path.exists() and run.has_results():
-            run._check_same(now, free, plain(defaults))
-        elif run.config_path.exists():  # nothing was made yet: a mistyped setting may be put right
-            run.data_path.unlink(missing_ok=True)
-            run.environment_path.unlink(missing_ok=True)
-        elif others:
+        if others and not run.config_path.exists():
             raise ConfigError(f"{path} is not empty and holds no run: choose another --run.directory")
-        if not run.config_path.exists() or run.config() != now:
-            write_text(run.config_path, yaml.safe_dump(now, sort_keys=False))
         with writing(run.path):
             _probe(run.path)
+        with run.lock():  # a run that works there has no results yet perhaps
+            if run.config_path.exists() and run.has_results():
+                run._check_same(now, free, plain(defaults))
+            else:  # nothing was made yet: a mistyped setting may be put right
+                run.data_path.unlink(missing_ok=True)
+                run.environment_path.unlink(missing_ok=True)
+            if not run.config_path.exists() or run.config() != now:
+                write_text(run.config_path, yaml.safe_dump(now, sort_keys=False))
         return run
 
     @classmethod
@@ -150,7 +151,10 @@ class RunDirectory:
         with writing(self.path / ".lock"):
             file = open(self.path / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 - held as long as the lock
         with file:
-            _take(file, self.path)
+            with writing(self.path / ".lock"):
+                _take(file, self.path)
+            for left in self.path.rglob(".*.tmp"):  # by a process that was killed while it wrote
+                left.unlink(missing_ok=True)
             yield
 
     def write_environment(self, dtype: str, base: Mapping[str, Any] | None = None) -> str | None:
@@ -194,9 +198,9 @@ class RunDirectory:
 
 def _probe(folder: Path) -> None:
     """Find out now, not after the first stage, whether `folder` can be written to."""
-    probe = folder / f".probe-{os.getpid()}"
+    probe = folder / f".probe-{os.getpid()}.tmp"
     probe.touch()
-    probe.unlink()
+    probe.unlink(missing_ok=True)
 
 
 def _take(file: Any, folder: Path) -> None:

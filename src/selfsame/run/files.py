@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import math
 import os
@@ -15,6 +16,7 @@ from selfsame.errors import RunError
 from selfsame.renamed import modern_file
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_SEAL = "sha256_of_the_rest"
 _NOT_ALLOWED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -65,15 +67,24 @@ def write_text(path: Path, text: str) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def write_json(path: Path, obj: Any) -> None:
-    """Write `obj` as JSON, atomically; NaN and infinities become null (unknown), arrays and tensors plain numbers."""
-    write_text(path, json.dumps(plain(obj), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+def write_json(path: Path, obj: Any, sealed: bool = False) -> None:
+    """Write `obj` as JSON, atomically; NaN and infinities become null (unknown), arrays and tensors plain numbers.
+
+    sealed: with a hash of itself, so that `read_json` notices any change. For records that a resumed run relies on.
+    """
+    content = plain(obj)
+    if sealed:
+        content = {**content, _SEAL: _hash(content)}
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
     """What `write_json` wrote. Raises RunError where the file is missing or damaged."""
     try:
-        return modern_file(path, json.loads(path.read_text(encoding="utf-8")))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict) and content.pop(_SEAL, None) not in (None, _hash(content)):
+            raise ValueError("its hash differs from the one stored")
+        return modern_file(path, content)
     except FileNotFoundError as error:
         raise RunError(f"{path} is missing: run the stage that writes it") from error
     except ValueError as error:
@@ -135,6 +146,10 @@ def dotted(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def _hash(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _encode(text: str) -> bytes:

@@ -54,6 +54,19 @@ def may_stop() -> None:
 
 
 @contextmanager
+def sigterm_like_ctrl_c() -> Iterator[None]:
+    """Outside of trainings too, SIGTERM raises KeyboardInterrupt, so that the run says how to resume it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def interruptible() -> Iterator[Interruption]:
     """Notes Ctrl-C and SIGTERM; a second Ctrl-C ends the program at once."""
     interruption = Interruption()
