@@ -125,12 +125,13 @@ def _listen(process: subprocess.Popen[str], said: deque[str], aloud: bool) -> No
 
 
 def _first_to_fail(processes: Sequence[subprocess.Popen[str]]) -> int | None:
-    """Waits until all have ended or one has failed; its number."""
+    """Waits until all have ended or one has failed; its number, if several have that of one that a signal ended: those that lost
+    it fail right after it."""
     while True:
         ended = [rank for rank, process in enumerate(processes) if process.poll() is not None]
         bad = [rank for rank in ended if processes[rank].returncode]
         if bad or len(ended) == len(processes):
-            return bad[0] if bad else None
+            return min(bad, key=lambda rank: processes[rank].returncode, default=None)
         time.sleep(0.1)
 
 

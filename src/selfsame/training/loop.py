@@ -100,7 +100,7 @@ def evaluate(
     if keeper.due(step) and keeper.saved != step:
         keeper.save(step, waiting=metrics)
     try:
-        with interruption.at_once(keeper.saved == step or parallel.world() == 1):
+        with interruption.at_once(parallel.world() == 1 or (keeper.saved == step and not parallel.in_lockstep())):
             found = stage.evaluate()
             if step == stage.steps:
                 stage.finish()
