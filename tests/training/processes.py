@@ -1,23 +1,28 @@
-"""Trains stages in each process of a group and saves what came out: `processes.py MODEL OUT JOB ...`.
+"""Trains stages in groups of one, two and four processes and saves what came out: `processes.py MODEL OUT`.
 
-A job is `plain-STAGE`; `shard-STAGE`, on a base that is split over the processes; `half-STAGE`, the same until it is stopped after
+All are forks of this process, so that none imports anything. A job is `plain-STAGE`; `shard-STAGE`, on a base that is split over the processes; `half-STAGE`, the same until it is stopped after
 two steps; or `rest-STAGE`, which resumes a copy of the `half` of two processes.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import socket
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import stages
 import test_loop
 import torch
 from safetensors.torch import save_file
 from test_roles import load
+from torch.multiprocessing import start_processes
 
 from selfsame.model import parallel
 from selfsame.model.trunk import blocks_of
@@ -28,6 +33,14 @@ from selfsame.run.logger import RunLogger
 from selfsame.training.keeper import Record
 
 
+JOBS = {
+    1: ("plain-sft", "plain-reward", "plain-ppo", "plain-ppo-reward"),
+    2: ("plain-sft", "plain-ppo-reward", "shard-sft", "shard-reward", "shard-ppo", "half-ppo"),
+    4: ("shard-sft", "shard-reward", "rest-ppo"),
+}
+"""By number of processes. What two began is resumed by four, and last by one."""
+
+
 class Stopped(Exception):
     """Stands for a kill: nothing after it runs."""
 
@@ -35,11 +48,11 @@ class Stopped(Exception):
 def do(job: str, model: str, out: Path) -> None:
     """Does a job in this process, together with the others."""
     kind, _, stage = job.partition("-")
-    test_loop.load = stages.load = partial(load, shard=kind != "plain")
     name = f"{job}-{parallel.world()}"
     if parallel.is_main() and kind == "rest":
         shutil.copytree(out / f"half-{stage}-2", out / name)
-    trainer = test_loop.make(stage, model, record(out / name, stage))
+    with patch.object(test_loop, "load", loading := partial(load, shard=kind != "plain")), patch("stages.load", loading):
+        trainer = test_loop.make(stage, model, record(out / name, stage))
     trainer.roles.settings = trainer.roles.settings.model_copy(update={"dropout": 0.0})  # its masks depend on the batch
     if kind == "half":
         stop_after(trainer, 2)
@@ -89,9 +102,20 @@ def greedy(roles: Any, role: str) -> list[list[int]]:
     return [reply.ids for (reply,) in parallel.gather(groups)]
 
 
-if __name__ == "__main__":
-    parallel.start()
+def process(rank: int, count: int, jobs: Sequence[str], port: int, model: str, out: Path) -> None:
+    """One of `count` processes."""
+    group = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in group.items()})
     torch.set_num_threads(1)
-    for job in sys.argv[3:]:
-        do(job, sys.argv[1], Path(sys.argv[2]))
+    parallel.start()
+    for job in jobs:
+        do(job, model, out)
     parallel.stop()
+
+
+if __name__ == "__main__":
+    for count, jobs in (*JOBS.items(), (1, ("rest-ppo",))):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        start_processes(process, (count, jobs, port, sys.argv[1], Path(sys.argv[2])), count, start_method="fork")
