@@ -125,8 +125,7 @@ def _listen(process: subprocess.Popen[str], said: deque[str], aloud: bool) -> No
 
 
 def _first_to_fail(processes: Sequence[subprocess.Popen[str]]) -> int | None:
-    """Waits until all have ended or one has failed; its number, if several have that of one that a signal ended: those that lost
-    it fail right after it."""
+    """Waits until all have ended or one has failed; its number. Of several, one that a signal ended: the others lost it."""
     while True:
         ended = [rank for rank, process in enumerate(processes) if process.poll() is not None]
         bad = [rank for rank in ended if processes[rank].returncode]

@@ -1,7 +1,8 @@
 """Trains stages in groups of one, two and four processes and saves what came out: `processes.py MODEL OUT`.
 
-All are forks of this process, so that none imports anything. A job is `plain-STAGE`; `shard-STAGE`, on a base that is split over the processes; `half-STAGE`, the same until it is stopped after
-two steps; or `rest-STAGE`, which resumes a copy of the `half` of two processes.
+All are forks of this process, so that none imports anything. A job is `plain-STAGE`; `shard-STAGE`, on a base that is split
+over the processes; `half-STAGE`, the same until it is stopped after two steps; or `rest-STAGE`, which resumes a copy of the
+`half` of two processes.
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ from selfsame.run.directory import RunDirectory
 from selfsame.run.logger import RunLogger
 from selfsame.training.keeper import Record
 
-
 JOBS = {
     1: ("plain-sft", "plain-reward", "plain-ppo", "plain-ppo-reward"),
     2: ("plain-sft", "plain-ppo-reward", "shard-sft", "shard-reward", "shard-ppo", "half-ppo"),
@@ -51,7 +51,8 @@ def do(job: str, model: str, out: Path) -> None:
     name = f"{job}-{parallel.world()}"
     if parallel.is_main() and kind == "rest":
         shutil.copytree(out / f"half-{stage}-2", out / name)
-    with patch.object(test_loop, "load", loading := partial(load, shard=kind != "plain")), patch("stages.load", loading):
+    loading = partial(load, shard=kind != "plain")
+    with patch.object(test_loop, "load", loading), patch.object(stages, "load", loading):
         trainer = test_loop.make(stage, model, record(out / name, stage))
     trainer.roles.settings = trainer.roles.settings.model_copy(update={"dropout": 0.0})  # its masks depend on the batch
     if kind == "half":

@@ -1,9 +1,9 @@
-"""A frozen base that is split over the processes, by PyTorch's FSDP2: each keeps a part of every block, and a block is whole only
-while it computes.
+"""A frozen base that is split over the processes, by PyTorch's FSDP2.
 
-The processes gather a block together, so they have to pass through the model equally often. Their shares of a batch, their
-replies and what only the first one does are not equally long. A process therefore tells the others before each pass; one that
-waits for them (`parallel.meet`) passes along with a single token until nobody has a pass left.
+Each process keeps a part of every block, and a block is whole only while it computes. The processes gather it together, so they
+have to pass through the model equally often. Their shares of a batch and their replies are not equally long, and some work only
+the first does. A process therefore tells the others before each pass. One that waits for them (`parallel.meet`) passes along
+with a single token until nobody has a pass left.
 """
 
 from __future__ import annotations
