@@ -8,6 +8,7 @@ with a single token until nobody has a pass left.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -43,6 +44,8 @@ def load_sharded(load: Callable[[], Any], device: torch.device) -> Any:
     body, lockstep = backbone(model), _Lockstep(model)
     # The root has no parameters of its own: it lets the blocks share their streams.
     fully_shard(body, mesh=mesh, ignored_params=set(body.parameters()))
+    # FSDP2 warns of adding in place to what GPT-2 gives, which nothing does.
+    warnings.filterwarnings("ignore", rf"FSDP2-wrapped module \({type(body).__name__}\)")
     body.register_forward_pre_hook(lockstep.before_pass, prepend=True)
     parallel.before_meeting(lockstep.pass_along)
     return model
