@@ -6,6 +6,8 @@ Each does a share of it and gradients are summed; everything else is computed by
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -92,7 +94,7 @@ def turns() -> Iterator[None]:
 
 @contextmanager
 def lost_is_told() -> Iterator[None]:
-    """Turns what PyTorch raises where another process is gone into one line.
+    """Turns what PyTorch raises where another process is gone into one line. SIGTERM is ignored from then on.
 
     Raises:
         RunError: it is gone.
@@ -100,7 +102,11 @@ def lost_is_told() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if world() > 1 and (isinstance(error, dist.DistError) or "gloo" in str(error)):
+        lost = isinstance(error, dist.DistError) or "gloo" in str(error)
+        if world() > 1 and lost and not isinstance(error, RunError):
+            # `torchrun` sends it to all as soon as one is gone, which ended them before they had said anything.
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
             raise RunError(
                 "another process of the run has ended; what was saved is intact, and the same command resumes it"
             ) from error
