@@ -80,7 +80,7 @@ def run(config: Config, name: str = "run") -> RunDirectory:
     path, dtype = run_directory(config, name), dtype_name(config.model)
     model, moved = settle_base(config.model, RunDirectory(path))
     config = config.model_copy(update={"model": model})
-    with leaving_nothing_if_refused(path, parallel.is_main()):
+    with leaving_nothing_if_refused(path, parallel.is_main()), parallel.lost_is_told():
         if parallel.is_main():
             make_directory(config, path, moved, dtype)
         parallel.barrier()
@@ -133,6 +133,7 @@ class _Pipeline:
             check_functions(config)
             with outlook_of_run() as self.outlook:
                 self._stages(possible_stages(config, self.data, self.people))
+            parallel.barrier()  # what the first process still does alone may need the parts of a base that the others have
             self.logger.send_rest(lambda: tracked(self.directory))
         finally:
             self.logger.close()

@@ -188,6 +188,10 @@ def test_what_belongs_to_adapters_is_refused():
         load_config(values={"model": options})
     assert "\n" not in str(error.value)
     assert load_config(values={"model": {"tuning": "full"}}).model.tuning == "full"
+    with pytest.raises(ConfigError, match=r"leave out model\.shard"):
+        load_config(values={"model": {"tuning": "full", "shard": True}})
+    with pytest.raises(ConfigError, match=r"leave model\.four_bit or model\.shard out"):
+        load_config(values={"model": {"four_bit": True, "shard": True}})
 
 
 def test_the_vocabulary_head_of_a_headed_role_is_not_trained(tiny_models):

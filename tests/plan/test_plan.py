@@ -12,6 +12,7 @@ import pytest
 import torch
 from stages import examples, ppo_trainer
 from test_roles import load
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from selfsame.config import Config, merge_configs
 from selfsame.data.processor import EncodedDialogue
@@ -274,6 +275,21 @@ def test_half_precision_and_four_bits_are_advised(tiny_models):
     assert advice.changes["model.dtype"] == ("float32", "float16")
     four_bit = plan(merge_configs(config, {"model": {"dtype": "float16", "four_bit": True}}), gpu).stages[0]
     assert four_bit.weights < 0.45 * full.weights
+
+
+def test_of_a_split_base_a_device_holds_its_part_and_six_blocks(tmp_path):
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2}
+    real = LlamaForCausalLM(LlamaConfig(vocab_size=50, num_hidden_layers=12, **shape))
+    real.config.save_pretrained(tmp_path)
+    whole, blocks = (4 * sum(p.numel() for p in part.parameters()) for part in (real, real.model.layers))
+    config = merge_configs(
+        Config(), {"model": settings_of(tmp_path, shard=True).model_dump(), "run": {"stages": ["sft"]}}
+    )
+    one, four = (plan(config, replace(CPU, count=count)) for count in (1, 4))
+    assert one.stages[0].weights == whole and four.stages[0].weights == whole - blocks + blocks / 4 + blocks / 2
+    assert four.notes[-1].startswith("a split base") and not one.notes[-1].startswith("a split base")
+    tight = advise(config, replace(GPUS["t4"], count=4, memory=1e6))
+    assert "model.four_bit" not in tight.changes  # no split base has 4 bits
 
 
 @pytest.mark.slow

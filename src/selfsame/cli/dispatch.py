@@ -65,7 +65,7 @@ data and bases:
 EPILOG = "`selfsame COMMAND --help` lists a command's options."
 LESS_MEMORY = (
     "Use less: a lower --training.STAGE.token-budget, --training.ppo.prompts-per-step or --sampling.batch-size, a shorter"
-    " --model.max-length, --model.four-bit true on a GPU, or a smaller model"
+    " --model.max-length, --model.four-bit true on a GPU, --model.shard true on several, or a smaller model"
 )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from selfsame.data.chat_template import fix_day
 from selfsame.data.prompt_format import MARKERS
 from selfsame.errors import ConfigError, SelfsameError
+from selfsame.model import parallel
 from selfsame.model.attention import use_matmul
 from selfsame.model.gguf import folder_of_gguf, gguf_of
 from selfsame.model.named import NAMED, folder_of
 from selfsame.model.settings import BUNDLED, ModelSettings
+from selfsame.model.sharding import load_sharded
 
 transformers.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
@@ -137,13 +141,8 @@ def load_base_model(settings: ModelSettings, tokenizer: Any) -> Any:
     options: dict[str, Any] = {"dtype": dtype, "revision": settings.revision}
     if settings.four_bit:
         options |= {"quantization_config": _four_bit(dtype), "device_map": {"": device}}
-    with explained(settings.base):
-        model: Any = AutoModelForCausalLM.from_pretrained(locate_model(settings.base), **options)
-    model.config.use_cache = False
-    model.name_or_path = model.config._name_or_path = settings.base  # what adapters name as their base
-    grow_embeddings(model, tokenizer)
-    model.requires_grad_(False)
-    model.eval()
+    load = partial(_load_frozen, settings, tokenizer, options)
+    model = load_sharded(load, device) if settings.shard and parallel.world() > 1 else load()
     if not settings.four_bit:
         model.to(device)
         use_matmul(model, dtype)
@@ -153,6 +152,16 @@ def load_base_model(settings: ModelSettings, tokenizer: Any) -> Any:
         if type(layer).__name__ == "Linear4bit":
             layer.train()  # out of training it uses kernels through which no gradient comes back
     return model
+
+
+def _load_frozen(settings: ModelSettings, tokenizer: Any, options: Mapping[str, Any]) -> Any:
+    """The model as it comes from the disk, with an embedding for every token."""
+    with explained(settings.base):
+        model: Any = AutoModelForCausalLM.from_pretrained(locate_model(settings.base), **options)
+    model.config.use_cache = False
+    model.name_or_path = model.config._name_or_path = settings.base  # what adapters name as their base
+    grow_embeddings(model, tokenizer)
+    return model.requires_grad_(False).eval()
 
 
 def refuse_unsupported(name: str, config: Any) -> None:

@@ -44,6 +44,9 @@ class ModelSettings(Settings):
     if the hardware has it, float16 on older GPUs, else float32."""
     four_bit: bool = False
     """Load the base in 4-bit NF4 (needs `selfsame-chat[quant]`)."""
+    shard: bool = False
+    """Split the base's blocks over the processes of the run (`torchrun`), for a base that does not fit one device: each keeps a
+    part and gathers a block while it computes. One process keeps the whole base."""
     tuning: Literal["lora", "full"] = "lora"
     """`lora`: adapters on one frozen base. `full`: each role is a copy of the model with all parameters trained; it needs
     smaller learning rates and many times the memory."""
@@ -57,9 +60,11 @@ class ModelSettings(Settings):
                 for n in LoraSettings.model_fields
                 if getattr(self.lora, n) != getattr(LoraSettings(), n)
             ]
-            wrong = [*(["model.four_bit"] if self.four_bit else []), *changed]
+            wrong = [*(f"model.{n}" for n in ("four_bit", "shard") if getattr(self, n)), *changed]
             if wrong:
                 raise ValueError(
                     f"tuning full trains every parameter and has no adapters: leave out {', '.join(wrong)}"
                 )
+        if self.four_bit and self.shard:
+            raise ValueError("a 4-bit base cannot be split over processes: leave model.four_bit or model.shard out")
         return self

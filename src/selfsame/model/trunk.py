@@ -161,5 +161,6 @@ def blocks_of(model: Any) -> tuple[str, Any]:
         if isinstance(module, nn.ModuleList) and len(module) == total:
             return name, module
     raise ConfigError(
-        f"the blocks of models of the family {model.config.model_type} were not found: leave model.lora.layers out"
+        f"the blocks of models of the family {model.config.model_type} were not found: leave model.lora.layers and"
+        " model.shard out"
     )

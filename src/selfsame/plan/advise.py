@@ -93,7 +93,8 @@ def _remedies(config: Config, stage: StagePlan, hardware: Hardware) -> Iterator[
         yield from _smaller_passes(config, stage)
     if model.dtype == "float32" and hardware.dtype != "float32":
         yield "model.dtype", hardware.dtype
-    if not model.four_bit and not hardware.is_cpu and stage.weights > 0.3 * hardware.memory:
+    packable = not (model.four_bit or model.shard or hardware.is_cpu)
+    if packable and stage.weights > 0.3 * hardware.memory:
         yield "model.four_bit", True
     if stage.adapters > 0.1 * hardware.memory:
         if stage.stage == "ppo" and config.training.ppo.value_source == "adapter":
@@ -102,7 +103,7 @@ def _remedies(config: Config, stage: StagePlan, hardware: Hardware) -> Iterator[
             yield "model.lora.rank", model.lora.rank // 2
     if model.max_length > SHORTEST_CONTEXT and fixed < hardware.memory:
         yield "model.max_length", max(SHORTEST_CONTEXT, model.max_length // 2)
-    if not model.four_bit and not hardware.is_cpu:
+    if packable:
         yield "model.four_bit", True
 
 

@@ -144,7 +144,8 @@ class _Planner:
     def __init__(self, config: Config, hardware: Hardware, probe: Probe) -> None:
         self.config, self.hardware, self.probe, self.work = config, hardware, probe, probe.work
         self.dtype = str(probe.roles.base.dtype).removeprefix("torch.")
-        self.weights = weight_bytes(probe.roles, config.model.four_bit)
+        self.read = weight_bytes(probe.roles, config.model.four_bit)
+        self.weights = weight_bytes(probe.roles, config.model.four_bit, hardware.count if config.model.shard else 1)
         self.present: dict[str, int] = {}
         """Parameters of the roles that were made so far."""
 
@@ -283,7 +284,7 @@ class _Planner:
 
     def sampling(self, decoding: Decoding, length: int) -> float:
         """Seconds of a batch of replies of full length; each step reads all weights and the cache."""
-        share, read = DECODING_SHARE, (self.weights + decoding.cache) / self.hardware.bandwidth
+        share, read = DECODING_SHARE, (self.read + decoding.cache) / self.hardware.bandwidth
         step = max(self._compute(decoding.step, decoding.kernels, share), read)
         return self._compute(decoding.prefill, decoding.kernels, share) + (length - 1) * step
 
@@ -301,4 +302,6 @@ class _Planner:
         notes.append(f"an operation takes {hardware.launch * 1e6:.0f} microseconds at least ({how})")
         if self.dtype not in hardware.peak:
             notes.append(f"{hardware.name} has no {self.dtype} arithmetic: it would be as slow as float32, or slower")
+        if self.config.model.shard and hardware.count > 1:
+            notes.append("a split base has to be gathered for every pass, which takes time that is not counted here")
         return tuple(notes)

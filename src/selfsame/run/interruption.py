@@ -86,4 +86,5 @@ def interruptible() -> Iterator[Interruption]:
     finally:
         _WATCHED.remove(interruption)
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # what was ignored meanwhile stays so
+                signal.signal(number, handler)

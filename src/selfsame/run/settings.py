@@ -11,7 +11,7 @@ from selfsame.systems import TRAINED, Stage, SystemName
 
 TrackerName = Literal["wandb", "tensorboard", "trackio"]
 _BUDGETS = tuple(f"training.{stage}.token_budget" for stage in TRAINED)
-FREE = ("run", "model.device", "sampling.batch_size", *_BUDGETS)
+FREE = ("run", "model.device", "model.shard", "sampling.batch_size", *_BUDGETS)
 """Settings that change no result, as dotted names or beginnings of them: where a run is, and how much memory it takes. They may
 be others where a run is resumed or started from, and are no difference between runs that are compared."""
 

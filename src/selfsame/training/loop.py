@@ -46,7 +46,7 @@ def fit(stage: Stage, record: Record | None = None) -> None:
         return
     known = start.done - (start.waiting is not None)
     bar = Progress(stage.steps, stage.name, enabled=parallel.is_main(), done=known)
-    with deterministic(), interruptible() as interruption, bar as progress:
+    with deterministic(), interruptible() as interruption, bar as progress, parallel.lost_is_told():
         if start.waiting is not None:
             end_step(stage, keeper, start.done, start.waiting, interruption, progress)
         for step in range(start.done, stage.steps):
@@ -100,7 +100,7 @@ def evaluate(
     if keeper.due(step) and keeper.saved != step:
         keeper.save(step, waiting=metrics)
     try:
-        with interruption.at_once(keeper.saved == step or parallel.world() == 1):
+        with interruption.at_once(parallel.world() == 1 or (keeper.saved == step and not parallel.in_lockstep())):
             found = stage.evaluate()
             if step == stage.steps:
                 stage.finish()
