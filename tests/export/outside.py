@@ -24,6 +24,8 @@ PROMPTS = (
     Prompt(("I have two dogs.", "I teach chemistry."), ("Hi! Do you have 25 pets?",)),
     Prompt(("I was born in 1987.",), ("(Hello?)", "Hi - who's there?", "IT'S 9 o'clock, isn't it?\nYes?")),
 )
+GREETED = Prompt(("I keep bees.",), ("", "Hello, I keep bees!", "Oh?"))
+NOBODY = Prompt((), ("Hi!", "Hello.", "How are you?"))
 _GO = {
     "if .System": "if system",
     "$first := true": "set it = namespace(first=true)",

@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from outside import CUTS, PROMPTS, go, split_by
+from outside import CUTS, GREETED, NOBODY, PROMPTS, go, split_by
 
 from conftest import CHATML, make_tokenizer
 from selfsame.cards.card import make_card
@@ -19,8 +19,8 @@ from selfsame.export.template import (
     go_template,
     leave_with_template,
     messages_of,
+    other_prompts,
     plain_jinja,
-    same_prompts,
     stop_words,
 )
 from selfsame.export.vocabulary import Unknown, pre_tokenizer
@@ -29,6 +29,10 @@ from selfsame.types import Prompt
 
 REFUSES_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no') }}{% endif %}" + CHATML
 BEGINS = "{{ '<|endoftext|>' }}" + CHATML
+HELPFUL = (
+    "{% if messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are helpful.<|im_end|>\n' }}{% endif %}"
+    + CHATML
+)
 DATED = "<|im_start|>Today: {{ strftime_now('%d %b %Y') }}<|im_end|>" + CHATML
 BRACES = CHATML.replace("<|im_end|>' + '\n", "<|im_end|>' + '{{\n")
 SHAPES = {
@@ -36,11 +40,12 @@ SHAPES = {
     "markers": None,
     "first turn": REFUSES_SYSTEM,
     "begins": BEGINS,
+    "helpful": HELPFUL,
     "dated": DATED,
     "braces": BRACES,
 }
-GREETED = Prompt(("I keep bees.",), ("", "Hello, I keep bees!", "Oh?"))
-NOBODY = Prompt((), ("Hi!", "Hello.", "How are you?"))
+OPENING = Prompt(("I keep bees.",))
+STRANGER = Prompt((), ("", "Hello!", "Hi"))
 ESCAPED = Prompt(("I say [SEP] and <|im_end|>.", "I like a | b."), ("Hi",))
 
 
@@ -48,6 +53,10 @@ def processor_of(shape: str) -> DataProcessor:
     made = DataProcessor(make_tokenizer(SHAPES[shape]), 512)
     leave_with_template(made)
     return made
+
+
+def ids_of(processor: DataProcessor, messages: list[dict[str, str]]) -> list[int]:
+    return processor.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
 
 
 def plain_ids(processor: DataProcessor, text: str) -> list[int]:
@@ -60,7 +69,7 @@ def test_ollama_sees_the_tokens_of_training(shape):
     processor = processor_of(shape)
     template = go_template(processor)
     for prompt in (*PROMPTS, GREETED, NOBODY, ESCAPED):
-        messages = [message for message in messages_of(prompt)[1:] if message["content"]]
+        messages = [message for message in messages_of(prompt) if message["role"] != "system"]
         system = [{"role": "system", "content": "the persona"}]  # Ollama lists it among the messages too
         rendered = go(template, processor.persona_text(prompt.persona), [*system, *messages])
         assert plain_ids(processor, rendered) == processor.encode_prompt(prompt), rendered
@@ -72,7 +81,9 @@ def test_ollama_sees_the_tokens_of_training(shape):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_system_message_of_traits_gives_the_tokens_of_training(shape):
     processor = processor_of(shape)
-    assert same_prompts(processor)
+    assert not other_prompts(processor)
+    for prompt in (*PROMPTS, GREETED, OPENING, NOBODY, STRANGER):
+        assert ids_of(processor, messages_of(prompt)) == processor.encode_prompt(prompt)
     again = DataProcessor(processor.tokenizer, 512)
     assert again.format == processor.format
     assert (INTRODUCED in processor.tokenizer.chat_template) == (shape != "markers")
@@ -80,10 +91,21 @@ def test_a_system_message_of_traits_gives_the_tokens_of_training(shape):
     assert again.tokenizer.chat_template == processor.tokenizer.chat_template  # an export of an export
 
 
+def test_what_a_program_spells_out_is_not_written_twice():
+    processor = processor_of("chatml")
+    empty = [{"role": "system", "content": ""}, {"role": "user", "content": ""}]
+    spelt_out = [*empty, *messages_of(STRANGER)]
+    assert ids_of(processor, spelt_out) == processor.encode_prompt(STRANGER)
+
+
 def test_prompts_that_differ_are_noticed():
     processor = processor_of("chatml")
     processor.tokenizer.chat_template = processor.tokenizer.chat_template.replace("<|im_end|>", "<|im_end|> ")
-    assert not same_prompts(processor)
+    assert other_prompts(processor) == ["with a persona", "without a persona", "where the bot opens"]
+    tokenizer = make_tokenizer(CHATML.replace("m['content']", "m['content'] | trim"))
+    trimmed = DataProcessor(tokenizer, 512)
+    leave_with_template(trimmed)  # the sentence's line break stays in training alone, where no persona follows it
+    assert other_prompts(trimmed) == ["without a persona"]
 
 
 def test_a_frozen_day_stays_frozen():

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from outside import CUTS, PROMPTS, LlamaCpp, cut_by, ended, greedy, split_by, tuned
+from outside import CUTS, GREETED, NOBODY, PROMPTS, LlamaCpp, cut_by, ended, greedy, split_by, tuned
 from peft import AutoPeftModelForCausalLM
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -19,7 +19,8 @@ from selfsame.data.processor import DataProcessor
 from selfsame.errors import ConfigError
 from selfsame.export import bot as exports
 from selfsame.export.bot import Wanted, export
-from selfsame.export.template import messages_of, same_prompts
+from selfsame.export.template import messages_of, other_prompts
+from selfsame.rollout.settings import SamplingSettings
 from selfsame.serve.chatbot import load_chatbot
 
 LIMIT, END_OF_TEXT = 12, 0
@@ -67,6 +68,8 @@ def test_every_form_gives_the_same_replies(base_of, tmp_path, family, chat):
             assert rendered == ids
             assert greedy(model, rendered, LIMIT) == reply
     outside = LlamaCpp(next((tmp_path / "gguf").glob("*.gguf")))
+    for prompt in (GREETED, NOBODY):
+        assert outside.tokens(outside.prompt(messages_of(prompt))) == processor.encode_prompt(prompt)
     for prompt, ids, reply in zip(PROMPTS, prompts, expected, strict=True):
         assert outside.tokens(outside.prompt(messages_of(prompt))) == ids
         reply = ended(reply, processor.end_id, END_OF_TEXT)  # which ends a reply in llama.cpp too
@@ -132,13 +135,34 @@ def test_weights_are_stored_as_those_of_the_base_and_say_what_rounding_does(tmp_
         assert all((" 0 nats" in line) == (expected == "bfloat16") for line in said)
 
 
+@pytest.mark.parametrize("temperature", [0, 0.5])
+def test_nothing_of_the_bases_sampling_is_left(tmp_path, base_of, monkeypatch, temperature):
+    base = base_of("llama")
+    theirs = {"do_sample": True, "temperature": 0.7, "top_k": 20, "min_p": 0.1, "repetition_penalty": 1.3}
+    (base / "generation_config.json").write_text(json.dumps(theirs | {"bos_token_id": 0, "eos_token_id": 0}))
+    sampling = SamplingSettings(temperature=temperature, top_p=0.9, max_new_tokens=20)
+    monkeypatch.setattr(exports, "chat_sampling", lambda bot, traits: sampling)
+    export(Wanted(str(base), "merged", tmp_path / "out"))
+    written = json.loads((tmp_path / "out" / "generation_config.json").read_text())
+    written.pop("transformers_version")
+    processor = DataProcessor(AutoTokenizer.from_pretrained(tmp_path / "out"))
+    drawn = {"temperature": 0.5, "top_p": 0.9, "top_k": 0} if temperature else {}
+    assert written == drawn | {
+        "do_sample": temperature > 0,
+        "max_new_tokens": 20,
+        "bos_token_id": 0,
+        "eos_token_id": [processor.end_id, 0],
+        "pad_token_id": processor.pad_id,
+    }
+
+
 def test_what_leaves_can_come_back(tmp_path, base_of):
     adapter = tuned(tmp_path / "tuned", base_of("qwen2"))
     processor, prompts, expected = inside(adapter)
     export(Wanted(str(adapter), "merged", tmp_path / "merged"))
     again, ids, replies = inside(tmp_path / "merged")
     assert (ids, replies, again.format) == (prompts, expected, processor.format)
-    assert same_prompts(again)
+    assert not other_prompts(again)
     export(Wanted(str(tmp_path / "merged"), "merged", tmp_path / "twice"))
     assert (tmp_path / "twice" / "chat_template.jinja").read_text() == (
         tmp_path / "merged" / "chat_template.jinja"

@@ -37,6 +37,8 @@ class StandIn:
     def __init__(self, folder: Path, ends: bool = True) -> None:
         self.roles, self.ends, self.fault = load(folder, lora=LoraSettings(rank=4)), ends, None
         self.loaded: list[str] = []
+        self.asked: list[dict] = []
+        self.speaking = threading.Lock()
         stand_in = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -70,19 +72,22 @@ class StandIn:
         if path == "/v1/unload_lora_adapter":
             self.roles.remove(body["lora_name"])
             return 200, "Success"
+        self.asked.append(body)
         if self.fault is not None:
             return self.fault
-        role, n = None if body["model"] == "tiny" else body["model"], body["n"]
-        noise_NR = reply_noise(body["seed"], 0, range(len(body["prompt"]) * n), body["max_tokens"])
-        engine = RolloutEngine(self.roles)
-        groups = engine.sample(role, body["prompt"], noise_NR, body["temperature"], body["top_p"])
+        role = None if body["model"] == "tiny" else body["model"]
+        noise_NR = reply_noise(body["seed"], 0, range(body["n"]), body["max_tokens"])
+        with self.speaking:
+            (group,) = RolloutEngine(self.roles).sample(
+                role, [body["prompt"]], noise_NR, body["temperature"], body["top_p"]
+            )
         choices = [
             {
                 "index": index,
                 "token_ids": reply.ids if self.ends or not reply.ended or len(reply.ids) == 1 else reply.ids[:-1],
                 "finish_reason": "stop" if reply.ended else "length",
             }
-            for index, reply in enumerate(reply for group in groups for reply in group)
+            for index, reply in enumerate(group)
         ]
         return 200, {"choices": choices[::-1]}  # in any order
 
@@ -132,6 +137,34 @@ def test_the_server_has_the_adapter_as_it_is_now(folder, stand_in, tmp_path, mon
         assert theirs[0].ids == ours[0].ids
     assert len(set(stand_in.loaded)) == 2 and stand_in.roles.names == ()
     assert not list(tmp_path.iterdir())
+
+
+def test_each_prompt_has_its_seed_and_nothing_of_the_bases_settings(folder, stand_in):
+    """vLLM takes what a request leaves out from the base's generation_config.json."""
+    roles = roles_with_policy(folder)
+    ids = [roles.processor.encode_prompt(prompt, 12) for prompt in (PROMPTS[0], *PROMPTS)]
+    replies = VLLMEngine(roles, stand_in.url).sample("policy", ids, reply_noise(0, 0, range(6), 12))
+    assert sorted(body["prompt"] for body in stand_in.asked) == sorted(ids)
+    assert len({body["seed"] for body in stand_in.asked}) == 3
+    assert [r.ids for r in replies[0]] != [r.ids for r in replies[1]]  # the same prompt twice
+    for body in stand_in.asked:
+        assert (body["temperature"], body["top_p"], body["top_k"], body["min_p"]) == (1, 1, -1, 0)
+        assert body["repetition_penalty"] == 1 and body["presence_penalty"] == body["frequency_penalty"] == 0
+        assert body["ignore_eos"] and body["stop_token_ids"] == [roles.processor.end_id]
+
+
+def test_a_reply_that_stopped_elsewhere_has_not_ended(folder, stand_in):
+    roles = roles_with_policy(folder)
+    end, prompt = roles.processor.end_id, roles.processor.encode_prompt(PROMPTS[0], 12)
+    said = [8, 9]
+    stops = [("stop", None), ("stop", end), ("stop", 9), ("length", None)]
+    choices = [
+        {"index": k, "token_ids": said, "finish_reason": finish, "stop_reason": stop}
+        for k, (finish, stop) in enumerate(stops)
+    ]
+    stand_in.fault = 200, {"choices": choices}
+    (replies,) = VLLMEngine(roles, stand_in.url).sample("policy", [prompt], reply_noise(0, 0, range(4), 12))
+    assert [(r.ids, r.ended) for r in replies] == [([*said, end], True)] * 2 + [(said, False)] * 2
 
 
 def test_ppo_trains_on_its_replies(folder, stand_in):

@@ -20,7 +20,7 @@ from selfsame.export.gguf_file import KINDS, About, check_writable_as_gguf, writ
 from selfsame.export.modelfile import modelfile
 from selfsame.export.push import check_push, push
 from selfsame.export.readme import Leaving, model_card
-from selfsame.export.template import leave_with_template, same_prompts
+from selfsame.export.template import leave_with_template, other_prompts
 from selfsame.export.vocabulary import Unknown
 from selfsame.export.weights import dequantised, fill, merge, write_adapter, write_merged
 from selfsame.rollout.settings import SamplingSettings
@@ -103,8 +103,10 @@ def export(wanted: Wanted) -> list[str]:
     leave_with_template(bot.roles.processor)
     notes = [left_out_line(bot.roles.processor, left), card.not_used(_USED) if card else ""]
     notes = [note for note in notes if note]
-    if not same_prompts(bot.roles.processor):
-        notes.append("The chat template writes some prompts in other tokens than the bot was trained on.")
+    if kinds := other_prompts(bot.roles.processor):
+        notes.append(
+            f"The chat template writes prompts {' and '.join(kinds)} in other tokens than the bot was trained on."
+        )
     with whole_folder(wanted.out, wanted.overwrite) as folder:
         if wanted.form == "adapter":
             write_adapter(bot, folder)

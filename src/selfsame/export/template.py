@@ -1,7 +1,7 @@
 """The chat template that leaves with a bot: for jinja readers, for llama.cpp's, and as Go for Ollama.
 
-All three are made for a system message that holds the persona and nothing else. The prompts that they write are those of
-`data/processor.py`, token for token.
+All three are made for a system message that holds the persona and nothing else, or for none. The prompts that they write are
+those of `data/processor.py`, token for token.
 """
 
 from __future__ import annotations
@@ -16,17 +16,28 @@ from selfsame.types import Prompt
 
 _SAID = json.dumps(CHAT_INTRODUCTION)
 INTRODUCED = (
-    f"{{% if messages and messages[0]['role'] == 'system' and {_SAID} not in messages[0]['content'] %}}"
+    "{% if not messages or messages[0]['role'] != 'system' %}"
+    "{% set messages = [{'role': 'system', 'content': ''}] + messages %}"
+    "{% endif %}"
+    f"{{% if {_SAID} not in messages[0]['content'] %}}"
     f"{{% set messages = [{{'role': 'system', 'content': {_SAID} + messages[0]['content']}}] + messages[1:] %}}"
     "{% endif %}"
+    "{% if messages | length == 1 or messages[1]['role'] == 'assistant' %}"
+    "{% set messages = messages[:1] + [{'role': 'user', 'content': ''}] + messages[1:] %}"
+    "{% endif %}"
 )
-"""In front of a template: the sentence that every persona was trained with, where the system message lacks it."""
+"""In front of a template: the sentence that every prompt was trained with, where no system message has it, and the empty user
+turn before a chat that the bot opens."""
 _GENERATION = re.compile(r"\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}")
-_CHECKED = (
-    Prompt(("I have two dogs.", "I teach chemistry."), ("Hi! Do you have any pets?",)),
-    Prompt(("I was born in 1987.",), ("(Hello?)", "Hi - who's there?", "It's 9 o'clock, isn't it?")),
-)
-"""Prompts that a template must write as the processor does."""
+_CHECKED = {
+    "with a persona": (
+        Prompt(("I have two dogs.", "I teach chemistry."), ("Hi! Do you have any pets?",)),
+        Prompt(("I was born in 1987.",), ("(Hello?)", "Hi - who's there?", "It's 9 o'clock, isn't it?")),
+    ),
+    "without a persona": (Prompt((), ("Hi!", "Hello.", "How are you?")),),
+    "where the bot opens": (Prompt(("I keep bees.",), ("", "Hello, I keep bees!", "Oh?")), Prompt(("I keep bees.",))),
+}
+"""Prompts that a template must write as the processor does, by what they have in common."""
 
 
 def leave_with_template(processor: DataProcessor) -> None:
@@ -43,21 +54,28 @@ def leave_with_template(processor: DataProcessor) -> None:
         tokenizer.eos_token = processor.format.end
 
 
-def same_prompts(processor: DataProcessor) -> bool:
-    """Whether the tokenizer's chat template writes prompts as the bot was trained on them, token for token."""
-    return all(
-        processor.tokenizer.apply_chat_template(
+def other_prompts(processor: DataProcessor) -> list[str]:
+    """Which prompts the tokenizer's chat template writes in other tokens than the bot was trained on, such as `without a
+    persona`."""
+
+    def written(prompt: Prompt) -> list[int]:
+        return processor.tokenizer.apply_chat_template(
             messages_of(prompt), tokenize=True, add_generation_prompt=True, return_dict=False
         )
-        == processor.encode_prompt(prompt)
-        for prompt in _CHECKED
-    )
+
+    return [
+        kind
+        for kind, prompts in _CHECKED.items()
+        if any(written(prompt) != processor.encode_prompt(prompt) for prompt in prompts)
+    ]
 
 
 def messages_of(prompt: Prompt) -> list[dict[str, str]]:
-    """A prompt as the messages of a chat: the persona is the system message, a trait a line."""
+    """A prompt as the messages of a chat: the persona is the system message, a trait a line. Nobody sends an empty persona, or
+    the empty turn before the bot's first."""
     said = [{"role": ("user", "assistant")[k % 2], "content": text} for k, text in enumerate(prompt.history)]
-    return [{"role": "system", "content": "\n".join(prompt.persona)}, *said]
+    system = [{"role": "system", "content": "\n".join(prompt.persona)}] if prompt.persona else []
+    return system + said[0 if prompt.history[0] else 1 :]
 
 
 def plain_jinja(template: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig
+from transformers import AutoConfig, GenerationConfig
 
 from selfsame.errors import ConfigError, RunError
 from selfsame.export.template import messages_of
@@ -115,10 +115,12 @@ def write_merged(merged: Merged, bot: Chatbot, sampling: SamplingSettings, folde
     ends = [processor.end_id, *(known if isinstance(known, list) else [] if known is None else [known])]
     greedy = sampling.temperature == 0
     chosen = {} if greedy else {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
-    model.generation_config.update(
+    # None of the base's: a penalty changes replies, and a temperature is refused where sampling is greedy.
+    model.generation_config = GenerationConfig(
         do_sample=not greedy,
         max_new_tokens=sampling.max_new_tokens,
         eos_token_id=list(dict.fromkeys(ends)),
+        bos_token_id=model.generation_config.bos_token_id,
         pad_token_id=processor.pad_id,
         **chosen,
     )

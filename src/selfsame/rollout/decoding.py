@@ -161,7 +161,8 @@ class _Columns(DynamicLayer):
                 t.new_zeros(self.rows, t.shape[1], self.size_for(self.width), t.shape[3]) for t in new
             )
             self.is_initialized = True
-        for table, part in zip((self.keys, self.values), new, strict=True):
+        tables: Any = (self.keys, self.values)
+        for table, part in zip(tables, new, strict=True):
             table[rows, :, : part.shape[2]] = part
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:

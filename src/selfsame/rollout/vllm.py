@@ -17,6 +17,7 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -32,6 +33,16 @@ from selfsame.rollout.engine import Reply, RolloutEngine
 
 _PATIENCE = 600.0
 """Seconds that a request may take."""
+_NEUTRAL = {
+    "top_k": -1,
+    "min_p": 0.0,
+    "repetition_penalty": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+    "ignore_eos": True,
+}
+"""What a request leaves out, the server takes from the base's `generation_config.json`. The end-of-text tokens there end no
+reply; `stop_token_ids` do."""
 
 
 class VLLMEngine(RolloutEngine):
@@ -73,7 +84,7 @@ class VLLMEngine(RolloutEngine):
         temperature: float = 1.0,
         top_p: float = 1.0,
     ) -> list[list[Reply]]:
-        """As `RolloutEngine.sample`. Of the random numbers only the first one is used, as the server's seed.
+        """As `RolloutEngine.sample`. Of the random numbers only the first one of each prompt is used, as the server's seed.
 
         Raises:
             RunError: the server fails, or its answer is not one reply for each that was asked for.
@@ -81,23 +92,24 @@ class VLLMEngine(RolloutEngine):
         if not prompts:
             return []
         n, length = uniform_NR.shape[0] // len(prompts), uniform_NR.shape[1]
-        with self._served(role) as name:
-            answer = self._ask(
-                "/v1/completions",
-                {
-                    "model": name,
-                    "prompt": [list(prompt) for prompt in prompts],
-                    "n": n,
-                    "max_tokens": length,
-                    "temperature": temperature,
-                    "top_p": top_p,
-                    "seed": int(float(uniform_NR[0, 0]) * 2**31),
-                    "stop_token_ids": [self.processor.end_id],
-                    "return_token_ids": True,
-                },
-            )
-        ids = self._replies(answer, len(prompts) * n, length)
-        siblings = [ids[p * n : (p + 1) * n] for p in range(len(prompts))]
+        wanted = {
+            "n": n,
+            "max_tokens": length,
+            "temperature": temperature,
+            "top_p": top_p,
+            "stop_token_ids": [self.processor.end_id],
+            "return_token_ids": True,
+            **_NEUTRAL,
+        }
+        seeds = [int(float(first) * 2**31) for first in uniform_NR[::n, 0]]
+        # A request has one seed for all of its prompts, whose replies would be drawn with the same random numbers.
+        with self._served(role) as name, ThreadPoolExecutor(len(prompts)) as pool:
+            bodies = [
+                {"model": name, "prompt": list(prompt), "seed": seed, **wanted}
+                for prompt, seed in zip(prompts, seeds, strict=True)
+            ]
+            answers = list(pool.map(lambda body: self._ask("/v1/completions", body), bodies))
+        siblings = [self._replies(answer, n, length) for answer in answers]
         found = token_logprobs(self.roles, role, Rows(prompts, siblings), self.token_budget, temperature or 1.0)
         end = self.processor.end_id
         return [
@@ -122,7 +134,7 @@ class VLLMEngine(RolloutEngine):
             shutil.rmtree(folder, ignore_errors=True)
 
     def _replies(self, answer: dict[str, Any], count: int, length: int) -> list[list[int]]:
-        """Token ids of the replies, each with its end token where it ended."""
+        """Token ids of the replies to a prompt, each with its end token where that ended it."""
         choices = sorted(answer.get("choices") or [], key=lambda choice: choice.get("index", 0))
         replies = [choice.get("token_ids") for choice in choices]
         if len(replies) != count or not all(replies):
@@ -133,7 +145,8 @@ class VLLMEngine(RolloutEngine):
         end, found = self.processor.end_id, []
         for choice, ids in zip(choices, replies, strict=True):
             ids = list(ids)
-            if choice.get("finish_reason") == "stop" and ids[-1] != end:  # some versions leave the end out
+            ended = choice.get("finish_reason") == "stop" and choice.get("stop_reason") in (None, end)
+            if ended and ids[-1] != end:  # some versions leave the end out
                 ids.append(end)
             found.append(ids[:length])
         return found
