@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from selfsame.config import Config, save_config
 from selfsame.errors import ConfigError, RunError, TimeUp
@@ -74,7 +75,7 @@ def run_together(command: Sequence[str], count: int, environment: Mapping[str, s
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     group = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, _cores() // count)))}
+    threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, cores() // count)))}
     started: list[subprocess.Popen[str]] = []
     said: list[deque[str]] = [deque(maxlen=_TAIL) for _ in range(count)]
     readers: list[threading.Thread] = []
@@ -82,30 +83,36 @@ def run_together(command: Sequence[str], count: int, environment: Mapping[str, s
     try:
         for rank in range(count):
             own = {"RANK": str(rank), "LOCAL_RANK": str(rank), "PYTHONUNBUFFERED": "1"}
-            started.append(_start(command, {**os.environ, **threads, **group, **own, **(environment or {})}))
+            started.append(start_process(command, {**os.environ, **threads, **group, **own, **(environment or {})}))
             readers.append(threading.Thread(target=_listen, args=(started[rank], said[rank], rank == 0), daemon=True))
             readers[rank].start()
         failed = _first_to_fail(started)
     except KeyboardInterrupt:
         for process in started:
             process.send_signal(signal.SIGINT)
-        _end(started)
+        end_processes(started)
         return 130, ""
     finally:
-        _end(started)
+        end_processes(started)
     for reader in readers:
         reader.join(_GRACE)
     return (
         (0, "")
         if failed is None
-        else (started[failed].returncode, _why(failed, started[failed].returncode, said[failed]))
+        else (
+            started[failed].returncode,
+            why_ended(f"process {failed} of the run", started[failed].returncode, said[failed]),
+        )
     )
 
 
-def _start(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
-    """In a session of its own, so that a terminal's Ctrl-C comes from here alone."""
+def start_process(
+    command: Sequence[str], environment: Mapping[str, str], output: IO[str] | int = subprocess.PIPE
+) -> subprocess.Popen[str]:
+    """Start a program in a session of its own, so that a terminal's Ctrl-C comes from here alone. Call it from a thread that
+    lives as long as the program: on Linux the end of that thread stops it."""
     return subprocess.Popen(
-        command, env=dict(environment), start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        command, env=dict(environment), start_new_session=True, stdout=output, stderr=subprocess.STDOUT,
         encoding="utf-8", errors="replace", preexec_fn=_end_with_parent if sys.platform == "linux" else None,
     )  # fmt: skip
 
@@ -134,8 +141,8 @@ def _first_to_fail(processes: Sequence[subprocess.Popen[str]]) -> int | None:
         time.sleep(0.1)
 
 
-def _end(processes: Sequence[subprocess.Popen[str]]) -> None:
-    """Gives all of them together some time, for who waits for one that failed waits for ever; then ends what is left."""
+def end_processes(processes: Sequence[subprocess.Popen[str]]) -> None:
+    """Give all of them together some time, for who waits for one that failed waits for ever; then end what is left."""
     until = time.monotonic() + _GRACE
     for process in processes:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -145,15 +152,23 @@ def _end(processes: Sequence[subprocess.Popen[str]]) -> None:
         process.wait()
 
 
-def _why(rank: int, code: int, said: Sequence[str]) -> str:
+def why_ended(process: str, code: int, said: Sequence[str]) -> str:
+    """Say why a process failed: its error, or its exit code and last words.
+
+    Args:
+        process: what to call it.
+        code: its exit code; below 0 a signal.
+        said: the last lines of its output.
+    """
     errors = [line.removeprefix(_ERROR) for line in said if line.startswith(_ERROR)]
     if errors:
         return errors[-1]
     how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     last = " / ".join(line for line in said if line)
-    return f"process {rank} of the run ended with {how}{f'; it said last: {last}' if last else ''}"
+    return f"{process} ended with {how}{f'; it said last: {last}' if last else ''}"
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Count the processor cores that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1

@@ -28,6 +28,7 @@ from selfsame.cli import (
     plan,
     report,
     serve,
+    sweep,
     train,
 )
 from selfsame.errors import ConfigError, SelfsameError, TimeUp
@@ -40,6 +41,7 @@ training:
   demo        the whole journey on the bundled dialogues, in minutes, offline
   run         all stages: SFT, reward model, PPO, evaluation, report; the same command resumes a stopped run
   character   a bot for one character card, and chats of that character, in minutes
+  sweep       a run for each combination of some settings, what they share trained once, and one table
   sft, reward, ppo, dpo
               one stage, with the same options
 looking at results:
@@ -72,6 +74,7 @@ LESS_MEMORY = (
 COMMANDS: Mapping[str, Callable[[list[str]], None]] = {
     **{name: partial(train.run, name) for name in train.TRAINING},
     "plan": plan.run,
+    "sweep": sweep.run,
     "evaluate": evaluate.run,
     "report": report.run,
     "chat": chat.run,
@@ -104,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdin, sys.stdout, sys.stderr):  # unknown bytes or letters must not end the program
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    kept = command in (*train.TRAINING, "character") or (
+    kept = command in (*train.TRAINING, "character", "sweep") or (
         command == "benchmark" and any(a.startswith("--json") for a in arguments)
     )
     try:

@@ -30,20 +30,31 @@ def run(arguments: Sequence[str]) -> None:
     add_json(parser)
     add_base(parser)
     add_system(parser)
+    parser.add_argument(
+        "--evaluation.split", dest="split", choices=("all", "dev", "test"),
+        help="which of a run's held-out people: all, the half that settings are chosen on, or the half that is reported"
+        " (default: the run's)",
+    )  # fmt: skip
     parser.add_argument("--seed", type=natural, help="random seed of sampling and resampling (default: the run's)")
     options = parser.parse_args(arguments)
     check_writable(options.json)
     from selfsame.report.tables import text_results
 
-    result = evaluate_model(options.model, options.data, options.system, options.seed, options.base)
+    result = evaluate_model(options.model, options.data, options.system, options.seed, options.base, options.split)
     write_result(options.json, result.model_dump())
     print(text_results({result.system: result}))
 
 
 def evaluate_model(
-    name: str, data_path: str | None, system: str | None, seed: int | None, base: str | None = None
+    name: str,
+    data_path: str | None,
+    system: str | None,
+    seed: int | None,
+    base: str | None = None,
+    split: str | None = None,
 ) -> EvaluationRecord:
-    """Evaluate a system on the held-out personas of `data_path`, or of its run's data. `base`: where its base lies now.
+    """Evaluate a system on the held-out personas of `data_path`, or of its run's data. `base`: where its base lies now;
+    `split`: which half of the people, if not the run's.
 
     Raises:
         DataError: no held-out persona is left.
@@ -58,7 +69,8 @@ def evaluate_model(
     config = bot.config
     other = {"path": data_path, "format": "auto", "limit": None}
     settings = config.data if data_path is None else config.data.model_copy(update=other)
-    people = half(DatasetLoader(settings).load().validation, config.evaluation.split if data_path is None else "all")
+    which = split or (config.evaluation.split if data_path is None else "all")
+    people = half(DatasetLoader(settings).load().validation, which)
     if not people:
         raise DataError(
             f"{settings.path} leaves nothing held out to evaluate on: add dialogues of more people, or more of this one"
