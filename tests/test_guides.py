@@ -17,6 +17,7 @@ FLAGS = {"--" + name.replace("_", "-") for name in setting_names()}
 OTHERS = {"--wheel", "--preset", "--config", "--gpu", "--gpus", "--hours", "--judge", "--group"}
 OTHERS |= {"--model", "--card", "--persona", "--max-new-tokens"}  # of chat
 OTHERS |= {"--picture", "--version"}  # of card
+OTHERS |= {"--grid", "--by", "--processes", "--dry-run"}  # of sweep
 OTHERS |= {"--labels", "--to"}  # of compare and export
 OTHERS |= {"--out", "--json", "--readme", "--marker"}  # of data convert, and of what fills a table
 OTHERS |= {
@@ -39,7 +40,7 @@ OF_TORCHRUN = {"--nproc-per-node", "--nnodes", "--node-rank", "--master-addr", "
 
 def test_there_is_a_guide_for_each_kind_of_user():
     assert [path.stem for path in GUIDES] == [
-        "cluster", "export", "kaggle", "own-base", "own-data", "own-personas", "page", "serve",
+        "cluster", "export", "kaggle", "own-base", "own-data", "own-personas", "page", "serve", "sweep",
     ]  # fmt: skip
 
 

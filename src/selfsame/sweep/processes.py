@@ -14,7 +14,6 @@ from pathlib import Path
 
 from selfsame.errors import TimeUp
 from selfsame.launch import cores, end_processes, start_process, why_ended
-from selfsame.training import stopping
 
 _TAIL = 20  # lines of a log that say why
 
@@ -45,6 +44,8 @@ def work(tasks: Sequence[Task], count: int, ended: Ended) -> None:
 
     A task whose time is up (exit code 75) keeps the rest from starting. On Ctrl-C all processes save and stop.
     """
+    from selfsame.training import stopping
+
     threads = os.environ.get("OMP_NUM_THREADS", str(max(1, cores() // count)))
     environment = os.environ | {
         "OMP_NUM_THREADS": threads,

@@ -49,9 +49,12 @@ class Sweep:
     def lines(self) -> list[str]:
         """What would be done: every job with its stages."""
         counted = f"{len(self.variants)} runs in {self.folder.path}, chosen on {self.chosen_on} of the held-out people"
-        lines = [counted]
+        lines, listed = [counted], set[str]()
         for number, wave in enumerate(make_waves(self.folder.path, self.variants), 1):
             for job in wave:
+                if job.key in listed:
+                    continue  # all of its stages are shared
+                listed.add(job.key)
                 source = f", from {job.source}" if job.source else ""
                 done = ", finished already" if job.key in self.folder.finished else ""
                 lines.append(f"{number}  {job.variant.name}: {' '.join(job.stages)}{source}{done}")
