@@ -87,7 +87,7 @@ def test_who_was_killed_is_told_before_who_misses_it():
     for process in began:
         process.wait()
     assert launch._first_to_fail(began) == 1
-    assert launch._why(1, -9, []) == "process 1 of the run ended with signal SIGKILL"
+    assert launch.why_ended("process 1 of the run", -9, []) == "process 1 of the run ended with signal SIGKILL"
 
 
 WAITS = """
