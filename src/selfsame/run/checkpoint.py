@@ -245,7 +245,7 @@ def _step_of(path: Path) -> int:
     return int(path.name.rsplit("-", 1)[1])
 
 
-def _errno_in(error: SafetensorError) -> int:
-    """safetensors reports a full disk as text: `I/O error: No space left on device (os error 28)`."""
+def _errno_in(error: Exception) -> int:
+    """safetensors and tokenizers report a full disk as text: `I/O error: No space left on device (os error 28)`."""
     found = re.search(r"os error (\d+)", str(error))
     return int(found.group(1)) if found else 0
