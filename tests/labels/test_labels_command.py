@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 import pytest
 
@@ -81,13 +80,6 @@ def test_labels_of_other_prompts_and_replies_are_left_out(selfsame, labelled, tm
     assert ", 1 of replies that the evaluations did not record for two of these systems" in note and note in out
 
 
-def test_a_copy_of_the_labels_counts_once(selfsame, labelled, tmp_path):
-    run, copy = a_run(tmp_path / "one"), tmp_path / "copy.sqlite"
-    shutil.copy(labelled, copy)
-    (row,), *_ = compared(selfsame, tmp_path, f"{run}:sft", f"{run}:ppo", "--labels", labelled, copy)
-    assert row["prompts"] == 8 and row["judge"] == "people (labels from one person)"
-
-
 def test_a_label_counts_for_each_system_that_gave_the_reply(selfsame, labelled, tmp_path):
     run = a_run(tmp_path / "one", sft="bad", ppo="good", dpo="good")
     systems = [f"{run}:{name}" for name in ("sft", "ppo", "dpo")]
@@ -97,7 +89,7 @@ def test_a_label_counts_for_each_system_that_gave_the_reply(selfsame, labelled, 
 
 def test_what_both_recipes_replied_is_no_win(selfsame, labelled, tmp_path):
     """Of two seeds each, one said what the other recipe said: nobody knows whose reply was preferred."""
-    runs = [a_run(tmp_path / f"r{k}", **{name: "good" if k else "bad" for name in ("sft", "ppo")}) for k in range(2)]
+    runs = [a_run(tmp_path / f"r{k}", **dict.fromkeys(("sft", "ppo"), "good" if k else "bad")) for k in range(2)]
     groups = [f"{name}={runs[0]}:{name},{runs[1]}:{name}" for name in ("sft", "ppo")]
     done = selfsame("compare", "--group", groups[0], "--group", groups[1], "--labels", labelled)
     assert done.code == 2 and "no label is about sft (2 seeds) and another" in done.told

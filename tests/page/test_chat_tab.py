@@ -28,7 +28,8 @@ def tab(tiny_models):
 def begun(tab, visitor=VISITOR):
     """A reply that streams: the first word is there."""
     stream = tab.on_say(visitor, "Hi.", Talk(), NOBODY, "", TALKER, "", 1.0, 100)
-    next(stream), next(stream)
+    for _ in range(2):
+        next(stream)
     return stream
 
 

@@ -18,9 +18,7 @@ Recorded = Mapping[Prompt, set[str]]
 """Prompt -> the replies that evaluations recorded."""
 
 
-def people_prefer(
-    labels: Sequence[Label], recipes: Recipes, bootstrap: Bootstrap
-) -> tuple[list[Preferred], list[str]]:
+def people_prefer(labels: Sequence[Label], recipes: Recipes, bootstrap: Bootstrap) -> tuple[list[Preferred], list[str]]:
     """How often people prefer each recipe to the first, over the questions about recorded replies of both.
 
     A label is about a system where one of its replies is what the system's evaluation recorded for the prompt. So labels of

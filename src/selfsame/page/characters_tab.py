@@ -66,7 +66,7 @@ class CharactersTab:
 
     def pictures(self) -> list[tuple[Any, str]]:
         """The gallery."""
-        return [(character.thumbnail(), character.name) for character in self.shelf.all()]
+        return [(character.thumbnail, character.name) for character in self.shelf.all()]
 
     def on_open(self) -> list[Any]:
         """Show the gallery, when the tab is opened."""
