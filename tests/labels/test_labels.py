@@ -61,6 +61,14 @@ def test_the_majority_counts_whichever_reply_came_first():
     assert [(pair.chosen, pair.rejected) for pair in found.pairs()] == [(YES, NO)]
 
 
+def test_the_last_answer_of_a_person_counts_once():
+    """A file and its backup hold the same answers."""
+    said = [label("ann", "second"), label("bob", "second"), label("ann", "first"), label("ann", "second", (NO, YES))]
+    (found,) = verdicts(said)
+    assert found.lead == 0
+    assert (agreement(said).people, agreement(said).questions, agreement(said).alike) == (2, 1, 0.0)
+
+
 def test_a_correction_is_better_than_both_replies():
     (found,) = verdicts([label(choice="both bad", corrected="I have two.")])
     assert {(pair.chosen, pair.rejected) for pair in found.pairs()} == {("I have two.", YES), ("I have two.", NO)}

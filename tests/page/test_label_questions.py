@@ -84,6 +84,14 @@ def test_what_is_typed_is_asked_live_and_the_same_for_all(booth):
         one.answered("ann", "tie", "x" * 10_001)
 
 
+def test_replies_that_are_sampled_and_equal_are_sampled_once(booth, asked, monkeypatch):
+    asked_for = []
+    monkeypatch.setattr(asked, "whole", lambda askings, seed: asked_for.append(seed) or ("Same.", " Same."))
+    prompt = Prompt(("I have two dogs.",), ("Any pets?",))
+    assert booth.ask("ann", prompt, PAIR) is booth.ask("bob", prompt, PAIR[::-1]) is None
+    assert len(asked_for) == 1
+
+
 def test_no_file_is_made_before_the_first_label(booth):
     booth.next("ann", PAIR)
     assert booth.progress("ann", PAIR).done == 0 and not booth.path.exists()

@@ -44,13 +44,13 @@ def test_a_run_is_shown_with_its_curves_and_results(runs, tmp_path):
 
 
 def test_two_systems_are_held_against_each_other(runs, tmp_path):
-    row = read_json(tmp_path / "runs" / "mine" / "eval" / "sft.json")["replies"][4]
-    label = Label(
-        "ann", Prompt(tuple(row["persona"]), tuple(row["history"])), ("A.", "B."), "first", ("mine:base", "mine:sft")
-    )
+    rows = [read_json(tmp_path / "runs" / "mine" / "eval" / f"{name}.json")["replies"][4] for name in ("base", "sft")]
+    prompt, replies = Prompt(tuple(rows[0]["persona"]), tuple(rows[0]["history"])), (rows[0]["reply"], rows[1]["reply"])
+    label = Label("ann", prompt, replies, "first", ("mine:base", "mine:sft"))
+    other = Label("ann", prompt, ("A.", "B."), "first", ("mine:base", "mine:sft"))
     shown = runs.compared(["mine:sft", "mine:base"], [label])
     assert "On the prompts that both answered" in shown and "preferred by people" in shown
-    assert "preferred by people" not in runs.compared(["mine:sft", "other:base"], [label])
+    assert "preferred by people" not in runs.compared(["mine:sft", "mine:base"], [other])
     for systems in (["mine:sft", ""], ["mine:sft", "mine:sft"], [None, None]):
         with pytest.raises(ConfigError, match="choose two systems"):
             runs.compared(systems)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 from paged import NASTY, speaking
@@ -43,13 +44,27 @@ def test_each_system_has_its_own_replies_in_mind(asked):
         assert second.removesuffix("…") == whole.rstrip()
 
 
+def test_replies_stay_with_the_system_that_gave_them(asked):
+    """The choice changes in the middle of a talk, and so does the side on which a system stands."""
+    talk = last(say(asked, Talk(MIKA, (TALKER, PLAIN)), "Any pets?", GREEDY))
+    by = dict(zip((TALKER, PLAIN), talk.exchanges[0].replies, strict=True))
+    shown = talk.html()
+    turned = replace(talk, systems=(PLAIN,))
+    assert turned.html() == shown
+    assert turned.history(PLAIN)[-1] == by[PLAIN] != by[TALKER] == turned.history("another")[-1]
+    asking = last(say(asked, turned, "And cats?", GREEDY))
+    whole = engine_reply(asked.hub, PLAIN, Prompt(MIKA.persona, (*turned.history(PLAIN), "And cats?")))
+    assert asking.exchanges[1].replies[0].removesuffix("…") == whole.rstrip()
+    assert asking.html().count(f'"soft who">{PLAIN}') == 2 and asking.html().count(f'"soft who">{TALKER}') == 1
+
+
 def test_replies_grow_and_the_talk_is_whole_at_the_end(asked):
     talks = [*say(asked, Talk(MIKA, (TALKER,)), "Hi.", GREEDY)]
     texts = [talk.exchanges[-1].replies[0] for talk in talks]
     assert (
         texts[0] == "" and len({*texts}) > 2 and [talk.writing for talk in talks] == [True] * (len(talks) - 1) + [False]
     )
-    assert talks[-1].history(0) == ("", "Oh, a visitor!", "Hi.", texts[-1])
+    assert talks[-1].history(TALKER) == ("", "Oh, a visitor!", "Hi.", texts[-1])
     assert "Oh, a visitor!" in talks[-1].html()
 
 

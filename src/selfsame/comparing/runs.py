@@ -51,17 +51,18 @@ def compare(
     _check_metrics(metrics, [evaluation.metrics for evaluation in evaluations.values()])
     _share_references([*evaluations.values()])
     paired, differences = _differences(recipes)
+    by_people, label_notes = _people(labels, recipes)
     return Compared(
         systems={name: _system_record(members) for name, members in recipes.items()},
         paired=paired,
         comparisons=differences,
         preference=[_wins(record) for record in differences if record.metric == "consistency"],
-        preferred=[*_people(labels, recipes), *(record for judge in judges for record in _preferred(judge, recipes))],
+        preferred=[*by_people, *(record for judge in judges for record in _preferred(judge, recipes))],
         reward={name: s.reward for name, s in systems.items() if s.reward and "reward" in _stages(s)},
         settings=_differing({name: system.config for name, system in systems.items()}),
         dialogues=side_by_side({name: evaluation.replies for name, evaluation in evaluations.items()}),
         selfplay={name: e.selfplay.samples[:1] for name, e in evaluations.items() if e.selfplay},
-        notes=[*_pair_notes(paired), *_notes(recipes, systems), *_judge_notes(judges, systems)],
+        notes=[*_pair_notes(paired), *_notes(recipes, systems), *_judge_notes(judges, systems), *label_notes],
     )
 
 
@@ -202,12 +203,12 @@ def _differences(recipes: Recipes) -> tuple[list[SharedPrompts], list[Comparison
     return paired, with_verdicts(found, Bootstrap())
 
 
-def _people(labels: Sequence[Label], recipes: Recipes) -> Iterable[Preferred]:
-    """What people prefer, where they labelled anything."""
+def _people(labels: Sequence[Label], recipes: Recipes) -> tuple[list[Preferred], list[str]]:
+    """What people prefer, where they labelled anything, and which labels do not count."""
     from selfsame.comparing.labelled import people_prefer
     from selfsame.metrics.statistics import Bootstrap
 
-    return people_prefer(labels, recipes, Bootstrap()) if labels else ()
+    return people_prefer(labels, recipes, Bootstrap()) if labels else ([], [])
 
 
 def _preferred(name: str, recipes: Recipes) -> Iterable[Preferred]:

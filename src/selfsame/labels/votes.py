@@ -21,16 +21,18 @@ class Verdict:
     Attributes:
         prompt: what they answer.
         replies: the two.
-        by: the systems that gave them.
         lead: labellers for the first less labellers for the second.
         corrections: better replies that were written.
     """
 
     prompt: Prompt
     replies: tuple[str, str]
-    by: tuple[str, str]
     lead: int
     corrections: tuple[str, ...]
+
+    def question(self) -> tuple[Prompt, frozenset[str]]:
+        """What was asked, as `Label.question` says it."""
+        return self.prompt, frozenset(self.replies)
 
     def pairs(self) -> list[PreferencePair]:
         """The better reply with the worse one, where most see one; each correction with both replies."""
@@ -72,27 +74,32 @@ class Agreement:
         return f"from {self.people} people, alike in {self.alike:.0%} of {self.questions} shared questions{chance}"
 
 
+def last_said(labels: Iterable[Label]) -> list[Label]:
+    """The last answer of each person to each question: files may hold the same answers, as a backup does."""
+    return [*{(label.labeller, label.question()): label for label in labels}.values()]
+
+
 def verdicts(labels: Iterable[Label]) -> list[Verdict]:
-    """One verdict on each question, in the order of its first label."""
+    """One verdict on each question, in the order of its first label. The last answer of a person counts."""
     asked: dict[object, list[Label]] = defaultdict(list)
-    for label in labels:
+    for label in last_said(labels):
         asked[label.question()].append(label)
     found = []
     for same in asked.values():
         first = same[0]
         same = [label if label.replies == first.replies else label.turned() for label in same]
-        by = next((label.by for label in same if any(label.by)), first.by)
         corrections = tuple(dict.fromkeys(label.corrected for label in same if label.corrected))
         lead = sum(label.sign() for label in same)
-        found.append(Verdict(first.prompt, first.replies, by, lead, corrections))
+        found.append(Verdict(first.prompt, first.replies, lead, corrections))
     return found
 
 
 def agreement(labels: Iterable[Label]) -> Agreement:
-    """How far the people agree. The order of the replies does not matter; a tie and both bad are answers of their own."""
+    """How far the people agree, each by the last answer. The order of the replies does not matter; a tie and both bad are
+    answers of their own."""
     asked: dict[object, list[str]] = defaultdict(list)
     people = set()
-    for label in labels:
+    for label in last_said(labels):
         people.add(label.labeller)
         better = {"first": label.replies[0], "second": label.replies[1]}
         asked[label.question()].append(better.get(label.choice, f"\0{label.choice}"))

@@ -66,7 +66,7 @@ class CharactersTab:
 
     def pictures(self) -> list[tuple[Any, str]]:
         """The gallery."""
-        return [(character.thumbnail(), character.name) for character in self.shelf.all()]
+        return [(character.thumbnail, character.name) for character in self.shelf.all()]
 
     def on_open(self) -> list[Any]:
         """Show the gallery, when the tab is opened."""
@@ -85,10 +85,12 @@ class CharactersTab:
         shown = self._one(found[-1].name) if found else [gr.skip() for _ in range(5)] + [""]
         return [self.pictures(), None, *shown[:-1], note(text, "bad" if wrong else "good")]
 
-    def on_talk(self, name: str | None) -> list[Any]:
+    def on_talk(self, request: gr.Request, name: str | None) -> list[Any]:
         """Begin a talk."""
         try:
-            return [gr.Tabs(selected="chat"), note(""), *self.chat.meet(self.shelf.find(name).card)]
+            card = self.shelf.find(name).card
+            self.chat.leave(request.session_hash)
+            return [gr.Tabs(selected="chat"), note(""), *self.chat.meet(card)]
         except PROBLEMS as problem:
             return [gr.skip(), note(str(problem)), *[gr.skip() for _ in range(2 + len(self.chat.shown))]]
 

@@ -102,7 +102,7 @@ class ChatTab:
         self.card.upload(
             self.on_card, [self.card, self.who, self.traits], [self.who, self.traits, *self.shown], **QUIET
         )
-        self.card.clear(lambda: NOBODY, None, [self.who], **QUIET)
+        self.card.clear(self.on_clear, None, [self.who], **QUIET)
 
     def on_say(self, request: gr.Request, text: str, talk: Talk, *asked: Any) -> Iterator[list[Any]]:
         """Stream the reply to what was typed."""
@@ -145,16 +145,28 @@ class ChatTab:
         except PROBLEMS as problem:
             return self._show(talk, box, str(problem))
 
-    def on_new(self, who: Card) -> list[Any]:
+    def on_new(self, request: gr.Request, who: Card) -> list[Any]:
         """Begin a new talk with the same character."""
+        self.leave(request.session_hash)
         return self._show(Talk(who), "")
 
-    def on_card(self, file: str | None, who: Card, traits: str) -> list[Any]:
+    def on_card(self, request: gr.Request, file: str | None, who: Card, traits: str) -> list[Any]:
         """Read a card and begin a talk with its character."""
+        self.leave(request.session_hash)
         try:
             return self.meet(read_card(file)) if file else [who, traits, *self._show(Talk(who), gr.skip())]
         except PROBLEMS as problem:
             return [who, traits, *self._show(Talk(who), gr.skip(), _named(problem, file))]
+
+    def on_clear(self, request: gr.Request) -> Card:
+        """Take the card away. The talk stays, and a reply as far as it has come."""
+        self.on_stop(request)
+        return NOBODY
+
+    def leave(self, session: str | None) -> None:
+        """End the replies that a visitor is waiting for; the page shows nothing more of them."""
+        if inbox := self.inboxes.pop(str(session), None):
+            inbox.stop()
 
     def meet(self, card: Card) -> list[Any]:
         """What the page shows at the begin of a talk with a character."""
@@ -165,13 +177,20 @@ class ChatTab:
         self, begin: Callable[[Inbox], Iterator[Talk]], talk: Talk, box: Any, session: str
     ) -> Iterator[list[Any]]:
         shown, inbox = talk, Inbox()
+        self.leave(session)
         self.inboxes[session] = inbox
         try:
-            for shown in begin(inbox):
-                yield self._show(shown, "")
-        except PROBLEMS as problem:
-            kept = shown if shown.exchanges and any(shown.exchanges[-1].replies) else talk
-            yield self._show(replace(kept, writing=False), box, str(problem))
+            try:
+                for shown in begin(inbox):
+                    if self.inboxes.get(session) is not inbox:
+                        break
+                    yield self._show(shown, "")
+            except PROBLEMS as problem:
+                if self.inboxes.get(session) is inbox:
+                    kept = shown if shown.exchanges and any(shown.exchanges[-1].replies) else talk
+                    yield self._show(replace(kept, writing=False), box, str(problem))
+            if self.inboxes.get(session) is not inbox:
+                yield [gr.skip() for _ in self.shown]  # gradio sends the last values once more at the end of a stream
         finally:
             if self.inboxes.get(session) is inbox:
                 del self.inboxes[session]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +27,7 @@ Purpose = Literal["train", "compare"]
 """What labels are for. `train`: prompts of people that a run was trained on; the replies are sampled now. `compare`: prompts of
 held-out people, with the replies that the evaluations recorded; training leaves such labels out."""
 LONGEST_NAME = 60
+_MOST_SAMPLED = 4096
 
 
 @dataclass(frozen=True)
@@ -145,10 +146,8 @@ class Booth:
         """
         replies = [self._recorded.get(name, {}).get(prompt) for name in by]
         if None in replies:
-            seed = _seed(prompt, *sorted(by))
-            who = Card("", prompt.persona)
-            askings = [self.speaking.asking(name, who, prompt.history) for name in by]
-            replies = list(self.speaking.whole(askings, seed))
+            sampled = self._sampled(prompt, frozenset(by))
+            replies = [sampled[name] for name in by]
         first, second = ((text or "").strip() for text in replies)
         if first == second:
             return None
@@ -156,6 +155,16 @@ class Booth:
         if random.Random(f"{labeller}/{_seed(prompt, *sorted(by))}").random() < 0.5:
             question = Question(prompt, (by[1], by[0]), (second, first))
         return question
+
+    @cached_property
+    def _sampled(self) -> Callable[[Prompt, frozenset[str]], dict[str, str]]:
+        """What systems reply now. It is kept: a pair with equal replies comes up at every question that is drawn."""
+        return lru_cache(maxsize=_MOST_SAMPLED)(self._sample)
+
+    def _sample(self, prompt: Prompt, by: frozenset[str]) -> dict[str, str]:
+        names, who = sorted(by), Card("", prompt.persona)
+        askings = [self.speaking.asking(name, who, prompt.history) for name in names]
+        return dict(zip(names, self.speaking.whole(askings, _seed(prompt, *names)), strict=True))
 
     def progress(self, labeller: str, pair: Pair | None = None, purpose: Purpose = "compare") -> Progress:
         """How far this person is. Questions whose replies are the same are counted until they come up.

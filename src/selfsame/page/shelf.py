@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from selfsame.serve.hub import CARD_FILES, slug
 _SIZE = (240, 320)
 """Pixels of a picture in the gallery."""
 _COLOURS = ((70, 84, 104), (47, 111, 222), (26, 127, 85), (176, 71, 155), (138, 109, 29))
-MOST = 500
+MOST, MOST_PIXELS = 500, 20_000_000
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,10 @@ class Character:
     def name(self) -> str:
         return self.card.name
 
+    @cached_property
     def thumbnail(self) -> Any:
-        """A small picture, without what else its file holds; the first letter of the name where there is none."""
+        """A small picture, without what else its file holds; the first letter of the name where there is none. It is made
+        once: a picture is decoded in full for it."""
         from PIL import Image, ImageDraw, ImageFont, ImageOps
 
         if self.picture is not None:
@@ -65,6 +68,7 @@ class Shelf:
         self.folder = next((Path(place) for place in places if Path(place).is_dir()), otherwise)
         self._changing = threading.Lock()
         self._found = {slug(card.name): Character(card) for card in more}
+        self._brought: dict[str, Path] = {}
         for place in map(Path, places):
             files = sorted(f for f in place.iterdir() if f.suffix.lower() in CARD_FILES) if place.is_dir() else [place]
             for file in files:
@@ -85,19 +89,28 @@ class Shelf:
         return self._found[slug(name)]
 
     def bring(self, file: str | Path) -> Character:
-        """A card that a visitor drops. One of the same name takes the place of the older one.
+        """A card that a visitor drops. It takes the place of one of the same name that came this way since the server began.
 
         Raises:
-            SelfsameError: it is no card, cannot be kept, or there are too many.
+            SelfsameError: it is no card, cannot be kept, is another character's namesake, or there are too many.
         """
         file = Path(file)
-        card = read_card(file)
-        if len(self._found) >= MOST and slug(card.name) not in self._found:
-            raise ConfigError(f"this server has {MOST} characters, which is the most: remove one from its folder")
+        _check_size(file)
+        card, picture = read_card(file), _picture(file)
+        name = slug(card.name)
+        path = self.folder / f"{name[:100]}{'.png' if picture else '.json'}"
         with self._changing:
-            picture = _picture(file)
-            path = self.folder / f"{slug(card.name)[:100]}{'.png' if picture else '.json'}"
+            older = self._brought.get(name)
+            if (older is None and name in self._found) or (path != older and path.exists()):
+                raise ConfigError(
+                    f"{file}: there is a character {card.name} here that visitors cannot replace: rename yours"
+                )
+            if len(self._found) >= MOST and name not in self._found:
+                raise ConfigError(f"this server has {MOST} characters, which is the most: remove one from its folder")
             write_card(card, path, picture=picture)
+            self._brought[name] = path
+            if older not in (None, path):
+                older.unlink(missing_ok=True)
             return self._put(Character(card, _picture(path)))
 
     def bring_all(self, files: Sequence[str]) -> tuple[list[Character], list[str]]:
@@ -128,3 +141,18 @@ class Shelf:
 
 def _picture(file: Path) -> Path | None:
     return file if file.suffix.lower() == ".png" else None
+
+
+def _check_size(file: Path) -> None:
+    """Refuse a picture that takes long to decode. What is no picture at all is told by who reads the card."""
+    from PIL import Image
+
+    try:
+        with Image.open(file, formats=["PNG"]) as picture:
+            width, height = picture.size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return
+    if width * height > MOST_PIXELS:
+        raise ConfigError(
+            f"{file}: the picture has {width} x {height} pixels: the most are {MOST_PIXELS // 10**6} million"
+        )

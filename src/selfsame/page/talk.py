@@ -21,11 +21,16 @@ _seen = lru_cache(maxsize=2048)(look_at)
 
 @dataclass(frozen=True)
 class Exchange:
-    """A turn of the visitor, what each system replied, and the persona that it had."""
+    """A turn of the visitor, what these systems replied, and the persona that they had."""
 
     said: str
+    systems: tuple[str, ...]
     replies: tuple[str, ...]
     persona: Persona
+
+    def reply(self, system: str) -> str:
+        """What a system replied; the first reply where it was not asked."""
+        return dict(zip(self.systems, self.replies, strict=True)).get(system, self.replies[0])
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class Talk:
 
     Attributes:
         who: the card, or nobody; its greeting opens the talk.
-        systems: who answers, the first on the left.
+        systems: who answers next, the first on the left.
         exchanges: what was said.
         writing: whether the last reply is not whole yet.
     """
@@ -44,10 +49,10 @@ class Talk:
     exchanges: tuple[Exchange, ...] = ()
     writing: bool = False
 
-    def history(self, column: int, before: int | None = None) -> tuple[str, ...]:
+    def history(self, system: str, before: int | None = None) -> tuple[str, ...]:
         """The turns as one system knows them, as a `Conversation` has them."""
         opening = ("", self.who.first_message) if self.who.first_message else ()
-        said = [(e.said, _reply(e, column)) for e in self.exchanges[:before]]
+        said = [(e.said, e.reply(system)) for e in self.exchanges[:before]]
         return (*opening, *(text for pair in said for text in pair))
 
     def last(self) -> Exchange:
@@ -67,15 +72,15 @@ class Talk:
 
     def html(self) -> str:
         """The talk with its marks."""
-        return markup("talk.html.j2", talk=self, rows=[self._row(k) for k in range(len(self.exchanges))])
+        named = len({name for exchange in self.exchanges for name in exchange.systems}) > 1
+        return markup("talk.html.j2", talk=self, named=named, rows=[self._row(k) for k in range(len(self.exchanges))])
 
     def _row(self, number: int) -> tuple[str, list[tuple[str, Seen]]]:
         exchange = self.exchanges[number]
         unsure = self.writing and number == len(self.exchanges) - 1
         shown = []
-        for column, reply in enumerate(exchange.replies):
-            system = self.systems[column] if column < len(self.systems) else ""
-            history = (*self.history(column, number), exchange.said)
+        for system, reply in zip(exchange.systems, exchange.replies, strict=True):
+            history = (*self.history(system, number), exchange.said)
             shown.append((system, Seen([[reply, ""]]) if unsure else _seen(exchange.persona, history, reply)))
         return exchange.said, shown
 
@@ -114,10 +119,10 @@ def say(
     if not text:
         raise ConfigError("type something first")
     askings = [
-        speaking.asking(name, talk.who, (*talk.history(column), text), manner.temperature, manner.tokens)
-        for column, name in enumerate(talk.systems)
+        speaking.asking(name, talk.who, (*talk.history(name), text), manner.temperature, manner.tokens)
+        for name in talk.systems
     ]
-    empty = Exchange(text, ("",) * len(askings), talk.who.persona)
+    empty = Exchange(text, talk.systems, ("",) * len(askings), talk.who.persona)
     grown = replace(talk, exchanges=(*talk.exchanges, empty), writing=True)
     yield grown
     for replies in speaking.replies(askings, inbox=inbox):
@@ -136,10 +141,6 @@ def again(speaking: Speaking, talk: Talk, manner: Manner = Manner(), inbox: Inbo
     if manner.temperature == 0:
         raise ConfigError("at temperature 0 the reply is always the same: choose a higher one to try again")
     return say(speaking, talk.without_last(), talk.last().said, manner, inbox)
-
-
-def _reply(exchange: Exchange, column: int) -> str:
-    return exchange.replies[column if column < len(exchange.replies) else 0]
 
 
 def chosen(systems: Sequence[str | None]) -> tuple[str, ...]:

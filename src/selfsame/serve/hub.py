@@ -9,6 +9,7 @@ import difflib
 import re
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -288,5 +289,6 @@ def _refuse_twice(names: Sequence[str]) -> None:
 
 
 def slug(name: str) -> str:
-    """A character's name as it stands in that of a model: "Dr. Mika Öz" -> "dr-mika-öz"."""
-    return re.sub(r"[^\w]+", "-", name.lower()).strip("-") or "character"
+    """A character's name as it stands in that of a model: "Dr. Mika Öz" -> "dr-mika-öz"; "?!" -> "character-" and a number
+    that stands for this name."""
+    return re.sub(r"[^\w]+", "-", name.lower()).strip("-") or f"character-{zlib.crc32(name.encode('utf-8', 'replace'))}"
