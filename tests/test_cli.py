@@ -15,6 +15,7 @@ from selfsame.data.loader import DatasetLoader
 from selfsame.data.prompt_format import MARKERS
 from selfsame.data.settings import DataSettings
 from selfsame.rollout.engine import RolloutEngine
+from selfsame.run.files import read_json
 
 PERSONA = ("I have two dogs.", "I drive a night bus.")
 TIMES = ("timing.json", "cost.json", "report.html", ".lock")
@@ -190,7 +191,7 @@ def test_report(selfsame, whole, tmp_path):
     assert text.endswith("After\n")
     assert "| ppo |" in text.replace("**", "")
     assert snapshot(copy, ("report.html",)) == snapshot(whole, ("report.html",))
-    best = json.loads((copy / "eval/ppo.json").read_text())
+    best = read_json(copy / "eval/ppo.json")
     best["settings"]["best_of"] = 3
     (copy / "eval/ppo_best_of_n.json").write_text(json.dumps(best))
     assert f"selfsame chat --model {copy} --best-of 3 --persona" in selfsame("report", copy).out
