@@ -96,7 +96,7 @@ class Client:
             return time.perf_counter() - began, texts
 
     def flow(self, prompts: Sequence[Prompt], at_once: int) -> float:
-        """Replies a second where so many chats are under way all the time: who has a reply asks the next one at once."""
+        """Replies a second while `at_once` chats are under way: whoever has a reply asks the next one at once."""
         return asyncio.run(self._flow(prompts, at_once))
 
     async def _flow(self, prompts: Sequence[Prompt], at_once: int) -> float:

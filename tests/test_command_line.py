@@ -44,27 +44,27 @@ def test_a_terminal_that_knows_few_letters(monkeypatch, tmp_path):
     assert b"1: \\U0001f600?" in screen.buffer.getvalue()
 
 
-def test_out_of_memory_is_one_line(selfsame, monkeypatch):
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (
+            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes",
+            ("out of memory", "--training.STAGE.token-budget"),
+        ),
+        (
+            "[gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:50844. GLHF!",
+            ("selfsame: another process of this run has ended; run the same command again to resume:",),
+        ),
+    ],
+    ids=["out of memory", "a lost process"],
+)
+def test_what_pytorch_raises_is_one_line(selfsame, monkeypatch, raised, said):
     def fail(*_: Any) -> None:
-        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+        raise RuntimeError(raised)
 
     monkeypatch.setattr("selfsame.pipeline.run", fail)
     answer = selfsame("run")
-    assert answer.code == 2
-    assert "out of memory" in answer.told
-    assert "--training.STAGE.token-budget" in answer.told
-
-
-def test_a_lost_process_is_one_line(selfsame, monkeypatch):
-    def fail(*_: Any) -> None:
-        raise RuntimeError("[gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:50844. GLHF!")
-
-    monkeypatch.setattr("selfsame.pipeline.run", fail)
-    answer = selfsame("run")
-    assert answer.code == 2
-    assert answer.told.startswith(
-        "selfsame: another process of this run has ended; run the same command again to resume:"
-    )
+    assert answer.code == 2 and all(words in answer.told for words in said)
 
 
 def test_a_bug_keeps_its_traceback(selfsame, monkeypatch):

@@ -148,7 +148,7 @@ def table(record: Mapping[str, Any]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, required=True, help="the record, from which the same command goes on")
+    parser.add_argument("--json", type=Path, required=True, help="the record, which the same command continues")
     parser.add_argument("--readme", type=Path, help="put the table between the markers of this file")
     parser.add_argument("--marker", default="chaos")
     parser.add_argument(

@@ -57,6 +57,16 @@ def test_of_a_dialogue_its_end_counts_and_of_a_long_one_the_last_turns(roles):
     assert followups.likelihoods([dialogue(*long)]) == followups.likelihoods([dialogue("", *long[-TURNS:])])
 
 
+def test_a_question_is_asked_once_and_no_answer_depends_on_others(roles, monkeypatch):
+    asked, plain = [], BenchmarkEvaluator.rank
+    monkeypatch.setattr(BenchmarkEvaluator, "rank", lambda *given: asked.append(len(given[3])) or plain(*given))
+    followups, tea, milk = FollowUps(roles), reply("I like tea.", "What do you drink?"), reply("Milk.", "And you?")
+    first = followups.likelihoods([tea, milk])
+    assert followups.likelihoods([tea, milk]) == first and asked == [2]
+    followups.likelihoods([tea])
+    assert asked == [2, 1], "what a reply got in another batch has other last digits"
+
+
 def test_where_nothing_is_said_nothing_is_known(roles):
     followups = FollowUps(roles)
     rows = [reply("", "Hi."), reply("Hello.", "Hi.")]

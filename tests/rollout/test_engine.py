@@ -13,6 +13,7 @@ from conftest import FAMILIES
 from selfsame.model.attention import MATMUL
 from selfsame.model.prefix_batch import PASS_PRICE, micro_batches
 from selfsame.model.reward_model import RewardModel
+from selfsame.rollout import decoding
 from selfsame.rollout.collect import Rows, collect_rollout, token_logprobs
 from selfsame.rollout.engine import Reply, RolloutEngine
 from selfsame.rollout.sampler import reply_noise
@@ -64,6 +65,17 @@ def test_greedy_replies_are_those_of_hugging_face(tiny_models, family):
             pad_token_id=0,
         )
         assert ours.ids == out[0, len(prompt) :].tolist()
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])
+def test_prompts_are_read_in_several_passes(tiny_models, family, monkeypatch):
+    """Prompts of 2 to 60 tokens, unsorted, three replies each: the tables are filled pass by pass and grow."""
+    roles, prompts = roles_of(tiny_models(family)), [list(range(5, 5 + size)) for size in (60, 2, 31, 7, 33)]
+    noise, engine = reply_noise(0, 0, range(15), 40), RolloutEngine(roles)
+    alone = [engine.sample("sft", [prompt], noise[3 * k : 3 * k + 3])[0] for k, prompt in enumerate(prompts)]
+    monkeypatch.setattr(decoding, "micro_batches", lambda sizes, *_: [[3], [0, 2], [4, 1]])
+    together = engine.sample("sft", prompts, noise)
+    assert [[reply.ids for reply in own] for own in together] == [[reply.ids for reply in own] for own in alone]
 
 
 def test_replies_do_not_depend_on_the_batch(tiny_models):

@@ -38,7 +38,8 @@ RESERVE = 24
 
 @dataclass
 class FollowUps:
-    """How likely each complaint is after a reply, or at the end of a dialogue.
+    """How likely each complaint is after a reply, or at the end of a dialogue. It remembers whole questions, never single
+    replies: the last digits depend on the batch, and an answer must not depend on what was asked before.
 
     Attributes:
         roles: the model; its base is asked, whatever roles it has.
@@ -47,17 +48,22 @@ class FollowUps:
 
     roles: Roles
     token_budget: int = 4096
-    _known: dict[tuple[str, ...], list[float]] = field(default_factory=dict, repr=False)
+    _known: dict[tuple[tuple[str, ...], ...], list[list[float]]] = field(default_factory=dict, repr=False)
 
     def likelihoods(self, rows: Sequence[RatedReply]) -> list[list[float]]:
         """Per row the mean log-probability per token (nats) of each of `COMPLAINTS`; NaN where nothing was said."""
-        turns = [_last_turns(row) for row in rows]
-        prompts = {key: Prompt((), key) for key in turns if key and key not in self._known}
+        turns = tuple(_last_turns(row) for row in rows)
+        if turns not in self._known:
+            self._known[turns] = self._ask(turns)
+        return self._known[turns]
+
+    def _ask(self, turns: Sequence[tuple[str, ...]]) -> list[list[float]]:
+        prompts = {key: Prompt((), key) for key in turns if key}
         prompts = {key: prompt for key, prompt in prompts.items() if fits(self.roles, prompt, RESERVE)}
         texts = [[*COMPLAINTS.values()]] * len(prompts)
         found = BenchmarkEvaluator().rank(self.roles, None, [*prompts.values()], texts, self.token_budget)
-        self._known |= dict(zip(prompts, found, strict=True))
-        return [self._known.get(key, [math.nan] * len(COMPLAINTS)) for key in turns]
+        known = dict(zip(prompts, found, strict=True))
+        return [known.get(key, [math.nan] * len(COMPLAINTS)) for key in turns]
 
     def scorers(self) -> list[Scorer]:
         """A scorer for each complaint, and the mean of all of them, turned round: what is liked is high."""

@@ -23,7 +23,7 @@ _PADDING, _PROMPT = -2, -1
 _TOGETHER = 8192
 """Tokens of prompts, with padding, that are computed at once at the most."""
 _LEAST_BLOCK = 32
-"""The cache grows by so many columns or more at a time."""
+"""The cache grows by at least this many columns at a time."""
 
 
 class DecodingState:
@@ -145,7 +145,7 @@ class _Columns(DynamicLayer):
         self.block, self.width, self.rows, self.length = block, width, rows, 0
 
     def size_for(self, columns: int) -> int:
-        """Columns of the tables while so many are in use."""
+        """How many columns the tables have while the first `columns` are in use."""
         return -(-columns // self.block) * self.block
 
     def place(self, rows: Sequence[int], computed: Any) -> None:
