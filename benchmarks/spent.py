@@ -49,7 +49,7 @@ of them share what is computed once, which counts for the first."""
 def measure(command: list[str], plain: bool) -> dict[str, Any]:
     """Seconds of each part of a command, in a process of its own, and of all of it."""
     with tempfile.TemporaryDirectory() as folder:
-        file, environment = Path(folder) / "profile", os.environ | {"OMP_WAIT_POLICY": "PASSIVE"}
+        file, environment = Path(folder) / "profile", dict(os.environ)
         if plain:
             environment |= PLAIN
             command = [*command, "--model.dtype", "float32"]

@@ -82,6 +82,10 @@ class JudgeTrainer:
         parts = micro_batches(lengths, self.settings.token_budget, self.roles.device)
         yield [(self.model.batch([mine[i][0] for i in p]), [mine[i][1] for i in p], len(batch)) for p in parts]
 
+    def role_of(self, part: tuple[PrefixBatch, list[str], int]) -> str:
+        del part
+        return "judge"
+
     def loss(self, part: tuple[PrefixBatch, list[str], int]) -> tuple[Tensor, dict[str, float]]:
         """Cross-entropy per pair, each label weighted by how rare it is."""
         batch, labels, pairs = part

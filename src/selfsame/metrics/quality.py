@@ -17,7 +17,7 @@ from selfsame.errors import DataError
 from selfsame.metrics.statistics import Bootstrap, Estimate, jackknife
 from selfsame.model.prefix_batch import dialogue_batch, micro_batches, reply_logprobs
 from selfsame.model.roles import Roles
-from selfsame.run.interruption import may_stop
+from selfsame.model.side_by_side import side_by_side
 from selfsame.text.keywords import words
 from selfsame.types import Example
 
@@ -153,13 +153,17 @@ def score_replies(roles: Roles, role: str | None, examples: Sequence[Example], t
     rows = [(e.id.rpartition("/")[0] or e.id, row, texts) for e in examples for row, texts in _rows(roles.processor, e)]
     scored: list[ScoredReply] = []
     with roles.use(role) as model:
-        for part in micro_batches([len(row.ids) for _, row, _ in rows], token_budget, model.device):
-            may_stop()
+
+        def measure(part: list[int]) -> list[ScoredReply]:
             batch = dialogue_batch([rows[k][1] for k in part], roles.processor.pad_id).to(model.device)
             replies = [(rows[k][0], text) for k in part for text in rows[k][2]]
             tokens_N, losses_N = batch.reply_mask_NR.sum(1), -reply_logprobs(model, batch)[0].sum(1)
             numbers = zip(replies, tokens_N.tolist(), losses_N.tolist(), strict=True)
-            scored += [ScoredReply(name, text, tokens, loss) for (name, text), tokens, loss in numbers]
+            return [ScoredReply(name, text, tokens, loss) for (name, text), tokens, loss in numbers]
+
+        parts = micro_batches([len(row.ids) for _, row, _ in rows], token_budget, model.device)
+        for found in side_by_side(measure, parts, model):
+            scored += found
     return scored
 
 

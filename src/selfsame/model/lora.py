@@ -73,6 +73,10 @@ class LoraRoles(Roles):
         return self.base.dtype
 
     @property
+    def learns_side_by_side(self) -> bool:
+        return not self.settings.dropout and not is_sharded(self.base)  # what is dropped depends on the order of passes
+
+    @property
     def weighted(self) -> tuple[str, ...]:
         return tuple(self.peft.peft_config) if self.peft is not None else ()
 

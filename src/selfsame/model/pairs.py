@@ -10,7 +10,7 @@ from torch import Tensor
 from selfsame.errors import DataError
 from selfsame.model.prefix_batch import PrefixBatch, final_states, hidden_states, micro_batches, prefix_batch
 from selfsame.model.roles import Roles
-from selfsame.run.interruption import may_stop
+from selfsame.model.side_by_side import side_by_side
 from selfsame.run.logger import Progress
 from selfsame.types import Prompt
 
@@ -62,9 +62,13 @@ class PairModel:
         encoded = [self.encode(pair) for pair in pairs]
         found_N3 = torch.zeros(len(pairs), 3)
         with self.roles.use("judge") as model:
-            for part in micro_batches([len(p) + len(r) for p, r in encoded], self.token_budget, self.roles.device):
-                may_stop()
-                found_N3[part] = self.forward(model, self.batch([encoded[k] for k in part])).softmax(-1).cpu()
+            parts = micro_batches([len(p) + len(r) for p, r in encoded], self.token_budget, self.roles.device)
+
+            def measure(part: list[int]) -> Tensor:
+                return self.forward(model, self.batch([encoded[k] for k in part])).softmax(-1).cpu()
+
+            for part, found_M3 in zip(parts, side_by_side(measure, parts, model), strict=True):
+                found_N3[part] = found_M3
                 if progress:
                     progress.advance(len(part))
         return found_N3

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from selfsame.model.prefix_batch import final_states, hidden_states, prefix_batches, source_states
+from selfsame.model.prefix_batch import (
+    PrefixBatch,
+    final_states,
+    hidden_states,
+    over_prefix_batches,
+    source_states,
+)
 from selfsame.model.roles import Roles
 from selfsame.model.trunk import TrunkStates
 from selfsame.run.logger import Progress
@@ -58,15 +63,20 @@ class RewardModel:
         scores: list[list[float]] = [[] for _ in prompts]
         found: list[list[Tensor]] = [[] for _ in prompts]
         with self.roles.use("reward") as model:
-            how = self.token_budget, self.processor.pad_id, model.device, trunk, progress
-            for rows, batch in prefix_batches(prompts, replies, *how):
+
+            def measure(batch: PrefixBatch) -> tuple[list[float], list[Tensor]]:
                 hidden_BTH = hidden_states(model, batch)
-                values_N: Any = iter(self.roles.heads["reward"](final_states(batch, hidden_BTH)).tolist())
+                values_N = self.roles.heads["reward"](final_states(batch, hidden_BTH)).tolist()
+                if not states:
+                    return values_N, []
+                source_MH = source_states(batch, hidden_BTH).cpu()
+                return values_N, [part.clone() for part in source_MH.split(batch.reply_mask_NR.sum(1).tolist())]
+
+            how = self.token_budget, self.processor.pad_id, trunk, progress
+            for rows, (values_N, parts) in over_prefix_batches(measure, model, prompts, replies, *how):
+                value, part = iter(values_N), iter(parts)
                 for i in rows:
-                    scores[i] = [next(values_N) for _ in replies[i]]
-                if states:
-                    source_MH = source_states(batch, hidden_BTH).cpu()
-                    parts: Any = iter(source_MH.split(batch.reply_mask_NR.sum(1).tolist()))
-                    for i in rows:
-                        found[i] = [next(parts).clone() for _ in replies[i]]
+                    scores[i] = [next(value) for _ in replies[i]]
+                    if states:
+                        found[i] = [next(part) for _ in replies[i]]
         return scores, found

@@ -9,6 +9,7 @@ a family does before, between and after its blocks stays its own.
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from selfsame.errors import ConfigError
-from selfsame.model.prefix_batch import PrefixBatch, hidden_states, prefix_batch, prefix_batches
+from selfsame.model.prefix_batch import PrefixBatch, hidden_states, over_prefix_batches, prefix_batch
 
 
 class Trunk:
@@ -33,8 +34,7 @@ class Trunk:
     """
 
     def __init__(self, model: Any, upper: int) -> None:
-        self._given: Tensor | None = None
-        self._listening = False
+        self._now = _Now()
         self.depth = model.config.num_hidden_layers - upper
         self._own = [(block, block.forward) for block in blocks_of(model)[1][: self.depth]]
         for k, (block, forward) in enumerate(self._own):
@@ -52,35 +52,36 @@ class Trunk:
     ) -> TrunkStates:
         """Hidden states after the trunk, of each prompt with its replies."""
         found: list[Tensor] = [torch.empty(0)] * len(prompts)
-        for rows, batch in prefix_batches(prompts, replies, token_budget, pad_id, model.device):
-            for i, states_TH in zip(rows, self._below(model, batch), strict=True):
+        below = partial(self._below, model)
+        for rows, states_BTH in over_prefix_batches(below, model, prompts, replies, token_budget, pad_id):
+            for i, states_TH in zip(rows, states_BTH, strict=True):
                 found[i] = states_TH[: len(prompts[i]) + sum(map(len, replies[i]))].clone()
         return TrunkStates(self, found)
 
     def _below(self, model: Any, batch: PrefixBatch) -> Tensor:
-        self._listening = True
+        self._now.listening = True
         try:
             hidden_states(model, batch)
         except _Reached as reached:
             return reached.states_BTH
         finally:
-            self._listening = False
+            self._now.listening = False
         raise AssertionError("a pass through the model ended without its lower blocks")
 
     @contextmanager
     def given(self, states_BTH: Tensor) -> Iterator[None]:
         """Passes through the model begin with these states."""
-        self._given = states_BTH
+        self._now.given = states_BTH
         try:
             yield
         finally:
-            self._given = None
+            self._now.given = None
 
     def _forward(self, number: int, forward: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
-        if self._given is not None:
-            return self._given if number == 0 else hidden_states
+        if (given := self._now.given) is not None:
+            return given if number == 0 else hidden_states
         made = forward(hidden_states, *args, **kwargs)
-        if self._listening and number + 1 == self.depth:
+        if self._now.listening and number + 1 == self.depth:
             raise _Reached(made)
         return made
 
@@ -110,6 +111,13 @@ class Trunk:
         """Gives the blocks their own `forward` back."""
         for block, forward in self._own:
             block.forward = forward
+
+
+class _Now(threading.local):
+    """What the pass at hand is for; each thread has a pass of its own."""
+
+    given: Tensor | None = None
+    listening: bool = False
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from selfsame.model import parallel
 from selfsame.model.prefix_batch import (
     PrefixBatch,
     hidden_states,
+    over_prefix_batches,
     prefix_batch,
-    prefix_batches,
     reply_logprobs,
     source_states,
 )
@@ -171,9 +171,13 @@ def _per_token(
     """`measure` gives (N, R) numbers of a batch of the rows."""
     found: list[list[list[float]]] = [[] for _ in rows.prompts]
     with roles.use(role) as model:
-        how = token_budget, roles.processor.pad_id, model.device, rows.trunk, progress
-        for indices, batch in prefix_batches(rows.prompts, rows.replies, *how):
-            lists = iter(measure(model, batch).tolist())
+
+        def measured(batch: PrefixBatch) -> list[list[float]]:
+            return measure(model, batch).tolist()
+
+        how = token_budget, roles.processor.pad_id, rows.trunk, progress
+        for indices, values_NR in over_prefix_batches(measured, model, rows.prompts, rows.replies, *how):
+            lists = iter(values_NR)
             for i in indices:
                 found[i] = [next(lists)[: len(reply)] for reply in rows.replies[i]]
     return found

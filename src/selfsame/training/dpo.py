@@ -93,6 +93,10 @@ class DPOTrainer:
         del step
         yield self._parts(parallel.share(batch), len(batch))
 
+    def role_of(self, part: Part) -> str:
+        del part
+        return "policy"
+
     def loss(self, part: Part) -> tuple[Tensor, dict[str, float]]:
         """DPO loss per pair."""
         with self.roles.training("policy") as model:

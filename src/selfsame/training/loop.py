@@ -7,15 +7,18 @@ last checkpoint exactly as if nothing had happened.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from selfsame.model import parallel
+from selfsame.model.side_by_side import side_by_side
 from selfsame.run.interruption import Interrupted, Interruption, interruptible
 from selfsame.run.logger import Progress
 from selfsame.training.keeper import Keeper, Record
@@ -115,12 +118,30 @@ def update(stage: Stage, optimiser: Optimiser, batch: Any, step: int) -> dict[st
     """Passes over the batch of a step, an optimiser step for each minibatch; returns the step's metrics."""
     totals = Totals()
     for minibatch in stage.minibatches(batch, step):
-        for part in minibatch:
-            loss, numbers = stage.loss(part)
-            optimiser.backward(loss)
-            totals.add(numbers)
+        for role, parts in groupby(minibatch, stage.role_of):
+            for numbers in learn(stage, optimiser, role, [*parts]):
+                totals.add(numbers)
         totals.close(optimiser.step(step))
     return stage.metrics(batch) | totals.means()
+
+
+def learn(stage: Stage, optimiser: Optimiser, role: str, parts: Sequence[Any]) -> Iterator[dict[str, float]]:
+    """Adds up the gradients of the parts of a minibatch that `role` learns from; gives the statistics of each."""
+
+    def learned(part: Any) -> tuple[Sequence[Tensor | None], dict[str, float]]:
+        loss, numbers = stage.loss(part)
+        return optimiser.gradient(loss), numbers
+
+    if role in stage.roles.weighted and stage.roles.learns_side_by_side:
+        with stage.roles.training(role) as model:  # several parts at once find it in force
+            for gradient, numbers in side_by_side(learned, parts, model):
+                optimiser.add(gradient)
+                yield numbers
+        return
+    for part in parts:
+        loss, numbers = stage.loss(part)
+        optimiser.backward(loss)
+        yield numbers
 
 
 @dataclass

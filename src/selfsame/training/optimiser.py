@@ -44,6 +44,22 @@ class Optimiser:
         """Adds the gradient of a part of the loss."""
         self.scaler.scale(loss).backward()
 
+    def gradient(self, loss: Tensor) -> list[Tensor | None]:
+        """The gradient of a part of the loss, for `add`; None for parameters that it does not depend on. Of several parts at
+        once, `backward` would add them up in the order in which they end."""
+        learning = {
+            name: p for name, p in self.parameters.items() if p.requires_grad
+        }  # not those of roles out of force
+        found = torch.autograd.grad(self.scaler.scale(loss), [*learning.values()], allow_unused=True)
+        own = dict(zip(learning, found, strict=True))
+        return [own.get(name) for name in self.parameters]
+
+    def add(self, gradient: Sequence[Tensor | None]) -> None:
+        """Adds the gradient of a part of the loss to those of the others."""
+        for p, own in zip(self.parameters.values(), gradient, strict=True):
+            if own is not None:
+                p.grad = own if p.grad is None else p.grad.add_(own)
+
     def step(self, step: int) -> dict[str, float]:
         """Applies the summed gradient with the learning rate of this step; returns its norm, the rate, the skips so far.
 

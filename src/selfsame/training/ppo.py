@@ -196,6 +196,9 @@ class PPOTrainer:
                 mine = parallel.share(prompts)
                 yield [part for role in self.passes for part in parts_of(batch, mine, role, tokens, *where)]
 
+    def role_of(self, part: Part) -> str:
+        return part.role
+
     def loss(self, part: Part) -> tuple[Tensor, dict[str, float]]:
         """The clipped policy loss, the clipped value loss, or both, per reply token."""
         if part.role == "value" and part.states_MH is not None:

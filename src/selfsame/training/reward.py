@@ -120,6 +120,10 @@ class RewardTrainer:
         parts = [[mine[i] for i in part] for part in micro_batches(lengths, self.settings.token_budget, device)]
         yield [self._part(part, len(batch)) for part in parts]
 
+    def role_of(self, part: Part) -> str:
+        del part
+        return "reward"
+
     def loss(self, part: Part) -> tuple[Tensor, dict[str, float]]:
         """Bradley-Terry loss per comparison."""
         batch, better_C, worse_C, weight_C = part

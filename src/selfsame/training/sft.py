@@ -15,10 +15,10 @@ from selfsame.errors import DataError
 from selfsame.model import parallel
 from selfsame.model.load import as_roles
 from selfsame.model.prefix_batch import PrefixBatch, dialogue_batch, micro_batches, reply_logprobs
+from selfsame.model.side_by_side import side_by_side
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.run.inherit import adapter_folder
-from selfsame.run.interruption import may_stop
 from selfsame.run.logger import Progress
 from selfsame.text.language import find_language
 from selfsame.training.keeper import Record
@@ -105,6 +105,10 @@ class SFTTrainer:
         parts = micro_batches([len(row.ids) for row, _ in rows], self.settings.token_budget, self.roles.device)
         yield [self._part([rows[i] for i in part], sum(map(sum, weights))) for part in parts]
 
+    def role_of(self, part: Part) -> str:
+        del part
+        return "sft"
+
     def loss(self, part: Part) -> tuple[Tensor, dict[str, float]]:
         """Weighted mean of the negative log-likelihoods of the reply tokens (end tokens included)."""
         with self.roles.training("sft") as model:
@@ -125,9 +129,13 @@ class SFTTrainer:
         total, mine = 0.0, parallel.share(rows)
         bar = Progress(len(mine), f"{self.name}: held-out rows", enabled=parallel.is_main(), inner=True)
         with self.roles.use("sft") as model, bar as progress:
-            for part in micro_batches([len(r.ids) for r in mine], self.settings.token_budget, model.device):
-                may_stop()
-                total -= float(reply_logprobs(model, self._branches([mine[i] for i in part]))[0].sum())
+            parts = micro_batches([len(r.ids) for r in mine], self.settings.token_budget, model.device)
+
+            def measure(part: list[int]) -> float:
+                return float(reply_logprobs(model, self._branches([mine[i] for i in part]))[0].sum())
+
+            for part, found in zip(parts, side_by_side(measure, parts, model), strict=True):
+                total -= found
                 progress.advance(len(part))
         total = parallel.sum_numbers({"total": total})["total"]
         return {"validation_loss": total / _reply_tokens(rows)}

@@ -46,6 +46,10 @@ class Stage(Protocol):
         """Yield, for each optimiser step, this process's parts of the minibatch."""
         ...
 
+    def role_of(self, part: Any) -> str:
+        """Return the role that learns from a part."""
+        ...
+
     def loss(self, part: Any) -> tuple[Tensor, dict[str, float]]:
         """Return a part's share of the minibatch's loss and of its statistics: those of all parts add up to the whole."""
         ...
