@@ -13,10 +13,10 @@ demo: setup
 # Two workers on two cores: a thread each.
 test quick: export OMP_NUM_THREADS = 1
 test: setup lint types
-	.venv/bin/pytest -n 2 --dist loadgroup
+	.venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 quick: setup lint
-	.venv/bin/pytest -n 2 --dist loadgroup -m "not slow"
+	.venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 lint: setup
 	.venv/bin/ruff check .

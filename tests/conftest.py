@@ -54,8 +54,6 @@ def real_base(monkeypatch: pytest.MonkeyPatch) -> str:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # what a shell gives a program that it starts in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-_SHARED = {"whole", "tuned", "measured", "work", "trained", "run_with_reward", "results"}
-"""Fixtures that last for their file and take seconds: a run, or what was made of one."""
 CORPUS = [
     "I have two dogs and teach chemistry at a small school.",
     "What do you do for a living? I drive a night bus in Leeds.",
@@ -151,12 +149,8 @@ def _plain(plot: Any) -> str:
     return '<svg viewBox="0 0 1 1" role="img"></svg>'
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share a run which their file makes go to one worker of several (`--dist loadgroup`), so that it is made once;
-    files with slow tests come first, so that no worker is left with one of them at the end."""
+    """Files with slow tests come first, so that no worker is left with one of them at the end. A file's tests share runs that
+    take seconds, so they go to one worker of several (`--dist loadfile`)."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
-    for item in items:
-        if _SHARED & set(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))

@@ -215,7 +215,7 @@ def test_twice_the_budget_keeps_twice_as_much(tiny_models):
         config = small(tiny_models(), training={"sft": {"batch_size": 64, **sft}}, run={"stages": ["sft"]})
         return plan(config, CPU).stages[0].activations
 
-    assert activations(token_budget=4096) == pytest.approx(2 * activations(token_budget=2048), rel=0.2)
+    assert activations(token_budget=1024) == pytest.approx(2 * activations(token_budget=512), rel=0.2)
 
 
 def test_selfplay_takes_time_in_proportion(tiny_models):
@@ -236,11 +236,10 @@ def test_more_devices_take_less_time_and_no_less_weight(tiny_models):
     assert two.stages[0].weights == one.stages[0].weights
 
 
-def test_advice_makes_it_fit_in_memory_and_time(whole):
-    config, made = whole
-    tight = replace(
-        CPU, memory=made.stages[-1].total + 2**20
-    )  # evaluation has no settings that make its passes smaller
+def test_advice_makes_it_fit_in_memory_and_time(tiny_models):
+    config = small(tiny_models(), run={"stages": ["sft", "ppo", "evaluate"]}, sampling={"batch_size": 8})
+    made = plan(config, CPU)
+    tight = replace(CPU, memory=made.stages[1].total - 2**20)  # PPO's passes take most
     hours = made.seconds / 3600 / 3
     assert not plan(config, tight, hours).fits
     advice = advise(config, tight, hours)

@@ -35,10 +35,12 @@ def record(folder, stage, save_every=2):
 
 def make(stage, folder, record=None, **settings):
     if stage.startswith("ppo"):
-        chosen = VARIANTS[stage.partition("-")[2] or "adapter"]
-        return ppo_trainer(folder, record, **({"steps": 4} | chosen | settings))
+        chosen = VARIANTS[stage.split("-")[1] if "-" in stage else "adapter"]
+        settings.pop("dropout", None)  # they have none
+        lora = LORA.model_copy(update={"layers": 1 if stage.endswith("trunk") else None})
+        return ppo_trainer(folder, record, lora=lora, **({"steps": 4} | chosen | settings))
     taught = settings.pop("pairs", pairs())
-    roles = load(folder, lora=LORA.model_copy(update={"dropout": 0.1}))
+    roles = load(folder, lora=LORA.model_copy(update={"dropout": settings.pop("dropout", 0.1)}))
     if stage == "sft":
         return SFTTrainer(
             roles,
@@ -292,3 +294,25 @@ def test_learning_rate_rises_and_falls():
     )
     assert schedule(OptimiserSettings(warmup=0, schedule="cosine"), 50, 100) == pytest.approx(0.5)
     assert schedule(OptimiserSettings(warmup=0, schedule="constant"), 99, 100) == 1
+
+
+@pytest.mark.parametrize(
+    "stage", ["sft", "reward", "dpo", "ppo-adapter", "ppo-reward", "ppo-policy", "ppo-none", "ppo-reward-trunk"]
+)
+def test_parts_learned_side_by_side_give_the_same_weights_to_the_last_bit(tiny_models, monkeypatch, stage):
+    """On one thread, on two, and where one part's gradient adds to that of the others before the next is computed."""
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads, apart in ((1, True), (2, True), (2, False)):
+            torch.set_num_threads(threads)
+            trainer = make(stage, tiny_models(), dropout=0.0, token_budget=64)
+            if not apart:
+                monkeypatch.setattr(type(trainer.roles), "learns_concurrently", False)
+            trainer.train()
+            found.append({role: trainer.roles.state(role) for role in trainer.trained})
+    finally:
+        torch.set_num_threads(before)
+    first = found[0]
+    for other in found[1:]:
+        for role, tensors in first.items():
+            assert all(torch.equal(tensor, other[role][name]) for name, tensor in tensors.items())

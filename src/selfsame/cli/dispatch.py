@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Threads that spin while they wait take the time of other programs, and theirs; threads that sleep wake up late. A short
     # spin is as good as either. Measured on two cores, a pass of 120 tokens: .11 s, sleeping .21 s, spinning .10 s; beside
     # two busy programs .28 s, .57 s, 2.0 s. The library of threads reads this once, as torch loads it.
-    if "OMP_WAIT_POLICY" not in os.environ:
+    if os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE").upper() == "PASSIVE":  # what libraries but GNU's go by
         os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     again = f"run the same command again to resume: selfsame {shlex.join(arguments)}"

@@ -15,9 +15,9 @@ import torch
 from selfsame.data.processor import DataProcessor, EncodedDialogue
 from selfsame.errors import DataError
 from selfsame.metrics.statistics import Bootstrap, Estimate, jackknife
+from selfsame.model.concurrent import concurrently
 from selfsame.model.prefix_batch import dialogue_batch, micro_batches, reply_logprobs
 from selfsame.model.roles import Roles
-from selfsame.model.side_by_side import side_by_side
 from selfsame.text.keywords import words
 from selfsame.types import Example
 
@@ -162,7 +162,7 @@ def score_replies(roles: Roles, role: str | None, examples: Sequence[Example], t
             return [ScoredReply(name, text, tokens, loss) for (name, text), tokens, loss in numbers]
 
         parts = micro_batches([len(row.ids) for _, row, _ in rows], token_budget, model.device)
-        for found in side_by_side(measure, parts, model):
+        for found in concurrently(measure, parts, model, token_budget):
             scored += found
     return scored
 

@@ -73,8 +73,9 @@ class LoraRoles(Roles):
         return self.base.dtype
 
     @property
-    def learns_side_by_side(self) -> bool:
-        return not self.settings.dropout and not is_sharded(self.base)  # what is dropped depends on the order of passes
+    def learns_concurrently(self) -> bool:
+        # Elsewhere it would cost memory for nothing; what is dropped depends on the order of passes.
+        return self.device.type == "cpu" and not self.settings.dropout and not is_sharded(self.base)
 
     @property
     def weighted(self) -> tuple[str, ...]:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from selfsame.errors import DataError
+from selfsame.model.concurrent import concurrently
 from selfsame.model.prefix_batch import PrefixBatch, final_states, hidden_states, micro_batches, prefix_batch
 from selfsame.model.roles import Roles
-from selfsame.model.side_by_side import side_by_side
 from selfsame.run.logger import Progress
 from selfsame.types import Prompt
 
@@ -67,7 +67,7 @@ class PairModel:
             def measure(part: list[int]) -> Tensor:
                 return self.forward(model, self.batch([encoded[k] for k in part])).softmax(-1).cpu()
 
-            for part, found_M3 in zip(parts, side_by_side(measure, parts, model), strict=True):
+            for part, found_M3 in zip(parts, concurrently(measure, parts, model, self.token_budget), strict=True):
                 found_N3[part] = found_M3
                 if progress:
                     progress.advance(len(part))

@@ -20,17 +20,13 @@ from torch import Tensor
 
 from selfsame.data.processor import EncodedDialogue
 from selfsame.errors import ConfigError
-from selfsame.model.side_by_side import side_by_side
+from selfsame.model.concurrent import CPU_TOKENS, concurrently
 from selfsame.model.vocabulary import token_logprobs
-from selfsame.run.logger import Progress
 
 # Measured on a CPU: an update takes 4.6 to 5.3 s with batches of 1,024 tokens, with one of 4,096 6.0 to 7.7 s.
 PASS_PRICE = {"cpu": 128, "cuda": 4096}
 """What a pass through the model costs apart from its tokens, in tokens. On a CPU so few that batches of little padding, which
 stay in its cache, win (measured); on a GPU small batches wait for the launching of kernels (assumed, not measured)."""
-CPU_TOKENS = 1024
-"""Tokens of a pass on a CPU at the most: larger ones are no faster, and leave fewer to run at once. Measured, SmolLM2-135M in
-bfloat16, one thread: 610 us a token in passes of 480, 620 us in passes of 1,020."""
 Measured = TypeVar("Measured")
 
 
@@ -172,10 +168,9 @@ def over_prefix_batches(
     token_budget: int,
     pad_id: int,
     trunk: LowerStates | None = None,
-    progress: Progress | None = None,
 ) -> Iterator[tuple[list[int], Measured]]:
     """The rows in micro-batches: (indices of its rows, what `measure` finds of it) each. `measure` is a pass through `model`;
-    on a CPU several run at once. `trunk`: of all rows. `progress`: is told of rows done."""
+    on a CPU several run at once. `trunk`: of all rows."""
     lengths = [len(p) + sum(map(len, r)) for p, r in zip(prompts, replies, strict=True)]
     groups = micro_batches(lengths, token_budget, model.device)
 
@@ -184,10 +179,7 @@ def over_prefix_batches(
         some = prefix_batch([prompts[i] for i in rows], [replies[i] for i in rows], pad_id, known)
         return measure(some.to(model.device))
 
-    for rows, found in zip(groups, side_by_side(measured, groups, model), strict=True):
-        yield rows, found
-        if progress:
-            progress.advance(len(rows))
+    yield from zip(groups, concurrently(measured, groups, model, token_budget), strict=True)
 
 
 # --- who sees whom ------------------------------------------------------------------------------------------------------

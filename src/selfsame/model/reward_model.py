@@ -72,11 +72,13 @@ class RewardModel:
                 source_MH = source_states(batch, hidden_BTH).cpu()
                 return values_N, [part.clone() for part in source_MH.split(batch.reply_mask_NR.sum(1).tolist())]
 
-            how = self.token_budget, self.processor.pad_id, trunk, progress
+            how = self.token_budget, self.processor.pad_id, trunk
             for rows, (values_N, parts) in over_prefix_batches(measure, model, prompts, replies, *how):
                 value, part = iter(values_N), iter(parts)
                 for i in rows:
                     scores[i] = [next(value) for _ in replies[i]]
                     if states:
                         found[i] = [next(part) for _ in replies[i]]
+                if progress:
+                    progress.advance(len(rows))
         return scores, found

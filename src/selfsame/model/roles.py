@@ -63,7 +63,7 @@ class Roles(ABC):
         """What its matrix products are computed in; what is trained is stored in float32."""
 
     @property
-    def learns_side_by_side(self) -> bool:
+    def learns_concurrently(self) -> bool:
         """Whether several parts of a minibatch may be learned from at once, each with a gradient of its own."""
         return False
 

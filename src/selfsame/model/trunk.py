@@ -119,6 +119,9 @@ class _Now(threading.local):
     given: Tensor | None = None
     listening: bool = False
 
+    def __reduce__(self) -> Any:
+        return _Now, ()  # a copy of the model has a pass of its own
+
 
 @dataclass(frozen=True)
 class TrunkStates:

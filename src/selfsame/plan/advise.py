@@ -9,6 +9,7 @@ from typing import Any
 
 from selfsame.config import Config, merge_configs
 from selfsame.errors import ConfigError, DataError
+from selfsame.model.concurrent import CPU_TOKENS, passes_at_once
 from selfsame.plan.estimate import Plan, StagePlan, make_probe, plan
 from selfsame.plan.hardware import Hardware
 from selfsame.plan.stages import Probe
@@ -90,7 +91,7 @@ def _remedies(config: Config, stage: StagePlan, hardware: Hardware) -> Iterator[
     """For a stage that is too large, the mildest first: smaller passes, fewer bits, then less to learn with."""
     model, fixed = config.model, stage.weights + stage.adapters + stage.runtime
     if fixed < hardware.memory:
-        yield from _smaller_passes(config, stage)
+        yield from _smaller_passes(config, stage, hardware.is_cpu)
     if model.dtype == "float32" and hardware.dtype != "float32":
         yield "model.dtype", hardware.dtype
     packable = not (model.four_bit or model.shard or hardware.is_cpu)
@@ -107,7 +108,7 @@ def _remedies(config: Config, stage: StagePlan, hardware: Hardware) -> Iterator[
         yield "model.four_bit", True
 
 
-def _smaller_passes(config: Config, stage: StagePlan) -> Iterator[Change]:
+def _smaller_passes(config: Config, stage: StagePlan, on_cpu: bool) -> Iterator[Change]:
     name = stage.stage
     if stage.cache > stage.activations + stage.logits:
         if name == "evaluate" and config.sampling.batch_size > FEWEST_REPLIES:
@@ -116,8 +117,11 @@ def _smaller_passes(config: Config, stage: StagePlan) -> Iterator[Change]:
             yield "training.ppo.prompts_per_step", config.training.ppo.prompts_per_step // 2
     elif name != "evaluate":
         settings = getattr(config.training, name)
-        if settings.token_budget > SMALLEST_BUDGET:
-            yield f"training.{name}.token_budget", max(SMALLEST_BUDGET, settings.token_budget // 2)
+        budget = settings.token_budget
+        if on_cpu:  # what of it is used
+            budget = min(budget, CPU_TOKENS * passes_at_once(budget // CPU_TOKENS or 1, budget))
+        if budget > SMALLEST_BUDGET:
+            yield f"training.{name}.token_budget", max(SMALLEST_BUDGET, budget // 2)
 
 
 def _fewer(config: Config, current: Plan, share: float) -> Iterator[Change]:

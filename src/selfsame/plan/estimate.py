@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from selfsame.config import Config
+from selfsame.model.concurrent import USUAL_BUDGET, passes_at_once
 from selfsame.plan.hardware import DECODING_SHARE, EFFICIENCY_SOURCE, TRAINING_SHARE, Hardware
 from selfsame.plan.probe import Decoding
 from selfsame.plan.skeleton import base_parameters, find_processor, role_parameters, skeleton, weight_bytes
@@ -125,7 +126,8 @@ def sampling_plan(config: Config, probe: Probe, prompts: int, samples: int, leng
     seconds = planner.sampling(decoding, length) * prompts / batch
     runtime = RUNTIME[probe.hardware.is_cpu]
     adapters = 4.0 * role_parameters(probe.roles, "sft")
-    return StagePlan("sampling", planner.weights, adapters, 0.0, 0.0, decoding.peak, runtime, 1, seconds)
+    cache = planner.at_once(prompts / batch) * decoding.peak
+    return StagePlan("sampling", planner.weights, adapters, 0.0, 0.0, cache, runtime, 1, seconds)
 
 
 def make_probe(config: Config, hardware: Hardware, work: Workload | None = None) -> Probe:
@@ -181,7 +183,8 @@ class _Planner:
             replies += reward.normalise_samples * (name == "reward")
             length = min(self.config.training.ppo.max_new_tokens, self.config.model.max_length // 2)
             decoding = self.probe.decoding("sft", ENGINE_BATCH, 1, length)
-            cache, sampling = decoding.peak, self.sampling(decoding, length) * replies / ENGINE_BATCH
+            cache = self.at_once(replies / ENGINE_BATCH) * decoding.peak
+            sampling = self.sampling(decoding, length) * replies / ENGINE_BATCH
         trained = {"dpo": "policy"}.get(name, name)
         seconds = steps * self._learning(groups) + reading + sampling
         return self._made(made, groups, self._adapters(trained), cache, steps, seconds)
@@ -198,7 +201,8 @@ class _Planner:
         policy = self._reading(groups) / (2 if s.value_source == "adapter" else 1)
         seconds = s.steps * (sampling + passes * policy + s.epochs * self._learning(groups))
         trained = ("policy", "value") if s.value_source else ("policy",)
-        return self._made(made, groups, self._adapters(*trained), decoding.peak, s.steps, seconds)
+        cache = self.at_once(prompts / batch) * decoding.peak
+        return self._made(made, groups, self._adapters(*trained), cache, s.steps, seconds)
 
     def _evaluation(self, made: Any) -> StagePlan:
         """Every process does all of it."""
@@ -219,8 +223,8 @@ class _Planner:
         seconds += several * (best + compute * judged * answered)
         return made(
             adapters=4.0 * sum(self.present.values()),
-            activations=ranking.peak - ranking.vocabulary,
-            logits=ranking.vocabulary,
+            activations=self.at_once(s.engagement_size) * (ranking.peak - ranking.vocabulary),
+            logits=self.at_once(s.engagement_size) * ranking.vocabulary,
             cache=max(kept, more),
             steps=systems + several,
             seconds=seconds,
@@ -238,23 +242,28 @@ class _Planner:
         s, sampling = self.config.evaluation, self.config.sampling
         length, batch = sampling.max_new_tokens, max(1, sampling.batch_size // n)
         decoding = self.probe.decoding(None, batch * n, n, length)
-        seconds = self.sampling(decoding, length) * (2 * s.consistency_size + s.engagement_size) / batch
+        batches = (2 * s.consistency_size + s.engagement_size) / batch
+        seconds = self.sampling(decoding, length) * batches
         if s.selfplay_size:  # turn by turn, all dialogues together
             together = min(s.selfplay_size, batch)
             talking = self.sampling(self.probe.decoding(None, together * n, n, length), length)
             seconds += 2 * s.selfplay_turns * talking * s.selfplay_size / together
-        return seconds, decoding.peak
+        return seconds, self.at_once(batches) * decoding.peak
 
     def _made(self, made: Any, groups: Groups, adapters: float, cache: float, steps: int, seconds: float) -> StagePlan:
-        worst = groups.worst
+        worst, at_once = groups.worst, self.at_once(groups.count, groups.token_budget)
         return made(
             adapters=adapters,
-            activations=worst.peak - worst.vocabulary,
-            logits=worst.vocabulary,
+            activations=at_once * (worst.peak - worst.vocabulary),
+            logits=at_once * worst.vocabulary,
             cache=cache,
             steps=steps,
             seconds=seconds,
         )
+
+    def at_once(self, passes: float, token_budget: int = USUAL_BUDGET) -> int:
+        """How many of so many passes are under way at a time, and need memory."""
+        return max(1, passes_at_once(math.ceil(passes), token_budget)) if self.hardware.is_cpu else 1
 
     def _adapters(self, *trained: str) -> float:
         """Bytes of all roles, and of those trained gradients and two moments; all in float32."""

@@ -12,6 +12,7 @@ import torch
 from selfsame.config import Config
 from selfsame.data.pairs import REASONS
 from selfsame.data.processor import EncodedDialogue
+from selfsame.model.concurrent import CPU_TOKENS
 from selfsame.model.lora import LoraRoles
 from selfsame.model.prefix_batch import micro_batches, prefix_batch, reply_logprobs
 from selfsame.plan.hardware import Hardware
@@ -46,12 +47,13 @@ def compared_share(settings: RewardSettings) -> float:
 @dataclass(frozen=True)
 class Groups:
     """The passes of an optimiser step: `tokens` of all with padding, and their number; `worst`: the one that keeps most;
-    `optimiser`: operations of the step itself."""
+    `optimiser`: operations of the step itself; `token_budget`: of the stage."""
 
     tokens: int
     count: int
     worst: Pass
     optimiser: int
+    token_budget: int
 
 
 class Probe:
@@ -82,7 +84,8 @@ class Probe:
         large = {max(range(len(groups)), key=lambda g, p=power: widths[g][0] * widths[g][1] ** p) for power in (1, 2)}
         passes = [self._pass(stage, settings, [rows[i] for i in groups[g]], widths[g]) for g in sorted(large)]
         worst = max(passes, key=lambda p: p.peak)
-        return Groups(sum(b * t for b, t in widths), len(groups), worst, self._optimiser(stage, settings))
+        tokens, optimiser = sum(b * t for b, t in widths), self._optimiser(stage, settings)
+        return Groups(tokens, len(groups), worst, optimiser, settings.token_budget)
 
     def _optimiser(self, stage: str, settings: Any) -> int:
         """Operations of an optimiser step on a CPU; GPUs have fused ones."""
@@ -188,7 +191,7 @@ class Probe:
         """A pass of evaluation: candidates to some prompts, ranked by the base."""
         prompt, replies = self.candidates()
         width = _length((prompt, replies))
-        count = max(1, EVALUATION_TOKENS // width)
+        count = max(1, (CPU_TOKENS if self.hardware.is_cpu else EVALUATION_TOKENS) // width)
         if "rank" not in self.known:
             batch = prefix_batch([prompt] * count, [replies] * count).to(META)
 

@@ -175,11 +175,13 @@ def _per_token(
         def measured(batch: PrefixBatch) -> list[list[float]]:
             return measure(model, batch).tolist()
 
-        how = token_budget, roles.processor.pad_id, rows.trunk, progress
+        how = token_budget, roles.processor.pad_id, rows.trunk
         for indices, values_NR in over_prefix_batches(measured, model, rows.prompts, rows.replies, *how):
             lists = iter(values_NR)
             for i in indices:
                 found[i] = [next(lists)[: len(reply)] for reply in rows.replies[i]]
+            if progress:
+                progress.advance(len(indices))
     return found
 
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
+from selfsame.model.concurrent import concurrently
 from selfsame.model.prefix_batch import as_masks, backbone, micro_batches
-from selfsame.model.side_by_side import side_by_side
 from selfsame.model.vocabulary import vocabulary_logits
 
 _PADDING, _PROMPT = -2, -1
@@ -75,7 +75,7 @@ class DecodingState:
             made_PTH = backbone(self.model)(input_ids=ids_PT, past_key_values=cache, use_cache=True).last_hidden_state
             return made_PTH[torch.arange(len(some)), [len(p) - 1 for p in some]], cache
 
-        for rows, (last_PH, cache) in zip(groups, side_by_side(read, groups, self.model), strict=True):
+        for rows, (last_PH, cache) in zip(groups, concurrently(read, groups, self.model), strict=True):
             for layer, new in zip(self.layers, cache.layers, strict=False):
                 layer.place(rows, new)
             for i, last_H in zip(rows, last_PH, strict=True):

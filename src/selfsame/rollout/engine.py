@@ -5,6 +5,7 @@ Finished replies leave the batch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from selfsame.model.concurrent import concurrently
 from selfsame.model.reward_model import RewardModel
 from selfsame.model.roles import Roles
 from selfsame.rollout.decoding import DecodingState
@@ -78,19 +80,22 @@ class RolloutEngine:
             return []
         n = uniform_NR.shape[0] // len(prompts)
         order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
-        per_batch = max(1, self.batch_size // n)
+        count = math.ceil(len(order) / max(1, self.batch_size // n))
+        size = math.ceil(len(order) / count)  # equal batches: a CPU decodes several at once
+        batches = [order[at : at + size] for at in range(0, len(order), size)]
         replies: list[list[Reply]] = [[] for _ in prompts]
         pick: Choose = partial(sample_token, temperature=temperature, top_p=top_p)
         if self.watch is not None and uniform_NR.shape[0] == 1:
             pick = _watched(pick, self.watch)
         # The adapter stays unmerged: merged weights round differently in bfloat16, and the first ratio would not be 1.
         with self.roles.use(role) as model:
-            for at in range(0, len(order), per_batch):
-                some = order[at : at + per_batch]
+
+            def decode(some: list[int]) -> list[Reply]:
                 numbers_NR = torch.cat([uniform_NR[i * n : (i + 1) * n] for i in some])
-                flat = _decode(
-                    model, [prompts[i] for i in some], numbers_NR, pick, self.processor.end_id, self.processor.pad_id
-                )
+                ids = self.processor.end_id, self.processor.pad_id
+                return _decode(model, [prompts[i] for i in some], numbers_NR, pick, *ids)
+
+            for some, flat in zip(batches, concurrently(decode, batches, model), strict=True):
                 for k, i in enumerate(some):
                     replies[i] = flat[k * n : (k + 1) * n]
         return replies

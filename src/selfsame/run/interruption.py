@@ -43,12 +43,28 @@ class Interruption:
 _WATCHED: list[Interruption] = []
 
 
+class _Here(threading.local):
+    """What ends the work of the thread at hand."""
+
+    given_up: threading.Event | None = None
+
+
+_HERE = _Here()
+
+
+def give_up_with(event: threading.Event) -> None:
+    """This thread works for another: once the event is set, `may_stop` ends what it does."""
+    _HERE.given_up = event
+
+
 def may_stop() -> None:
     """What a long loop asks between two passes.
 
     Raises:
-        Interrupted: Ctrl-C was pressed, inside of `Interruption.at_once`.
+        Interrupted: Ctrl-C was pressed, inside of `Interruption.at_once`; or nobody waits for this thread's work any more.
     """
+    if _HERE.given_up is not None and _HERE.given_up.is_set():
+        raise Interrupted
     if _WATCHED:
         _WATCHED[-1].check()
 

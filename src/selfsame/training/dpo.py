@@ -11,10 +11,10 @@ from torch import Tensor
 
 from selfsame.errors import DataError, RunError
 from selfsame.model import parallel
+from selfsame.model.concurrent import concurrently
 from selfsame.model.prefix_batch import PrefixBatch, micro_batches, prefix_batch, reply_logprobs
 from selfsame.model.roles import Roles
 from selfsame.rollout.collect import Rows, token_logprobs
-from selfsame.run.interruption import may_stop
 from selfsame.run.logger import Progress
 from selfsame.training.comparisons import check_pairs, digest
 from selfsame.training.keeper import Record
@@ -124,12 +124,12 @@ class DPOTrainer:
         mine, totals = parallel.share(encoded), dict[str, float]()
         bar = Progress(2 * len(mine), "dpo: held-out pairs, twice", enabled=parallel.is_main(), inner=True)
         with bar as progress:
-            for part in self._parts(mine, len(encoded), progress):
-                may_stop()
-                with self.roles.use("policy") as model:
-                    _, numbers = self._loss(model, part)
-                totals = {name: totals.get(name, 0.0) + value for name, value in numbers.items()}
-                progress.advance(len(part.reference_N2))
+            parts = self._parts(mine, len(encoded), progress)
+            with self.roles.use("policy") as model:
+                found = concurrently(lambda part: self._loss(model, part)[1], parts, model, self.settings.token_budget)
+                for part, numbers in zip(parts, found, strict=True):
+                    totals = {name: totals.get(name, 0.0) + value for name, value in numbers.items()}
+                    progress.advance(len(part.reference_N2))
         return {f"validation_{n}": v for n, v in parallel.sum_numbers(totals).items()}
 
     def samples(self) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from selfsame.model import parallel
-from selfsame.model.side_by_side import side_by_side
+from selfsame.model.concurrent import concurrently
 from selfsame.run.interruption import Interrupted, Interruption, interruptible
 from selfsame.run.logger import Progress
 from selfsame.training.keeper import Keeper, Record
@@ -132,9 +132,9 @@ def learn(stage: Stage, optimiser: Optimiser, role: str, parts: Sequence[Any]) -
         loss, numbers = stage.loss(part)
         return optimiser.gradient(loss), numbers
 
-    if role in stage.roles.weighted and stage.roles.learns_side_by_side:
+    if role in stage.roles.weighted and stage.roles.learns_concurrently:
         with stage.roles.training(role) as model:  # several parts at once find it in force
-            for gradient, numbers in side_by_side(learned, parts, model):
+            for gradient, numbers in concurrently(learned, parts, model, stage.settings.token_budget):
                 optimiser.add(gradient)
                 yield numbers
         return

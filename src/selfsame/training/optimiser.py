@@ -24,6 +24,7 @@ class Optimiser:
         self.skipped = self.skipped_in_a_row = 0
         self.attach()
         self.scaler = torch.amp.GradScaler(roles.device.type, init_scale=2.0**14, enabled=roles.dtype == torch.float16)
+        self.scaler.scale(torch.zeros((), device=roles.device))  # makes what passes that run at once would make twice
 
     def attach(self) -> None:
         """(Re)makes the optimiser for the roles' present parameters."""

@@ -32,8 +32,8 @@ class OptimiserSettings(Settings):
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Gradients are clipped to this norm."""
     token_budget: int = Field(default=4096, ge=64)
-    """Tokens per forward pass, padding included. Larger batches are split and their gradients added up: lower it to save
-    memory."""
+    """Tokens per forward pass, padding included; on a CPU 1,024 at the most. Larger batches are split and their gradients
+    added up: lower it to save memory."""
     max_skipped: int = Field(default=5, ge=1)
     """Stop the run after this many steps in a row with a gradient that is not finite."""
 

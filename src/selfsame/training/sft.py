@@ -13,9 +13,9 @@ from torch import Tensor
 from selfsame.data.processor import EncodedDialogue
 from selfsame.errors import DataError
 from selfsame.model import parallel
+from selfsame.model.concurrent import concurrently
 from selfsame.model.load import as_roles
 from selfsame.model.prefix_batch import PrefixBatch, dialogue_batch, micro_batches, reply_logprobs
-from selfsame.model.side_by_side import side_by_side
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.run.inherit import adapter_folder
@@ -129,12 +129,13 @@ class SFTTrainer:
         total, mine = 0.0, parallel.share(rows)
         bar = Progress(len(mine), f"{self.name}: held-out rows", enabled=parallel.is_main(), inner=True)
         with self.roles.use("sft") as model, bar as progress:
-            parts = micro_batches([len(r.ids) for r in mine], self.settings.token_budget, model.device)
+            budget = self.settings.token_budget
+            parts = micro_batches([len(r.ids) for r in mine], budget, model.device)
 
             def measure(part: list[int]) -> float:
                 return float(reply_logprobs(model, self._branches([mine[i] for i in part]))[0].sum())
 
-            for part, found in zip(parts, side_by_side(measure, parts, model), strict=True):
+            for part, found in zip(parts, concurrently(measure, parts, model, budget), strict=True):
                 total -= found
                 progress.advance(len(part))
         total = parallel.sum_numbers({"total": total})["total"]
