@@ -69,6 +69,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     if options.flops:
+        torch.set_num_threads(1)  # passes at once have threads of their own, which nobody counts
         with FlopCounterMode(display=False) as counter:
             for number in range(1, amount.steps):
                 step(number)

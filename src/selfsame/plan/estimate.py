@@ -26,7 +26,7 @@ allocator cannot use for being in pieces: an allowance, not measured."""
 @dataclass(frozen=True)
 class StagePlan:
     """One stage on one device. Bytes: `weights` of the frozen base; `adapters` of all roles there with gradients and Adam's
-    moments; `activations` kept for the backward pass (the vocabulary's apart: `logits`); `cache` of keys and values with what
+    moments; `activations` of the passes at hand (the vocabulary's apart: `logits`); `cache` of keys and values with what
     sampling takes beside it; `runtime`. Activations and cache are not there at once: `total` holds the larger. `seconds`:
     of the whole stage, `steps` of it."""
 

@@ -22,7 +22,7 @@ from selfsame.model.vocabulary import vocabulary_logits
 _PADDING, _PROMPT = -2, -1
 """Owners of columns that are no reply's."""
 _TOGETHER = 8192
-"""Tokens of prompts, with padding, that are computed at once at the most."""
+"""Tokens of prompts, with padding, that are computed at once on a GPU at the most."""
 _LEAST_BLOCK = 32
 """The cache grows by at least this many columns at a time."""
 

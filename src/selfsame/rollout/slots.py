@@ -27,7 +27,7 @@ from selfsame.rollout.sampler import sample_token
 _BLOCK = 64
 """The cache grows by so many columns at a time."""
 _TOGETHER = 4096
-"""Tokens of prompts, with padding, that are computed at once at the most: those who have a reply under way wait for them."""
+"""Tokens of prompts, with padding, that are computed at once on a GPU at the most: replies under way wait for them."""
 _LEAST_SHARED = 8
 """Fewer tokens are computed again: all prompts of a chat template begin with a few that are the same."""
 
