@@ -130,9 +130,7 @@ def test_ctrl_c_while_it_evaluates_stops_at_once(tiny_models, tmp_path, monkeypa
     stopped.evaluate = begin
     with pytest.raises(KeyboardInterrupt):
         stopped.train()
-    *before, last = seen
-    assert before == {2: [], 4: [3]}[at]  # three rows are three passes
-    assert 1 <= last <= min(torch.get_num_threads(), 2)
+    assert seen == {2: [1], 4: [3, 1]}[at]  # three rows are three passes
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     monkeypatch.undo()
     checkpoint = saved(tmp_path / "stopped", "sft")

@@ -6,6 +6,7 @@ import itertools
 import math
 import os
 import signal
+import threading
 from dataclasses import replace
 
 import pytest
@@ -301,17 +302,27 @@ def test_learning_rate_rises_and_falls():
 )
 def test_parts_learned_side_by_side_give_the_same_weights_to_the_last_bit(tiny_models, monkeypatch, stage):
     """On one thread, on two, and where one part's gradient adds to that of the others before the next is computed."""
-    before, found = torch.get_num_threads(), []
+    monkeypatch.setattr("selfsame.model.concurrent.CPU_TOKENS", 64)
+    monkeypatch.setattr("selfsame.model.prefix_batch.CPU_TOKENS", 64)
+    before, found, learning = torch.get_num_threads(), [], []
+    gradient = Optimiser.gradient
+
+    def watched(optimiser, loss):
+        learning.append(threading.current_thread().name)
+        return gradient(optimiser, loss)
+
+    monkeypatch.setattr(Optimiser, "gradient", watched)
     try:
         for threads, apart in ((1, True), (2, True), (2, False)):
             torch.set_num_threads(threads)
-            trainer = make(stage, tiny_models(), dropout=0.0, token_budget=64)
+            trainer = make(stage, tiny_models(), dropout=0.0, token_budget=128)
             if not apart:
                 monkeypatch.setattr(type(trainer.roles), "learns_concurrently", False)
             trainer.train()
             found.append({role: trainer.roles.state(role) for role in trainer.trained})
     finally:
         torch.set_num_threads(before)
+    assert {name.startswith("selfsame-pass") for name in learning} == {True, False}  # the pool did learn
     first = found[0]
     for other in found[1:]:
         for role, tensors in first.items():
