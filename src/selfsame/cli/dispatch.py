@@ -100,7 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     # Threads that spin while they wait take the time of other programs, and theirs; threads that sleep wake up late. A short
     # spin is between. Measured twice on two cores, a pass of 120 tokens: .11 and .15 s, sleeping .21 and .24 s, spinning .10
-    # and .11 s; beside two busy programs .24 and .28 s, .31 and .57 s, 2.0 s; of 480 tokens no better than sleeping. The library of threads reads this once, as torch loads it.
+    # and .11 s; beside two busy programs .24 and .28 s, .31 and .57 s, 2.0 s; of 480 tokens no better than sleeping.
+    # The library of threads reads this once, as torch loads it.
     if os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE").upper() == "PASSIVE":  # what libraries but GNU's go by
         os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
