@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from test_prefix_batch import PROMPTS, REPLIES
@@ -57,3 +60,15 @@ def test_gradients_are_those_of_the_dequantised_weights(tmp_path, monkeypatch):
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one, other, atol=1e-3 * float(other.abs().max()) + 1e-6, rtol=1e-2)
     assert sum(float(one.abs().max()) > 0 for one in ours) >= 28  # every LoRA matrix
+
+
+def test_bitsandbytes_is_imported_for_4_bit_bases_alone():
+    """It takes 3 seconds of every start, for it imports PyTorch's compiler."""
+    code = (
+        "import sys, selfsame.pipeline\n"
+        "from peft.import_utils import is_bnb_4bit_available\n"
+        "assert 'bitsandbytes' not in sys.modules and 'torch._inductor.compile_fx' not in sys.modules\n"
+        "assert is_bnb_4bit_available() and 'bitsandbytes' in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr

@@ -56,6 +56,7 @@ class Reader:
     def __init__(self, roles: Roles, role: str | None = None, name: str = "model", remember: bool = True) -> None:
         self.roles, self.role, self.name, self.remember = roles, role, name, remember
         self._known: dict[tuple[tuple[str, ...], str], Reading] = {}
+        self._alone: dict[str, tuple[float, int]] = {}
 
     def read(self, histories: Sequence[Sequence[str]], replies: Sequence[str]) -> list[Reading]:
         """A reading of each reply. `histories`: what was said before it, alternating, the partner's turn last."""
@@ -63,14 +64,16 @@ class Reader:
         new = list(dict.fromkeys(key for key in keys if key[1] and key not in self._known))
         new = [key for key in new if fits(self.roles, Prompt((), key[0]))]
         after = self._likelihoods({key: Prompt((), key[0]) for key in new})
-        alone = self._likelihoods({reply: Prompt(()) for reply in dict.fromkeys(text for _, text in new)})
+        texts = dict.fromkeys(text for _, text in new if text not in self._alone)
+        self._alone |= self._likelihoods({text: Prompt(()) for text in texts})
         for key in new:
-            (total, tokens), (plain, _) = after[key], alone[key[1]]
+            (total, tokens), (plain, _) = after[key], self._alone[key[1]]
             lift = (total - plain) / tokens if any(key[0]) else math.nan
             self._known[key] = Reading(-total / math.log(2) / len(key[1].encode()), lift)
         found = [self._known.get(key, NOTHING) for key in keys]
         if not self.remember:
             self._known.clear()
+            self._alone.clear()
         return found
 
     def _likelihoods(self, prompts: dict[Any, Prompt]) -> dict[Any, tuple[float, int]]:

@@ -99,8 +99,10 @@ class SenseEvaluator:
             self.bounds = Bounds(math.nan, math.nan, False, len(turns), math.nan, math.nan, math.nan)
             return
         histories, replies = [history for history, _ in turns], [reply for _, reply in turns]
-        found = reader.read(histories, replies)
-        passing = reader.read(histories, _others(replies, seed)) if others else ()
+        # In one go: two replies to a prompt share it, and each reply is read alone once.
+        asked = [*replies, *(_others(replies, seed) if others else ())]
+        read = reader.read([*histories, *(histories if others else ())], asked)
+        found, passing = read[: len(turns)], read[len(turns) :]
         bits = float(np.nanquantile([r.bits for r in found], 1 - PEOPLE_SURPRISING))
         lift = float(np.nanquantile([r.lift for r in found], PEOPLE_UNANSWERING))
         marked = _share([bool(_END.search(reply)) for reply in replies]) >= ENDS_SHARE

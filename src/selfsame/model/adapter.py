@@ -8,8 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from peft import PeftConfig
-from peft.utils import load_peft_weights
 from torch import Tensor
 from transformers import AutoConfig
 
@@ -18,6 +16,7 @@ from selfsame.errors import ConfigError
 from selfsame.model.base import explained, load_tokenizer, locate_model
 from selfsame.model.load import load_roles
 from selfsame.model.lora import LoraRoles
+from selfsame.model.peft import PeftConfig, load_peft_weights
 from selfsame.model.roles import Roles
 from selfsame.model.settings import ModelSettings
 from selfsame.types import Prompt

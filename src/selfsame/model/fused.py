@@ -10,10 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from transformers.pytorch_utils import Conv1D
+
+from selfsame.model.peft import LoraLinear
 
 
 class _FusedLora(torch.autograd.Function):

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
@@ -23,6 +22,13 @@ from selfsame.data.processor import DataProcessor
 from selfsame.errors import ConfigError, RunError
 from selfsame.model.base import absolute, locate_model
 from selfsame.model.fused import fuse_lora
+from selfsame.model.peft import (
+    LoraConfig,
+    PeftModel,
+    get_peft_model,
+    get_peft_model_state_dict,
+    set_peft_model_state_dict,
+)
 from selfsame.model.roles import HEAD_FILE, HEADED_ROLES, Roles
 from selfsame.model.settings import LoraSettings
 from selfsame.model.sharding import is_sharded

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
@@ -20,6 +19,7 @@ from selfsame.model.base import explained, grow_embeddings, load_tokenizer, loca
 from selfsame.model.fused import FusedLinear
 from selfsame.model.load import check_fits
 from selfsame.model.lora import LoraRoles
+from selfsame.model.peft import LoraLinear
 from selfsame.model.settings import ModelSettings
 from selfsame.model.trunk import blocks_of
 from selfsame.plan.hardware import Hardware
