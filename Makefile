@@ -1,4 +1,4 @@
-.PHONY: setup demo test lint types quick notebooks bench-setup bench agreement chaos soak clean
+.PHONY: setup demo test suite lint types quick notebooks bench-setup bench agreement chaos soak clean
 export HF_HUB_OFFLINE ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
@@ -10,9 +10,12 @@ setup: .venv/.ready
 demo: setup
 	.venv/bin/selfsame demo
 
-# Two workers on two cores: a thread each.
-test quick: export OMP_NUM_THREADS = 1
-test: setup lint types
+# Two workers on two cores: a thread each. The types are checked meanwhile.
+suite quick: export OMP_NUM_THREADS = 1
+test: setup lint
+	+$(MAKE) -j 2 types suite
+
+suite: setup
 	.venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 quick: setup lint

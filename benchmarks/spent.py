@@ -58,7 +58,10 @@ def measure(command: list[str], plain: bool) -> dict[str, Any]:
                        env=environment, check=True)  # fmt: skip
         total = time.perf_counter() - began
         stats: Any = pstats.Stats(str(file))
-        return {"total": total, "parts": parts_of(stats.stats), "command": command, "load": os.getloadavg()[0]}
+        said = [
+            Path(word).name if os.path.isabs(word) else word for word in command
+        ]  # a record names no machine's folders
+        return {"total": total, "parts": parts_of(stats.stats), "command": said, "load": os.getloadavg()[0]}
 
 
 def parts_of(stats: dict[tuple[str, int, str], tuple[Any, ...]]) -> dict[str, float]:

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from selfsame.metrics.character import PARTS, all_of, evaluate_character
+from selfsame.metrics.hits import BenchmarkEvaluator
 from selfsame.metrics.persona import PersonaEvaluator
-from selfsame.metrics.reader import Reading, load_reader, reader_name
+from selfsame.metrics.reader import Reader, Reading, load_reader, reader_name
 from selfsame.metrics.sense import SenseEvaluator
 from selfsame.text.contradictions import RuleJudge
 from selfsame.types import Answer, Prompt
@@ -130,6 +131,24 @@ def test_the_bundled_reader_prefers_an_answer():
     assert math.isnan(reader.read([history], [""])[0].bits)
     again = reader.read([history] * 3, ["In the morning by train.", "Yes, I have two dogs.", "Bye."])
     assert (again[1], again[0]) == (yes, no)  # what was read before is remembered
+
+
+@pytest.mark.parametrize(("remember", "passes"), [(True, 1), (False, 2)])
+def test_a_reply_is_read_alone_once(monkeypatch, remember, passes):
+    roles, read = load_reader("selfsame-9m").roles, BenchmarkEvaluator.score_tokens
+    asked: list[tuple[tuple[str, ...], int]] = []  # what stood before, and how many replies shared it
+
+    def counted(self, roles, role, prompts, replies, budget):
+        asked.extend((prompt.history, len(group)) for prompt, group in zip(prompts, replies, strict=True))
+        return read(self, roles, role, prompts, replies, budget)
+
+    monkeypatch.setattr(BenchmarkEvaluator, "score_tokens", counted)
+    reader, history, other = Reader(roles, remember=remember), ("Hi!",), ("Any pets?",)
+    first = reader.read([history] * 2, ["Yes, two dogs.", "Hello."])
+    later = reader.read([other] * 2, ["Yes, two dogs.", "Hello."])
+    assert [count for before, count in asked if not any(before)] == [2] * passes
+    assert [count for before, count in asked if any(before)] == [2, 2]
+    assert later == Reader(roles, remember=False).read([other] * 2, ["Yes, two dogs.", "Hello."]) != first
 
 
 GIBBERISH = [
