@@ -12,7 +12,7 @@ os.environ["SELFSAME_CACHE"] = os.path.join(os.path.dirname(__file__), ".no-base
 
 
 import signal
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ from transformers import (
     Qwen3Config,
     SmolLM3Config,
 )
+
+from selfsame.report.plots import Plot
 
 # A slow or busy machine must pass: no test may fail by the clock.
 hypothesis.settings.register_profile("selfsame", deadline=None)
@@ -135,16 +137,17 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return get
 
 
-@pytest.fixture(autouse=True)
-def plain_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plots of a report are drawn, but not laid out and written as SVG, which takes half of the time of a tiny run; they are
-    in the tests of reports, and for runs that a file shares, which are made before this."""
-    plots = sys.modules.get("selfsame.report.plots")
-    if plots and request.path.parent.name != "report":
-        monkeypatch.setattr(plots.Plot, "svg", property(_plain))
+@pytest.fixture(autouse=True, scope="module")
+def plain_plots(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Plots of a report are drawn, but not laid out and written as SVG, which takes a third of the time of a tiny run; they
+    are in the tests of reports and in other processes."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.parent.name != "report":
+            patch.setattr(Plot, "svg", property(_plain))
+        yield
 
 
-def _plain(plot: Any) -> str:
+def _plain(plot: Plot) -> str:
     plot.draw(Figure().add_subplot())
     return '<svg viewBox="0 0 1 1" role="img"></svg>'
 
