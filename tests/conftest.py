@@ -35,6 +35,7 @@ from transformers import (
     SmolLM3Config,
 )
 
+from selfsame.eval import evaluate
 from selfsame.report.plots import Plot
 
 # A slow or busy machine must pass: no test may fail by the clock.
@@ -138,10 +139,11 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def plain_plots(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Plots of a report are drawn, but not laid out and written as SVG, which takes a third of the time of a tiny run; they
-    are in the tests of reports and in other processes."""
+def quick_runs(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Two thirds of the time of a tiny run are left out, but not in other processes. Bounds of sense are set on few of people's
+    turns. Plots of a report are drawn, but not laid out and written as SVG, except in the tests of reports."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate, "CALIBRATION", 40)
         if request.path.parent.name != "report":
             patch.setattr(Plot, "svg", property(_plain))
         yield

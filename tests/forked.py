@@ -30,6 +30,14 @@ for line in os.fdopen(os.dup(0)):  # sys.stdin stays unread
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
+QUICK = """
+from selfsame.eval import evaluate
+from selfsame.report.plots import Plot
+evaluate.CALIBRATION = 40
+Plot.svg = '<svg viewBox="0 0 1 1" role="img"></svg>'
+"""
+"""What `conftest.quick_runs` does, for other processes."""
+
 
 class Forked:
     """One command at a time. Strings have other hashes than in this process.

@@ -10,6 +10,7 @@ import execute
 import pytest
 from record import differences
 
+from forked import QUICK
 from selfsame.run.directory import RunDirectory
 from selfsame.run.files import read_json
 
@@ -108,6 +109,10 @@ def test_they_run_from_scratch_and_show_what_their_run_recorded(tiny_models, tmp
     for name in ("WANDB_API_KEY", "WANDB_MODE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    startup = tmp_path / "ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    (startup / "quick.py").write_text(QUICK)
     values = tmp_path / "values.json"
     values.write_text(json.dumps(small(tiny_models())))
     execute.main(["--folder", str(tmp_path), "--values", str(values)])  # exits where one shows something else

@@ -10,7 +10,7 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from forked import Forked
+from forked import QUICK, Forked
 from selfsame.cli import main
 from selfsame.config import load_config
 from selfsame.data.loader import DatasetLoader, half, persona_key
 from selfsame.errors import ConfigError
-from selfsame.eval import evaluate
 from selfsame.rollout.policy import Policy
 from selfsame.run.checkpoint import finished
 from selfsame.run.directory import RunDirectory
@@ -37,14 +36,6 @@ from selfsame.types import Prompt, clean_persona
 from tiny_run import STAGES, adapters, run_arguments
 
 Arguments = Callable[[Path], list[str]]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def few_turns() -> Iterator[None]:
-    """Bounds of sense are set on few of people's turns: reading them takes a third of a tiny run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate, "CALIBRATION", 40)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +61,7 @@ def test_killed_again_and_again_it_ends_the_same(whole, tmp_path, arguments):
         rows = read_jsonl(directory / "metrics.jsonl")[0] if (directory / "metrics.jsonl").exists() else ()
         return len(rows) + len(list(directory.glob("eval/*.json")))
 
-    before = "from selfsame.eval import evaluate; from selfsame.report.plots import Plot; Plot.svg = '<svg/>'"
-    with Forked(tmp_path / "errors", f"{before}; evaluate.CALIBRATION = 40") as forked:
+    with Forked(tmp_path / "errors", QUICK) as forked:
         for moment in moments:
             process, began = forked.start(arguments(directory)), time.monotonic()
             while done() < moment:

@@ -62,13 +62,16 @@ def test_gradients_are_those_of_the_dequantised_weights(tmp_path, monkeypatch):
     assert sum(float(one.abs().max()) > 0 for one in ours) >= 28  # every LoRA matrix
 
 
-def test_bitsandbytes_is_imported_for_4_bit_bases_alone():
+def test_bitsandbytes_is_imported_for_4_bit_bases_alone(tiny_models):
     """It takes 3 seconds of every start, for it imports PyTorch's compiler."""
     code = (
         "import sys, selfsame.pipeline\n"
-        "from peft.import_utils import is_bnb_4bit_available\n"
+        "from selfsame.model.load import load_roles\n"
+        "from selfsame.model.settings import ModelSettings\n"
+        "load_roles(ModelSettings(base=sys.argv[1], max_length=128)).add('sft')\n"
         "assert 'bitsandbytes' not in sys.modules and 'torch._inductor.compile_fx' not in sys.modules\n"
+        "from peft.import_utils import is_bnb_4bit_available\n"
         "assert is_bnb_4bit_available() and 'bitsandbytes' in sys.modules"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", code, tiny_models()], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -28,6 +28,7 @@ from selfsame.model.peft import (
     get_peft_model,
     get_peft_model_state_dict,
     set_peft_model_state_dict,
+    without_bitsandbytes,
 )
 from selfsame.model.roles import HEAD_FILE, HEADED_ROLES, Roles
 from selfsame.model.settings import LoraSettings
@@ -119,7 +120,8 @@ class LoraRoles(Roles):
         return list(found.unexpected_keys)
 
     def _add_adapter(self, role: str, config: Any) -> None:
-        with warnings.catch_warnings(), torch.random.fork_rng():
+        quantized = getattr(self.base, "is_quantized", False)
+        with warnings.catch_warnings(), torch.random.fork_rng(), without_bitsandbytes(needed=quantized):
             # PEFT draws A from the global generator: a run killed before its first checkpoint ended with other weights.
             torch.manual_seed(self.seed)
             warnings.simplefilter("ignore")  # GPT-2's layers are stored transposed; PEFT sees to it, and says so

@@ -1,7 +1,7 @@
-"""What the roles need of peft, imported without bitsandbytes.
+"""What the roles need of peft, without bitsandbytes where no base has 4 bits.
 
-peft imports bitsandbytes wherever it is installed, and that imports PyTorch's compiler: 3 seconds of every start, for 4-bit
-bases alone. While peft is imported bitsandbytes seems absent; afterwards it is found when a 4-bit base asks for it.
+peft imports bitsandbytes wherever it is installed, at its own import and with the first adapter, and that imports PyTorch's
+compiler: 3 seconds of every start.
 """
 
 from __future__ import annotations
@@ -13,19 +13,29 @@ from typing import Any
 
 
 @contextmanager
-def _without_bitsandbytes() -> Iterator[None]:
-    if "bitsandbytes" in sys.modules:
+def without_bitsandbytes(needed: bool = False) -> Iterator[None]:
+    """bitsandbytes seems absent meanwhile, unless it is `needed` or imported already."""
+    if needed or "bitsandbytes" in sys.modules:
         yield
         return
     modules: dict[str, Any] = sys.modules  # pyright: ignore  # None: such a module cannot be found
     modules["bitsandbytes"] = None
+    _look_again()
     try:
         yield
     finally:
         del modules["bitsandbytes"]
+        _look_again()
 
 
-with _without_bitsandbytes():
+def _look_again() -> None:
+    """peft remembers whether it found bitsandbytes."""
+    if known := sys.modules.get("peft.import_utils"):
+        known.is_bnb_available.cache_clear()
+        known.is_bnb_4bit_available.cache_clear()
+
+
+with without_bitsandbytes():
     from peft import (
         LoraConfig,
         PeftConfig,
@@ -34,12 +44,8 @@ with _without_bitsandbytes():
         get_peft_model_state_dict,
         set_peft_model_state_dict,
     )
-    from peft.import_utils import is_bnb_4bit_available, is_bnb_available
     from peft.tuners.lora.layer import Linear as LoraLinear
     from peft.utils import load_peft_weights
-
-for _known in (is_bnb_available, is_bnb_4bit_available):
-    _known.cache_clear()
 
 __all__ = [
     "LoraConfig",
@@ -50,4 +56,5 @@ __all__ = [
     "get_peft_model_state_dict",
     "load_peft_weights",
     "set_peft_model_state_dict",
+    "without_bitsandbytes",
 ]
