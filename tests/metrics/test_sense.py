@@ -129,12 +129,10 @@ def test_the_bundled_reader_prefers_an_answer():
     yes, no = reader.read([history, history], ["Yes, I have two dogs.", "In the morning by train."])
     assert yes.lift > no.lift and yes.bits < no.bits
     assert math.isnan(reader.read([history], [""])[0].bits)
-    again = reader.read([history] * 3, ["In the morning by train.", "Yes, I have two dogs.", "Bye."])
-    assert (again[1], again[0]) == (yes, no)  # what was read before is remembered
 
 
-@pytest.mark.parametrize(("remember", "passes"), [(True, 1), (False, 2)])
-def test_a_reply_is_read_alone_once(monkeypatch, remember, passes):
+@pytest.mark.parametrize("remember", [True, False])
+def test_a_prompt_and_a_reply_are_read_once_and_what_was_asked_before_changes_nothing(monkeypatch, remember):
     roles, read = load_reader("selfsame-9m").roles, BenchmarkEvaluator.score_tokens
     asked: list[tuple[tuple[str, ...], int]] = []  # what stood before, and how many replies shared it
 
@@ -143,12 +141,13 @@ def test_a_reply_is_read_alone_once(monkeypatch, remember, passes):
         return read(self, roles, role, prompts, replies, budget)
 
     monkeypatch.setattr(BenchmarkEvaluator, "score_tokens", counted)
-    reader, history, other = Reader(roles, remember=remember), ("Hi!",), ("Any pets?",)
-    first = reader.read([history] * 2, ["Yes, two dogs.", "Hello."])
-    later = reader.read([other] * 2, ["Yes, two dogs.", "Hello."])
-    assert [count for before, count in asked if not any(before)] == [2] * passes
-    assert [count for before, count in asked if any(before)] == [2, 2]
-    assert later == Reader(roles, remember=False).read([other] * 2, ["Yes, two dogs.", "Hello."]) != first
+    reader, (one, other) = Reader(roles, remember=remember), (("Hi!",), ("Any pets?",))
+    question = [one, one, other, other], ["Yes, two dogs.", "Hello.", "Yes, two dogs.", "Hello."]
+    first = reader.read(*question)
+    assert [(any(before), count) for before, count in asked] == [(True, 2), (True, 2), (False, 2)]
+    assert reader.read(*question) == first and len(asked) == (3 if remember else 6)
+    reader.read([one], ["Hello."])  # a part of it is a question of its own
+    assert len(asked) == (5 if remember else 8)
 
 
 GIBBERISH = [

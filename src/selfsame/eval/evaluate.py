@@ -177,22 +177,18 @@ def score(
     progress: Progress,
 ) -> Scored:
     """Every score of every answer. `examples`: whose dialogues perplexity and distractors come from."""
-    elsewhere = _said_elsewhere(answers.talk, policy.seed)
-    people = [*gold_answers(answers.grounded), *gold_answers(answers.talk)]
-    # All replies to a prompt share its reading, so those of people are read with the first system's.
-    scorer.read_ahead([*answers.grounded, *answers.talk, *people, *elsewhere])
     character = scorer.of_character(answers.talk)
     progress.advance()
     grounded = scorer.of_grounded(answers.grounded)
     progress.advance()
     talk = {"grounding_anywhere": scorer.grounding(answers.talk), "engagement": scorer.engagement(answers.talk)}
     held_out = random.Random(policy.seed).sample(examples, min(settings.perplexity_size, len(examples)))
-    predicted = QualityEvaluator(scorer.bootstrap).compute_perplexity(policy.roles, policy.role, held_out)
+    people = QualityEvaluator(scorer.bootstrap).compute_perplexity(policy.roles, policy.role, held_out)
     progress.advance()
-    predicted |= _hits_at_1(scorer, policy, examples, answers.talk[: settings.perplexity_size])
+    people |= _hits_at_1(scorer, policy, examples, answers.talk[: settings.perplexity_size])
     progress.advance()
-    references = _references(scorer, answers, elsewhere, policy.seed, progress)
-    return Scored(grounded, character, talk, scorer.of_functions(answers.talk), predicted, references)
+    references = _references(scorer, answers, policy.seed, progress)
+    return Scored(grounded, character, talk, scorer.of_functions(answers.talk), people, references)
 
 
 def _hits_at_1(scorer: AnswerScorer, policy: Policy, examples: Sequence[Example], talk: Sequence[Answer]) -> Metrics:
@@ -204,11 +200,9 @@ def _hits_at_1(scorer: AnswerScorer, policy: Policy, examples: Sequence[Example]
     return {"hits_at_1": hits}
 
 
-def _references(
-    scorer: AnswerScorer, answers: Answers, elsewhere: Sequence[Answer], seed: int, progress: Progress
-) -> dict[str, Metrics]:
+def _references(scorer: AnswerScorer, answers: Answers, seed: int, progress: Progress) -> dict[str, Metrics]:
     """What the metrics are to be read beside, by row: what people said; the model without the persona; the persona recited;
-    the model's replies held against the persona of someone else; what people said to other prompts (`elsewhere`)."""
+    the model's replies held against the persona of someone else; what people said to other prompts."""
     grounded = answers.grounded
     others = strangers([a.persona for a in grounded], seed)
     gold, people = gold_answers(grounded), gold_answers(answers.talk)
@@ -221,23 +215,26 @@ def _references(
     progress.advance()
     sensible = scorer.of_grounded(gold)["sensible_consistency"]
     rows["gold"] |= scorer.shares({"sensible_consistency": sensible}, grounded)
-    rows["gold"] |= scorer.shares(scorer.of_character(people), people)
+    elsewhere = _said_elsewhere(people, seed)
+    # In one go, since a prompt is read once for both replies.
+    character = scorer.of_character([*people, *elsewhere])
+    rows["gold"] |= scorer.shares({name: values[: len(people)] for name, values in character.items()}, people)
     progress.advance()
     talk = {"grounding_anywhere": scorer.grounding(people), "engagement": scorer.engagement(people)}
     rows["gold"] |= scorer.shares(talk, people) | scorer.quality(people) | scorer.diversity(people)
     rows["gold"] |= scorer.means(scorer.of_functions(people), people)
     # A score may not tell whether a reply fits. Measured for engagement: .016 [-.002, .034] between the two rows.
-    rows["other_reply"] = scorer.shares(scorer.of_character(elsewhere), elsewhere)
+    rows["other_reply"] = scorer.shares({name: values[len(people) :] for name, values in character.items()}, elsewhere)
     rows["other_reply"] |= scorer.shares({"engagement": scorer.engagement(elsewhere)}, elsewhere)
     rows["other_reply"] |= scorer.quality(elsewhere) | scorer.overlap(elsewhere)
     progress.advance()
     return rows
 
 
-def _said_elsewhere(answers: Sequence[Answer], seed: int) -> list[Answer]:
+def _said_elsewhere(people: Sequence[Answer], seed: int) -> list[Answer]:
     """What people said to other prompts: what a fluent reply gets that has nothing to do with the prompt."""
-    gold = [a.gold for a in answers]
-    drawn = zip(answers, draw_distractors(gold, gold, 1, seed), strict=True)
+    gold = [a.gold for a in people]
+    drawn = zip(people, draw_distractors(gold, gold, 1, seed), strict=True)
     return [replace(answer, reply=other[0]) for answer, other in drawn if other]
 
 

@@ -76,10 +76,6 @@ class AnswerScorer:
         """Whether each is in character, and why not (see `evaluate_character`)."""
         return evaluate_character(self.persona, self._sense(), answers)
 
-    def read_ahead(self, answers: Sequence[Answer]) -> None:
-        """Reads answers that are scored later, which is faster in one go."""
-        self._sense().reader.read(histories_of(answers), replies_of(answers))
-
     def grounding(self, answers: Sequence[Answer]) -> list[float]:
         """Whether each draws on a trait, called for or not."""
         return self.persona.evaluate_grounding([a.persona for a in answers], replies_of(answers))

@@ -29,6 +29,8 @@ TURNS = 3
 _TOGETHER = 16
 """Replies without a context that share one empty prompt."""
 _ROLE = "reader"
+_Key = tuple[tuple[str, ...], str]
+"""The turns that a reply is read after, and the reply."""
 
 
 @dataclass(frozen=True)
@@ -44,37 +46,39 @@ NOTHING = Reading(math.nan, math.nan)
 
 
 class Reader:
-    """Reads replies with a role of a model (None: the base).
+    """Reads replies with a role of a model (None: the base). It remembers whole questions, never single replies: last digits
+    depend on the batch, and an answer must not depend on what was asked before.
 
     Args:
         roles: the model.
         role: with whose adapter.
         name: in records.
-        remember: what was read once is not read again; without, a long training keeps nothing.
+        remember: a question is not read again; without, a long training keeps nothing.
     """
 
     def __init__(self, roles: Roles, role: str | None = None, name: str = "model", remember: bool = True) -> None:
         self.roles, self.role, self.name, self.remember = roles, role, name, remember
-        self._known: dict[tuple[tuple[str, ...], str], Reading] = {}
-        self._alone: dict[str, tuple[float, int]] = {}
+        self._known: dict[tuple[_Key, ...], list[Reading]] = {}
 
     def read(self, histories: Sequence[Sequence[str]], replies: Sequence[str]) -> list[Reading]:
-        """A reading of each reply. `histories`: what was said before it, alternating, the partner's turn last."""
-        keys = [(_shown(history), reply.strip()) for history, reply in zip(histories, replies, strict=True)]
-        new = list(dict.fromkeys(key for key in keys if key[1] and key not in self._known))
-        new = [key for key in new if fits(self.roles, Prompt((), key[0]))]
+        """A reading of each reply. `histories`: what was said before it, alternating, the partner's turn last. Replies to one
+        prompt share its reading, and a reply is read alone once: ask for them together."""
+        asked = tuple((_shown(history), reply.strip()) for history, reply in zip(histories, replies, strict=True))
+        found = self._known.get(asked) or self._ask(asked)
+        if self.remember:
+            self._known[asked] = found
+        return list(found)
+
+    def _ask(self, keys: Sequence[_Key]) -> list[Reading]:
+        new = [key for key in dict.fromkeys(keys) if key[1] and fits(self.roles, Prompt((), key[0]))]
         after = self._likelihoods({key: Prompt((), key[0]) for key in new})
-        texts = dict.fromkeys(text for _, text in new if text not in self._alone)
-        self._alone |= self._likelihoods({text: Prompt(()) for text in texts})
+        alone = self._likelihoods({reply: Prompt(()) for reply in dict.fromkeys(text for _, text in new)})
+        readings: dict[_Key, Reading] = {}
         for key in new:
-            (total, tokens), (plain, _) = after[key], self._alone[key[1]]
+            (total, tokens), (plain, _) = after[key], alone[key[1]]
             lift = (total - plain) / tokens if any(key[0]) else math.nan
-            self._known[key] = Reading(-total / math.log(2) / len(key[1].encode()), lift)
-        found = [self._known.get(key, NOTHING) for key in keys]
-        if not self.remember:
-            self._known.clear()
-            self._alone.clear()
-        return found
+            readings[key] = Reading(-total / math.log(2) / len(key[1].encode()), lift)
+        return [readings.get(key, NOTHING) for key in keys]
 
     def _likelihoods(self, prompts: dict[Any, Prompt]) -> dict[Any, tuple[float, int]]:
         """(log-probability in nats, tokens) of each key's reply; the replies to one prompt share it, up to some at a time."""
