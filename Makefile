@@ -1,4 +1,4 @@
-.PHONY: setup demo test suite lint types quick notebooks bench-setup bench agreement chaos soak clean
+.PHONY: setup demo test lint types quick notebooks bench-setup bench agreement chaos soak clean
 export HF_HUB_OFFLINE ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
@@ -10,13 +10,12 @@ setup: .venv/.ready
 demo: setup
 	.venv/bin/selfsame demo
 
-# Two workers on two cores: a thread each. The types are checked meanwhile.
-suite quick: export OMP_NUM_THREADS = 1
+# Two workers on two cores: a thread each. The types are checked meanwhile, and what is wrong with them is said at the end.
+test quick: export OMP_NUM_THREADS = 1
 test: setup lint
-	+$(MAKE) -j 2 types suite
-
-suite: setup
-	.venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	.venv/bin/pyright > .venv/types.log & types=$$!; code=0; \
+	  .venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder || code=$$?; \
+	  wait $$types || code=1; cat .venv/types.log; exit $$code
 
 quick: setup lint
 	.venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"

@@ -58,9 +58,8 @@ def measure(command: list[str], plain: bool) -> dict[str, Any]:
                        env=environment, check=True)  # fmt: skip
         total = time.perf_counter() - began
         stats: Any = pstats.Stats(str(file))
-        said = [
-            Path(word).name if os.path.isabs(word) else word for word in command
-        ]  # a record names no machine's folders
+        # A record names no machine's folders.
+        said = [Path(word).name if os.path.isabs(word) else word for word in command]
         return {"total": total, "parts": parts_of(stats.stats), "command": said, "load": os.getloadavg()[0]}
 
 

@@ -138,10 +138,13 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return get
 
 
+LAID_OUT = Plot.__dict__["svg"]
+
+
 @pytest.fixture(autouse=True, scope="module")
 def quick_runs(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Two thirds of the time of a tiny run are left out, but not in other processes. Bounds of sense are set on few of people's
-    turns. Plots of a report are drawn, but not laid out and written as SVG, except in the tests of reports."""
+    """Leaves out what takes two thirds of a tiny run, in this process: bounds of sense are set on few of people's turns, and
+    plots are drawn, but not laid out and written as SVG, except in the tests of reports and where a test sets `LAID_OUT`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluate, "CALIBRATION", 40)
         if request.path.parent.name != "report":

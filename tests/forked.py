@@ -35,8 +35,9 @@ from selfsame.eval import evaluate
 from selfsame.report.plots import Plot
 evaluate.CALIBRATION = 40
 Plot.svg = '<svg viewBox="0 0 1 1" role="img"></svg>'
+del evaluate, Plot
 """
-"""What `conftest.quick_runs` does, for other processes."""
+"""What `conftest.quick_runs` does, for other processes; plots are not drawn at all."""
 
 
 class Forked:

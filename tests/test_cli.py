@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from commands import Command, snapshot, tiny_run
+from conftest import LAID_OUT
 from selfsame.cli import main
 from selfsame.data.loader import DatasetLoader
 from selfsame.data.prompt_format import MARKERS
 from selfsame.data.settings import DataSettings
+from selfsame.report.plots import Plot
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.run.files import read_json
 
@@ -176,14 +178,16 @@ def test_evaluate_any_model_on_any_dialogues(selfsame, tmp_path):
     assert "consistency" in answer.out
 
 
-def test_report(selfsame, whole, tmp_path):
+def test_report(selfsame, whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(Plot, "svg", LAID_OUT)
     copy = Path(shutil.copytree(whole, tmp_path / "copy"))
     (copy / "report.html").unlink()
     readme = tmp_path / "README.md"
     readme.write_text("Before\n<!-- results:spc -->\n<!-- /results:spc -->\nAfter\n")
     answer = selfsame("report", copy, "--readme", readme)
     assert answer.code == 0
-    assert "<html" in (copy / "report.html").read_text()
+    page = (copy / "report.html").read_text()
+    assert "<html" in page and page.count('role="img"') > 20 and "currentColor" in page  # curves of all stages
     assert "consistency" in answer.out
     assert f"selfsame chat --model {copy} --persona" in answer.out
     text = readme.read_text()

@@ -136,9 +136,9 @@ def test_a_prompt_and_a_reply_are_read_once_and_what_was_asked_before_changes_no
     roles, read = load_reader("selfsame-9m").roles, BenchmarkEvaluator.score_tokens
     asked: list[tuple[tuple[str, ...], int]] = []  # what stood before, and how many replies shared it
 
-    def counted(self, roles, role, prompts, replies, budget):
+    def counted(self, roles, role, prompts, replies, budget, reserve):
         asked.extend((prompt.history, len(group)) for prompt, group in zip(prompts, replies, strict=True))
-        return read(self, roles, role, prompts, replies, budget)
+        return read(self, roles, role, prompts, replies, budget, reserve)
 
     monkeypatch.setattr(BenchmarkEvaluator, "score_tokens", counted)
     reader, (one, other) = Reader(roles, remember=remember), (("Hi!",), ("Any pets?",))
@@ -146,8 +146,17 @@ def test_a_prompt_and_a_reply_are_read_once_and_what_was_asked_before_changes_no
     first = reader.read(*question)
     assert [(any(before), count) for before, count in asked] == [(True, 2), (True, 2), (False, 2)]
     assert reader.read(*question) == first and len(asked) == (3 if remember else 6)
-    reader.read([one], ["Hello."])  # a part of it is a question of its own
-    assert len(asked) == (5 if remember else 8)
+    part = [one], ["Hello."]  # a question of its own, with the digits that it has by itself
+    assert reader.read(*part) == Reader(roles, remember=False).read(*part)
+    assert len(asked) == (3 if remember else 6) + 2 * 2
+
+
+def test_a_long_prompt_is_read_in_the_same_way_whatever_shares_it():
+    reader = Reader(load_reader("selfsame-9m").roles, remember=False)
+    history = ("Tell me about the sea and the ships. " * 60,)
+    short, long = "It is big.", "It is blue, " * 60
+    (alone,), (beside, _) = reader.read([history], [short]), reader.read([history] * 2, [short, long])
+    assert (beside.bits, beside.lift) == pytest.approx((alone.bits, alone.lift), abs=1e-3)
 
 
 GIBBERISH = [

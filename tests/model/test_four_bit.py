@@ -41,10 +41,14 @@ def gradients(roles):
     return float(total.detach()), torch.autograd.grad(total, list(parameters.values()))
 
 
-def test_gradients_are_those_of_the_dequantised_weights(tmp_path, monkeypatch):
+@pytest.fixture
+def wide(tmp_path, monkeypatch):
     monkeypatch.setitem(conftest.FAMILIES, "llama", lambda v: LlamaConfig(**{**WIDE.to_dict(), "vocab_size": v}))
-    folder = make_model(tmp_path, "llama")
-    four_bit, full = load(folder, True), load(folder, False)
+    return make_model(tmp_path, "llama")
+
+
+def test_gradients_are_those_of_the_dequantised_weights(wide):
+    four_bit, full = load(wide, True), load(wide, False)
     linear = dict(full.base.named_modules())
     quantised = 0
     for name, layer in four_bit.base.named_modules():
@@ -62,16 +66,23 @@ def test_gradients_are_those_of_the_dequantised_weights(tmp_path, monkeypatch):
     assert sum(float(one.abs().max()) > 0 for one in ours) >= 28  # every LoRA matrix
 
 
-def test_bitsandbytes_is_imported_for_4_bit_bases_alone(tiny_models):
+def test_bitsandbytes_is_imported_for_4_bit_bases_alone(wide):
     """It takes 3 seconds of every start, for it imports PyTorch's compiler."""
-    code = (
-        "import sys, selfsame.pipeline\n"
-        "from selfsame.model.load import load_roles\n"
-        "from selfsame.model.settings import ModelSettings\n"
-        "load_roles(ModelSettings(base=sys.argv[1], max_length=128)).add('sft')\n"
-        "assert 'bitsandbytes' not in sys.modules and 'torch._inductor.compile_fx' not in sys.modules\n"
-        "from peft.import_utils import is_bnb_4bit_available\n"
-        "assert is_bnb_4bit_available() and 'bitsandbytes' in sys.modules"
-    )
-    done = subprocess.run([sys.executable, "-c", code, tiny_models()], capture_output=True, text=True, timeout=300)
+    code = """
+import sys, selfsame.pipeline
+from selfsame.model.load import load_roles
+from selfsame.model.settings import ModelSettings
+
+def kinds(four_bit):
+    roles = load_roles(ModelSettings(base=sys.argv[1], max_length=128, four_bit=four_bit))
+    roles.add("sft")
+    return {type(layer).__name__ for layer in roles.peft.modules()}
+
+assert "Linear4bit" not in kinds(False)
+assert "bitsandbytes" not in sys.modules and "torch._inductor.compile_fx" not in sys.modules
+assert "Linear4bit" in kinds(True) and "bitsandbytes" in sys.modules
+import peft.helpers, peft.import_utils
+assert peft.import_utils.is_bnb_4bit_available() and peft.helpers.bnb.functional.dequantize_4bit
+"""
+    done = subprocess.run([sys.executable, "-c", code, wide], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

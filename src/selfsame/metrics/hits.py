@@ -41,11 +41,14 @@ class BenchmarkEvaluator:
         prompts: Sequence[Prompt],
         candidates: Sequence[Sequence[str]],
         token_budget: int = 4096,
+        reserve: int | None = None,
     ) -> list[list[list[float]]]:
-        """The log-probabilities (nats) behind `rank`: of each token of each candidate to each prompt, the end token last."""
+        """The log-probabilities (nats) behind `rank`: of each token of each candidate to each prompt, the end token last.
+        `reserve`: tokens that a long prompt leaves free; None: as many as its longest candidate has."""
         processor = roles.processor
         encoded = [[processor.encode_reply(c)[: longest_candidate(roles)] for c in group] for group in candidates]
-        ids = [processor.encode_prompt(p, max(map(len, group))) for p, group in zip(prompts, encoded, strict=True)]
+        rooms = [max(map(len, group)) if reserve is None else reserve for group in encoded]
+        ids = [processor.encode_prompt(prompt, room) for prompt, room in zip(prompts, rooms, strict=True)]
         return token_logprobs(roles, role, Rows(ids, encoded), token_budget)
 
     def hits_at_1(

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsame.errors import ConfigError
-from selfsame.metrics.hits import BenchmarkEvaluator, fits
+from selfsame.metrics.hits import BenchmarkEvaluator, fits, longest_candidate
 from selfsame.model.load import load_roles
 from selfsame.model.named import NAMED, is_ready
 from selfsame.model.roles import Roles
@@ -28,6 +28,10 @@ TURNS = 3
 """Turns before a reply that the reader is shown, the partner's last."""
 _TOGETHER = 16
 """Replies without a context that share one empty prompt."""
+_BUDGET = 2048
+"""Tokens of a batch."""
+_QUESTIONS = 16
+"""So many are remembered; an evaluation asks two that the next one asks again."""
 _ROLE = "reader"
 _Key = tuple[tuple[str, ...], str]
 """The turns that a reply is read after, and the reply."""
@@ -64,9 +68,11 @@ class Reader:
         """A reading of each reply. `histories`: what was said before it, alternating, the partner's turn last. Replies to one
         prompt share its reading, and a reply is read alone once: ask for them together."""
         asked = tuple((_shown(history), reply.strip()) for history, reply in zip(histories, replies, strict=True))
-        found = self._known.get(asked) or self._ask(asked)
+        found = self._known.pop(asked, None) or self._ask(asked)
         if self.remember:
             self._known[asked] = found
+            if len(self._known) > _QUESTIONS:
+                del self._known[next(iter(self._known))]  # the one that was not asked for longest
         return list(found)
 
     def _ask(self, keys: Sequence[_Key]) -> list[Reading]:
@@ -88,7 +94,9 @@ class Reader:
             place = sizes[prompt] = sizes.get(prompt, -1) + 1
             groups.setdefault((prompt, place // _TOGETHER), []).append(key)
         texts = [[key if isinstance(key, str) else key[1] for key in group] for group in groups.values()]
-        found = BenchmarkEvaluator().score_tokens(self.roles, self.role, [p for p, _ in groups], texts, 2048)
+        # A long prompt is cut in the same way whatever else shares it.
+        how = _BUDGET, longest_candidate(self.roles)
+        found = BenchmarkEvaluator().score_tokens(self.roles, self.role, [p for p, _ in groups], texts, *how)
         rows = zip(groups.values(), found, strict=True)
         return {key: (sum(values), len(values)) for group, row in rows for key, values in zip(group, row, strict=True)}
 

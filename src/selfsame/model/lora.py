@@ -120,8 +120,7 @@ class LoraRoles(Roles):
         return list(found.unexpected_keys)
 
     def _add_adapter(self, role: str, config: Any) -> None:
-        quantized = getattr(self.base, "is_quantized", False)
-        with warnings.catch_warnings(), torch.random.fork_rng(), without_bitsandbytes(needed=quantized):
+        with warnings.catch_warnings(), torch.random.fork_rng(), without_bitsandbytes():
             # PEFT draws A from the global generator: a run killed before its first checkpoint ended with other weights.
             torch.manual_seed(self.seed)
             warnings.simplefilter("ignore")  # GPT-2's layers are stored transposed; PEFT sees to it, and says so

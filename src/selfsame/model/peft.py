@@ -7,35 +7,50 @@ compiler: 3 seconds of every start.
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
+
+_ONE_AT_A_TIME = threading.RLock()
 
 
 @contextmanager
-def without_bitsandbytes(needed: bool = False) -> Iterator[None]:
-    """bitsandbytes seems absent meanwhile, unless it is `needed` or imported already."""
-    if needed or "bitsandbytes" in sys.modules:
-        yield
-        return
-    modules: dict[str, Any] = sys.modules  # pyright: ignore  # None: such a module cannot be found
-    modules["bitsandbytes"] = None
-    _look_again()
-    try:
-        yield
-    finally:
-        del modules["bitsandbytes"]
+def without_bitsandbytes() -> Iterator[None]:
+    """bitsandbytes seems absent meanwhile, unless it was imported before, as it is for a 4-bit base."""
+    modules: dict[str, Any] = sys.modules  # pyright: ignore
+    with _ONE_AT_A_TIME:
+        if "bitsandbytes" in modules:
+            yield
+            return
+        modules["bitsandbytes"] = None  # an import of it fails
         _look_again()
+        try:
+            yield
+        finally:
+            if modules.get("bitsandbytes", 0) is None:
+                del modules["bitsandbytes"]
+            _look_again()
 
 
 def _look_again() -> None:
     """peft remembers whether it found bitsandbytes."""
-    if known := sys.modules.get("peft.import_utils"):
-        known.is_bnb_available.cache_clear()
-        known.is_bnb_4bit_available.cache_clear()
+    known = sys.modules.get("peft.import_utils")
+    for name in ("is_bnb_available", "is_bnb_4bit_available"):
+        getattr(getattr(known, name, None), "cache_clear", lambda: None)()
+
+
+class _Later:
+    """bitsandbytes, imported when something of it is used."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(import_module("bitsandbytes"), name)
 
 
 with without_bitsandbytes():
+    import peft.helpers
     from peft import (
         LoraConfig,
         PeftConfig,
@@ -46,6 +61,10 @@ with without_bitsandbytes():
     )
     from peft.tuners.lora.layer import Linear as LoraLinear
     from peft.utils import load_peft_weights
+
+# The one name that would stay without bitsandbytes afterwards, for other users of peft in this process.
+if getattr(peft.helpers, "bnb", 0) is None and find_spec("bitsandbytes"):
+    peft.helpers.bnb = _Later()  # pyright: ignore
 
 __all__ = [
     "LoraConfig",
