@@ -31,7 +31,7 @@ _TOGETHER = 16
 _BUDGET = 2048
 """Tokens of a batch."""
 _QUESTIONS = 16
-"""So many are remembered; an evaluation asks two that the next one asks again."""
+"""So many are remembered. An evaluation asks three that the next one asks again."""
 _ROLE = "reader"
 _Key = tuple[tuple[str, ...], str]
 """The turns that a reply is read after, and the reply."""
