@@ -14,7 +14,7 @@ demo: setup
 test quick: export OMP_NUM_THREADS = 1
 test: setup lint
 	.venv/bin/pyright > .venv/types.log & types=$$!; code=0; \
-	  .venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder || code=$$?; \
+	  .venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=20 || code=$$?; \
 	  wait $$types || code=1; cat .venv/types.log; exit $$code
 
 quick: setup lint
