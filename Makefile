@@ -33,7 +33,7 @@ notebooks: setup
 	.venv/bin/python notebooks/execute.py
 	.venv/bin/python docs/reference.py
 
-# The environments of the peers (a gigabyte each), then the same work by them and by us: an hour on two quiet cores.
+# The environments of the peers (a gigabyte each), then the same work by them and by us: an hour and a half on two quiet cores.
 bench-setup: setup
 	benchmarks/setup.sh
 
@@ -41,7 +41,7 @@ DATA ?= demo
 bench: bench-setup
 	.venv/bin/python -m benchmarks.compare run --shape 10m --data $(DATA) --json runs/bench/cpu-10m.json
 	.venv/bin/python -m benchmarks.compare run --shape 124m --data $(DATA) --json runs/bench/cpu-124m.json \
-	  --replies 8 --batch 4 --rounds 1 --cases "PPO, 4" SFT
+	  --replies 16 --batch 8 --rounds 1 --cases SFT "PPO, LoRA" "PPO, 4" GRPO
 
 # Our scores beside human ratings, five to ten minutes: make agreement DATA=folder (benchmarks/rated.py: what it holds).
 agreement: setup
