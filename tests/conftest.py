@@ -143,7 +143,7 @@ LAID_OUT = Plot.__dict__["svg"]
 
 @pytest.fixture(autouse=True, scope="module")
 def quick_runs(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Leaves out what takes two thirds of a tiny run, in this process: bounds of sense are set on few of people's turns, and
+    """Leaves out what takes much of a tiny run, in this process: bounds of sense are set on few of people's turns, and
     plots are drawn, but not laid out and written as SVG, except in the tests of reports and where a test sets `LAID_OUT`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluate, "CALIBRATION", 40)

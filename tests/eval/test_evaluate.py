@@ -15,6 +15,7 @@ from test_roles import with_sft
 
 from selfsame.data.pairs import PreferenceGenerator
 from selfsame.eval.evaluate import evaluate_system
+from selfsame.eval.scoring import AnswerScorer
 from selfsame.eval.settings import EvaluationSettings
 from selfsame.metrics.hits import BenchmarkEvaluator, draw_distractors
 from selfsame.metrics.judge import judge_summary
@@ -194,6 +195,19 @@ def test_other_replies_bound_what_is_compared_with_gold(roles, results):
     alone = evaluate(roles, examples=[Example("a/2", ("I sing.",), (), ("Hi", "Yes.") * 3, ((),) * 3)])
     nobody = alone["references"]["other_reply"]["f1"]
     assert alone["metrics"]["f1"]["count"] == 1 and math.isnan(nobody["value"]) and nobody["count"] == 0
+
+
+def test_rows_of_what_people_said_there_and_elsewhere_are_not_mixed_up(roles, monkeypatch):
+    def said_there(self, answers):
+        return {"in_character": [float(answer.reply == answer.gold) for answer in answers]}
+
+    monkeypatch.setattr(AnswerScorer, "of_character", said_there)
+    references = evaluate(roles)["references"]
+    found = {row: references[row]["in_character"] for row in ("gold", "other_reply")}
+    assert {row: (share["value"], share["count"]) for row, share in found.items()} == {
+        "gold": (1.0, 24),
+        "other_reply": (0.0, 24),
+    }
 
 
 def test_scores_of_two_systems_can_be_compared_in_pairs(roles, monkeypatch):
