@@ -123,8 +123,9 @@ def main(arguments: list[str] | None = None) -> None:
     if not (options.column and options.command):
         parser.error("name a --column, and after -- a command of selfsame")
     record = read_json(options.json) if options.json.exists() else {"columns": {}}
-    record["columns"][options.column] = measure(options.command, options.plain_cpu)
-    write_json(options.json, record | {"environment": describe_environment()})
+    column = measure(options.command, options.plain_cpu) | {"environment": describe_environment()}
+    record["columns"][options.column] = column
+    write_json(options.json, record)
     print(table(record))
 
 
