@@ -103,6 +103,7 @@ def main() -> None:
     command.add_argument("--replies", type=int, default=32, help="in a step of PPO")
     command.add_argument("--batch", type=int, default=8)
     command.add_argument("--threads", type=int, default=1)
+    command.add_argument("--float32", action="store_true", help="no bfloat16 on either side")
     command.add_argument("--cases", nargs="+", help="names begin with one of these; default: all")
     command = commands.add_parser("table")
     command.add_argument("json", type=Path, nargs="+")
@@ -122,7 +123,7 @@ def _run(options: argparse.Namespace) -> None:
     cases = [c for c in CASES if not options.cases or c.name.startswith(tuple(options.cases))]
     record: dict[str, Any] = {"shape": options.shape, "threads": options.threads, "measurements": []}
     kept = ("shape", "data", "threads", "steps", "replies", "batch")
-    record["options"] = {name: getattr(options, name) for name in kept}
+    record["options"] = {name: getattr(options, name) for name in kept} | ({"float32": True} if options.float32 else {})
     if options.json.exists():
         known = read_json(options.json)
         if known["options"] != record["options"]:
@@ -148,7 +149,7 @@ def _run(options: argparse.Namespace) -> None:
                     if (case.name, engine, number) in done:
                         continue
                     print(f"round {number + 1}: {case.name}, {engine}", file=sys.stderr, flush=True)
-                    made = _measure(case, engine, works[case], options.threads)
+                    made = _measure(case, engine, works[case], options)
                     record["measurements"].append({"case": case.name, "engine": engine, "round": number, **made})
                     write_json(options.json, record)
 
@@ -163,15 +164,17 @@ def _work(options: argparse.Namespace, case: Case, folder: Path) -> Path:
     return place if (place / "work.json").exists() else build(options.shape, options.data, amount, place)
 
 
-def _measure(case: Case, engine: str, work: Path, threads: int) -> dict[str, Any]:
+def _measure(case: Case, engine: str, work: Path, options: argparse.Namespace) -> dict[str, Any]:
     """A record of `benchmarks.ours` or of a peer, without the first step."""
     out = work / "record.json"
     out.unlink(missing_ok=True)
     if engine == "ours":
         command = [sys.executable, "-m", "benchmarks.ours", case.stage, *case.ours]
+        command += ["--dtype", "float32"] if options.float32 else []
     else:
         command = [*map(str, case.peer), case.peer_stage, *case.theirs, "--settings", engine]
-    result = _process([*command, "--work", str(work), "--json", str(out)], threads)
+        command += ["--float32"] if options.float32 else []
+    result = _process([*command, "--work", str(work), "--json", str(out)], options.threads)
     if not out.exists():
         return {"failed": (result.stderr.strip() or "no message").splitlines()[-1]}
     made = read_json(out)
@@ -206,14 +209,15 @@ def _amount(case: Case, work: Path) -> float:
 
 
 def merged(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One record for each shape: the rounds of all its records, one after the other.
+    """One record for each shape and number format: the rounds of all its records, one after the other.
 
     Raises:
-        SystemExit: records of one shape were made with different options.
+        SystemExit: records of one of them were made with different options.
     """
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[tuple[str, bool], dict[str, Any]] = {}
     for record in records:
-        first = found.setdefault(record["shape"], record | {"measurements": [], "commits": []})
+        kind = record["shape"], "float32" in record["options"]
+        first = found.setdefault(kind, record | {"measurements": [], "commits": []})
         if first["options"] != record["options"]:
             raise SystemExit(f"two records of {record['shape']} were made with different options: make a table of each")
         known = 1 + max((m["round"] for m in first["measurements"]), default=-1)
@@ -253,7 +257,8 @@ def table(record: dict[str, Any]) -> str:
         lines.append("| " + " | ".join(cells) + " |")
     rounds = 1 + max(m["round"] for m in record["measurements"])
     commits = ", ".join(commit[:7] for commit in record.get("commits", []))
-    head = f"Model shape {record['shape']}, {record['threads']} thread(s), rounds: {rounds}"
+    exact = ", float32 on either side" if "float32" in record["options"] else ""
+    head = f"Model shape {record['shape']}{exact}, {record['threads']} thread(s), rounds: {rounds}"
     head += f" (commits {commits})." if commits else "."
     return "\n".join([head, "", *lines])
 

@@ -22,6 +22,7 @@ def options(stages: tuple[str, ...]) -> argparse.Namespace:
     parser.add_argument(
         "--settings", choices=("default", "best"), default="default", help="the peer's own, or its fastest"
     )
+    parser.add_argument("--float32", action="store_true", help="no bfloat16 in either settings")
     parser.add_argument("--adapters", choices=("all", "upper", "none"), default="all", help="none: full fine-tuning")
     parser.add_argument("--memory", type=float, help="GiB of GPU memory that the process may use")
     parser.add_argument("--json", type=Path, required=True)
@@ -36,7 +37,7 @@ def options(stages: tuple[str, ...]) -> argparse.Namespace:
 
 def base_dtype(chosen: argparse.Namespace) -> torch.dtype:
     """Of the weights as loaded: float32 as trl's own scripts do, or, where that is faster, bfloat16."""
-    return torch.bfloat16 if chosen.settings == "best" else torch.float32
+    return torch.bfloat16 if chosen.settings == "best" and not chosen.float32 else torch.float32
 
 
 def lora(chosen: argparse.Namespace, task: str) -> LoraConfig | None:

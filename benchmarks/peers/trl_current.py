@@ -18,7 +18,8 @@ ROWS = 8
 
 
 def common(chosen, folder: str, steps: int) -> dict[str, Any]:
-    """Defaults, or what is fastest here: no activation checkpointing. Both have the trainers' bf16 autocast."""
+    """Defaults, or what is fastest here: no activation checkpointing. Both have the trainers' bf16 autocast, but for
+    float32."""
     values: dict[str, Any] = {"output_dir": folder, "max_steps": steps, "report_to": "none", "save_strategy": "no"}
     values |= {
         "use_cpu": not torch.cuda.is_available(),
@@ -29,6 +30,8 @@ def common(chosen, folder: str, steps: int) -> dict[str, Any]:
     }
     if chosen.settings == "best":
         values["gradient_checkpointing"] = False
+    if chosen.float32:
+        values["bf16"] = False
     return values
 
 

@@ -47,6 +47,7 @@ def main() -> None:
                 missing_eos_penalty=1.0,
                 num_sample_generations=0,
                 use_cpu=not torch.cuda.is_available(),
+                **({"bf16": False} if chosen.float32 else {}),
                 save_strategy="no",
                 report_to="none",
                 seed=0,

@@ -33,3 +33,8 @@ def test_records_that_cannot_be_one_table():
     with pytest.raises(SystemExit, match="different options"):
         merged([record("a", 1, 1), record("b", 1, 1, steps=3)])
     assert len(merged([record("a", 1, 1), record("b", 1, 1) | {"shape": "124m"}])) == 2
+
+
+def test_number_formats_are_tables_of_their_own():
+    both = merged([record("a", 1, 1), record("b", 1, 1, float32=True)])
+    assert ["float32 on either side" in table(one) for one in both] == [False, True]
