@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from selfsame.comparing.pairs import NOT_COMPARED, compare_scores, scores_of
 from selfsame.metrics.statistics import Bootstrap, Estimate
@@ -173,8 +173,8 @@ def two_way(
     if not variance:
         return Estimate(value, value, value, len(by_prompt_P)), float(value == 0)
     freedom = variance**2 / sum(part**2 / df for part, df in parts)
-    width = float(stats.t.ppf(0.5 + confidence / 2, freedom)) * math.sqrt(variance)
-    p = 2 * float(stats.t.sf(abs(value) / math.sqrt(variance), freedom))
+    width = float(special.stdtrit(freedom, 0.5 + confidence / 2)) * math.sqrt(variance)
+    p = 2 * float(special.stdtr(freedom, -abs(value) / math.sqrt(variance)))
     return Estimate(value, value - width, value + width, len(by_prompt_P)), p
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from selfsame.run.records import EstimateRecord
 
@@ -146,7 +146,7 @@ class Bootstrap:
         error, freedom = float(np.std(drawn, ddof=1)), len(set(_names(scores, groups))) - 1
         if not error:
             return estimate, 1.0 if estimate.value == 0 else math.nan
-        return estimate, 2 * float(stats.t.sf(abs(estimate.value) / error, freedom))
+        return estimate, 2 * float(special.stdtr(freedom, -abs(estimate.value) / error))
 
     def of_weights(
         self,
@@ -182,8 +182,8 @@ class Bootstrap:
         if not len(found):
             return math.nan, math.nan
         # Measured: 95 % percentile intervals cover 83.5 % over 5 dialogues and 92.5 % over 20, widened 92.8 and 94.5 %.
-        quantile = stats.t.ppf((1 - self.confidence) / 2, groups - 1) * math.sqrt(groups / (groups - 1))
-        tail = 100 * float(stats.norm.cdf(quantile))
+        quantile = special.stdtrit(groups - 1, (1 - self.confidence) / 2) * math.sqrt(groups / (groups - 1))
+        tail = 100 * float(special.ndtr(quantile))
         return float(np.percentile(found, tail)), float(np.percentile(found, 100 - tail))
 
 
@@ -205,7 +205,7 @@ def jackknife(
         return Estimate(value, math.nan, math.nan, len(items), missing)
     left_out = [statistic([item for i, item in enumerate(items) if i % blocks != b]) for b in range(blocks)]
     error = math.sqrt((blocks - 1) * float(np.var(left_out)))
-    width = float(stats.t.ppf(0.5 + confidence / 2, blocks - 1)) * error
+    width = float(special.stdtrit(blocks - 1, 0.5 + confidence / 2)) * error
     low, high = np.clip([value - width, value + width], *bounds).tolist()
     return Estimate(value, low, high, len(items), missing)
 
@@ -245,7 +245,7 @@ def mcnemar(one: Sequence[float], other: Sequence[float]) -> dict[str, float]:
     if bad := [pair for pair in pairs if not set(pair) <= {0.0, 1.0}]:
         raise ValueError(f"McNemar's test is for hits and misses, 1 and 0; got {bad[0]}")
     first, second = sum(a > b for a, b in pairs), sum(a < b for a, b in pairs)
-    p = float(stats.binomtest(first, first + second).pvalue) if first + second else (1.0 if pairs else math.nan)
+    p = min(1.0, 2 * float(special.bdtr(min(first, second), first + second, 0.5))) if pairs else math.nan  # both tails
     missing = len(one) - len(pairs)
     return {"p": p, "only_one": first, "only_other": second, "count": len(pairs), "missing": missing}
 
