@@ -17,21 +17,29 @@ from transformers.pytorch_utils import Conv1D
 from selfsame.model.peft import LoraLinear
 
 
+def _compute(
+    x: Tensor, weight_OI: Tensor, bias_O: Tensor | None, a_RI: Tensor, b_OR: Tensor, scale: float
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """y = x W^T + b + s (x A^T) B^T (Hu et al. 2021, equation 3), and what the backward pass needs."""
+    x_MI = x.reshape(-1, x.shape[-1])
+    a, b = a_RI.to(x.dtype), b_OR.to(x.dtype)
+    low_MR = x_MI @ a.T
+    y_MO = torch.mm(x_MI, weight_OI.T) if bias_O is None else torch.addmm(bias_O, x_MI, weight_OI.T)
+    y_MO.addmm_(low_MR, b.T, alpha=scale)
+    return y_MO.view(*x.shape[:-1], weight_OI.shape[0]), (x_MI, low_MR, weight_OI, a, b)
+
+
 class _FusedLora(torch.autograd.Function):
-    """y = x W^T + b + s (x A^T) B^T with W and b frozen (Hu et al. 2021, equation 3)."""
+    """`_compute` with W and b frozen."""
 
     @staticmethod
     def forward(  # type: ignore[override]
         ctx: Any, x: Tensor, weight_OI: Tensor, bias_O: Tensor | None, a_RI: Tensor, b_OR: Tensor, scale: float
     ) -> Tensor:
-        x_MI = x.reshape(-1, x.shape[-1])
-        a, b = a_RI.to(x.dtype), b_OR.to(x.dtype)
-        low_MR = x_MI @ a.T
-        y_MO = torch.mm(x_MI, weight_OI.T) if bias_O is None else torch.addmm(bias_O, x_MI, weight_OI.T)
-        y_MO.addmm_(low_MR, b.T, alpha=scale)
-        ctx.save_for_backward(x_MI, low_MR, weight_OI, a, b)
+        y, kept = _compute(x, weight_OI, bias_O, a_RI, b_OR, scale)
+        ctx.save_for_backward(*kept)
         ctx.scale, ctx.shape, ctx.dtype = scale, x.shape, a_RI.dtype
-        return y_MO.view(*x.shape[:-1], weight_OI.shape[0])
+        return y
 
     @staticmethod
     @once_differentiable
@@ -60,7 +68,9 @@ class FusedLinear(LoraLinear):
         base: Any = self.base_layer
         weight_OI = base.weight.T if isinstance(base, Conv1D) else base.weight
         a, b = self.lora_A[names[0]].weight, self.lora_B[names[0]].weight
-        return _FusedLora.apply(x, weight_OI, base.bias, a, b, self.scaling[names[0]])
+        given: Any = x, weight_OI, base.bias, a, b, self.scaling[names[0]]
+        # A function of autograd costs 40 us a call, which is felt where a few tokens are computed at a time.
+        return _FusedLora.apply(*given) if torch.is_grad_enabled() else _compute(*given)[0]
 
     def _is_plain(self, name: str, x: Tensor) -> bool:
         base, dropout = self.base_layer, self.lora_dropout[name]
