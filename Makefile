@@ -53,7 +53,7 @@ chaos: setup
 	rm -f runs/chaos.json
 	.venv/bin/python -m benchmarks.chaos --json runs/chaos.json
 
-# Eight hours' worth of steps at tiny size: do memory, open files and files on the disk stay what they were? A quarter of an hour.
+# Eight hours' worth of steps at tiny size: do memory, open files and files on the disk stay what they were? Twenty minutes.
 soak: setup
 	rm -f runs/soak.json
 	.venv/bin/python -m benchmarks.soak --json runs/soak.json
