@@ -142,7 +142,7 @@ def _run(options: argparse.Namespace) -> None:
         for case in cases:
             record.setdefault("work", {})[case.name] = _amount(case, works[case])
             if case.name not in record.setdefault("flops", {}):
-                record["flops"][case.name] = _flops(case, works[case], options.threads)
+                record["flops"][case.name] = _flops(case, works[case], options)
         for number in range(options.rounds):
             for case in cases:
                 for engine in ("ours", *case.settings):
@@ -184,12 +184,13 @@ def _measure(case: Case, engine: str, work: Path, options: argparse.Namespace) -
     return {k: v for k, v in made.items() if k != "environment"}
 
 
-def _flops(case: Case, work: Path, threads: int) -> float:
-    """Floating-point operations of a step of ours."""
+def _flops(case: Case, work: Path, options: argparse.Namespace) -> float:
+    """Floating-point operations of a step of ours; PyTorch's own attention on a CPU, which float32 takes, is not counted."""
     out = work / "flops.json"
     out.unlink(missing_ok=True)
     command = [sys.executable, "-m", "benchmarks.ours", case.stage, *case.ours, "--flops"]
-    _process([*command, "--work", str(work), "--json", str(out)], threads)
+    command += ["--dtype", "float32"] if options.float32 else []
+    _process([*command, "--work", str(work), "--json", str(out)], options.threads)
     return read_json(out)["flops"]
 
 
@@ -257,7 +258,7 @@ def table(record: dict[str, Any]) -> str:
         lines.append("| " + " | ".join(cells) + " |")
     rounds = 1 + max(m["round"] for m in record["measurements"])
     commits = ", ".join(commit[:7] for commit in record.get("commits", []))
-    exact = ", float32 on either side" if "float32" in record["options"] else ""
+    exact = ", float32 on both sides" if "float32" in record["options"] else ""
     head = f"Model shape {record['shape']}{exact}, {record['threads']} thread(s), rounds: {rounds}"
     head += f" (commits {commits})." if commits else "."
     return "\n".join([head, "", *lines])

@@ -56,7 +56,7 @@ def look(running: Running, directory: Path, stage: str, step: int) -> Look:
 
 def run(folder: Path, steps: Mapping[str, int]) -> dict[str, Any]:
     """Runs it and looks at it at equal steps."""
-    recipe, directory, looks = Recipe(folder), folder / "run", []
+    recipe, directory, looks, environment = Recipe(folder), folder / "run", [], describe_environment()
     more = f"""--run.save-every 20 --run.samples-every 100 --training.sft.epochs 1000000 --training.sft.max-steps {steps["sft"]}
         --training.ppo.steps {steps["ppo"]} --training.sft.eval-every 100 --training.ppo.eval-every 100"""
     running, began = recipe.start([*recipe.command(directory, STAGES), *more.split()]), time.monotonic()
@@ -69,7 +69,7 @@ def run(folder: Path, steps: Mapping[str, int]) -> dict[str, Any]:
     if ended.code:
         raise SystemExit(f"the run ended with exit code {ended.code}: {ended.said[-1000:]}")
     kept = [asdict(found) for stage in steps for found in _thinned([n for n in looks if n.stage == stage])]
-    return {"environment": describe_environment(), "steps": dict(steps), "seconds": seconds, "looks": kept}
+    return {"environment": environment, "steps": dict(steps), "seconds": seconds, "looks": kept}
 
 
 def _last(metrics: Path) -> tuple[str, int]:

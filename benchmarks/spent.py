@@ -58,9 +58,14 @@ def measure(command: list[str], plain: bool) -> dict[str, Any]:
                        env=environment, check=True)  # fmt: skip
         total = time.perf_counter() - began
         stats: Any = pstats.Stats(str(file))
-        # A record names no machine's folders.
-        said = [Path(word).name if os.path.isabs(word) else word for word in command]
-        return {"total": total, "parts": parts_of(stats.stats), "command": said, "load": os.getloadavg()[0]}
+        return {
+            "total": total,
+            "parts": parts_of(stats.stats),
+            # A record names no machine's folders.
+            "command": [Path(word).name if os.path.isabs(word) else word for word in command],
+            "load": os.getloadavg()[0],
+            "plain_cpu": plain,
+        }
 
 
 def parts_of(stats: dict[tuple[str, int, str], tuple[Any, ...]]) -> dict[str, float]:

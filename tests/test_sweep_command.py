@@ -92,6 +92,7 @@ def test_two_levels_of_sharing(tmp_path):
         (["--grid", KL, "--by", "nicety"], "--by nicety: nothing is called so"),
         (["--grid", KL, "--by", "copying"], "neither more nor less of it is better"),
         (["--grid", KL, "--processes", "0"], "--processes is 0"),
+        (["--grid", KL, "--preset", "toy"], "the runs have no stage ppo (run.stages: sft evaluate)"),
         (["--grid", KL, "--training.ppo.step", "3"], "unknown option '--training.ppo.step'"),
     ],
 )

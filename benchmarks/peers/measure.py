@@ -22,7 +22,7 @@ def options(stages: tuple[str, ...]) -> argparse.Namespace:
     parser.add_argument(
         "--settings", choices=("default", "best"), default="default", help="the peer's own, or its fastest"
     )
-    parser.add_argument("--float32", action="store_true", help="no bfloat16 in either settings")
+    parser.add_argument("--float32", action="store_true", help="no bfloat16 in either setting")
     parser.add_argument("--adapters", choices=("all", "upper", "none"), default="all", help="none: full fine-tuning")
     parser.add_argument("--memory", type=float, help="GiB of GPU memory that the process may use")
     parser.add_argument("--json", type=Path, required=True)

@@ -18,8 +18,8 @@ ROWS = 8
 
 
 def common(chosen, folder: str, steps: int) -> dict[str, Any]:
-    """Defaults, or what is fastest here: no activation checkpointing. Both have the trainers' bf16 autocast, but for
-    float32."""
+    """Defaults, or what is fastest here: no activation checkpointing. Both have the trainers' bf16 autocast unless
+    they are to compute in float32."""
     values: dict[str, Any] = {"output_dir": folder, "max_steps": steps, "report_to": "none", "save_strategy": "no"}
     values |= {
         "use_cpu": not torch.cuda.is_available(),

@@ -37,4 +37,4 @@ def test_records_that_cannot_be_one_table():
 
 def test_number_formats_are_tables_of_their_own():
     both = merged([record("a", 1, 1), record("b", 1, 1, float32=True)])
-    assert ["float32 on either side" in table(one) for one in both] == [False, True]
+    assert ["float32 on both sides" in table(one) for one in both] == [False, True]

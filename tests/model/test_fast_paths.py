@@ -65,6 +65,25 @@ def test_fused_lora_is_pefts_lora(tiny_models, family):
     assert_same(fused, gradients(roles))
 
 
+@pytest.mark.parametrize("family", ["llama", "gpt2"])  # Linear and Conv1D
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_without_gradients_a_layer_gives_the_same_bits(tiny_models, family, dtype):
+    roles = load_roles(ModelSettings(base=str(tiny_models(family)), dtype=dtype, lora=LoraSettings(rank=4)))
+    roles.add("sft")
+    with roles.use("sft") as model:
+        layers = [layer for layer in model.modules() if type(layer) is FusedLinear]
+        assert layers
+        for layer in layers:
+            torch.nn.init.normal_(layer.lora_B["sft"].weight)
+            x = torch.randn(2, 3, layer.in_features, dtype=getattr(torch, dtype))
+            with torch.enable_grad():
+                wanted = layer(x)
+            assert wanted.requires_grad
+            for without in (torch.no_grad, torch.inference_mode):
+                with without():
+                    assert torch.equal(layer(x), wanted)
+
+
 def test_a_layer_falls_back_to_pefts_code_where_it_must(tiny_models, monkeypatch):
     roles = load_roles(
         ModelSettings(base=str(tiny_models()), dtype="float32", max_length=128, lora=LoraSettings(rank=4, dropout=0.5))

@@ -12,7 +12,9 @@ from typing import Any
 from selfsame.config import Config, check, merge_configs, parse_values
 from selfsame.errors import ConfigError
 from selfsame.run.files import dotted
+from selfsame.run.inherit import DEPENDS_ON
 from selfsame.run.settings import is_free
+from selfsame.systems import STAGES
 
 MOST = 100
 """Runs of a sweep. More are a mistype, or a search that reads noise: the best of many is best by chance."""
@@ -72,8 +74,17 @@ def make_variants(config: Config, grid: Mapping[str, Sequence[Mapping[str, Any]]
     """Make a run of every combination of values, the first setting varying slowest.
 
     Raises:
-        ConfigError: fewer than two runs, too many, two that are equal, or values that do not fit together.
+        ConfigError: fewer than two runs, too many, two that are equal, values that do not fit together, or a setting that no
+            stage of the runs uses.
     """
+    for name in grid:
+        stage = name.split(".")[1] if name.startswith("training.") else ""
+        users = {stage} | {other for other, settings in DEPENDS_ON.items() if name in settings}
+        if stage in STAGES and users.isdisjoint(config.run.stages):
+            raise ConfigError(
+                f"--grid {name}: the runs have no stage {stage} (run.stages: {' '.join(config.run.stages)});"
+                " add it with --run.stages"
+            )
     count = math.prod(len(values) for values in grid.values())
     if count < 2 or count > MOST:
         few = "give a setting with two values or more" if count < 2 else "give fewer values"
