@@ -44,6 +44,8 @@ def test_runs_are_called_by_what_differs(tmp_path):
     rates = made(tmp_path / "s", "training.sft.learning_rate=0.1,0.2", "training.ppo.learning_rate=0.1")
     assert rates.variants[0].name == "training.sft.learning_rate=0.1_training.ppo.learning_rate=0.1"
     assert made(tmp_path / "s", KL, evaluation={"split": "all"}).chosen_on == "all"
+    best_of = {"run": {"stages": ["sft", "reward", "evaluate"]}, "evaluation": {"best_of": 4}}
+    assert len(made(tmp_path / "s", "training.ppo.rewards.repetition=-1,-2", **best_of).variants) == 2
     assert made(tmp_path / "s", KL, evaluation={"split": "test"}).chosen_on == "dev"
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import rouge_score.rouge_scorer  # noqa: F401 - what a run imports on its way is here before the forks
-import torch
 import transformers.models.llama.modeling_llama  # noqa: F401
 
 import selfsame.pipeline
@@ -94,7 +93,6 @@ class Recipe:
 
     def __init__(self, folder: Path, stages: Sequence[str] = (*STAGES, "evaluate")) -> None:
         self.folder, self.stages, self._started = folder, stages, 0
-        torch.set_num_threads(1)  # a fork hangs in the first product of its own where this process has had several
         folder.mkdir(parents=True, exist_ok=True)
         self.base = make_model("tiny", folder / "base")
         self.data = folder / "data.jsonl"

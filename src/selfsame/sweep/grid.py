@@ -80,7 +80,9 @@ def make_variants(config: Config, grid: Mapping[str, Sequence[Mapping[str, Any]]
     for name in grid:
         stage = name.split(".")[1] if name.startswith("training.") else ""
         users = {stage} | {other for other, settings in DEPENDS_ON.items() if name in settings}
-        if stage in STAGES and users.isdisjoint(config.run.stages):
+        # The best of several replies is chosen by these weights.
+        chooses = name.startswith("training.ppo.rewards.") and config.evaluation.best_of > 1
+        if stage in STAGES and users.isdisjoint(config.run.stages) and not chooses:
             raise ConfigError(
                 f"--grid {name}: the runs have no stage {stage} (run.stages: {' '.join(config.run.stages)});"
                 " add it with --run.stages"
