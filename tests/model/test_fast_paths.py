@@ -68,7 +68,8 @@ def test_fused_lora_is_pefts_lora(tiny_models, family):
 @pytest.mark.parametrize("family", ["llama", "gpt2"])  # Linear and Conv1D
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_without_gradients_a_layer_gives_the_same_bits(tiny_models, family, dtype):
-    roles = load_roles(ModelSettings(base=str(tiny_models(family)), dtype=dtype, lora=LoraSettings(rank=4)))
+    base = str(tiny_models(family))
+    roles = load_roles(ModelSettings(base=base, dtype=dtype, max_length=128, lora=LoraSettings(rank=4)))
     roles.add("sft")
     with roles.use("sft") as model:
         layers = [layer for layer in model.modules() if type(layer) is FusedLinear]
