@@ -154,6 +154,19 @@ def test_p_values_are_corrected_for_all_comparisons_of_a_run():
     assert [f.verdict for f in several] == ["tie"] * 4
 
 
+def test_the_primary_score_is_corrected_for_its_own_tests_alone():
+    """Sure by itself, a gain in character is not lost among the tests of scores that it is made of."""
+    seven, none = hits(7), hits(0)
+    others = {"consistency": none, "grounding": none}
+    records = {system: alone(in_character=of, **others) for system, of in {"base": none, "sft": seven}.items()}
+    found = {f.metric: f for f in compare_systems(records | {"ppo": alone(in_character=seven, **others)}, Bootstrap())
+             if f.system == "sft"}  # fmt: skip
+    assert found["in_character"].p_corrected == 2 * (2 * 0.5**7) and found["in_character"].verdict == "higher"
+    assert {name: f.tests for name, f in found.items()} == {"in_character": 2, "consistency": 4, "grounding": 4}
+    (tie,) = compare_systems({"base": alone(in_character=none), "sft": alone(in_character=hits(5))}, Bootstrap())
+    assert tie.low > 0 and tie.verdict == "tie" and tie.tests == 1
+
+
 def test_scores_that_are_no_yes_or_no_have_the_interval_alone():
     (found, other) = compare_systems(
         {"base": alone(much=[0.1] * 40, hit=hits(0)), "sft": alone(much=[0.5] * 40, hit=[math.nan] * 40)}, Bootstrap()

@@ -9,9 +9,10 @@ from test_report import CONFIG, Reader, evaluation, section
 
 from selfsame.report.page import write_report
 from selfsame.report.tables import comparison_lines, markdown_results, run_results, text_results
+from selfsame.run.comparisons import PRIMARY, ComparisonRecord
 from selfsame.run.directory import RunDirectory
 from selfsame.run.files import write_json
-from selfsame.run.records import ComparisonRecord, EvaluationRecord
+from selfsame.run.records import EvaluationRecord
 
 
 def cell(value, count=24, missing=0):
@@ -87,5 +88,8 @@ def test_comparisons_say_how_they_were_tested():
         "ppo - sft, consistency, same prompts: +0.050 [0.010, 0.090], p < 0.001, higher.",
     ]
     assert "McNemar" in note and "all 2 tests" in note and "Holm" in note
+    primary = tested.model_copy(update={"metric": PRIMARY, "tests": 2})
+    *_, note = comparison_lines([primary, tested.model_copy(update={"tests": 22})])
+    assert "corrected (Holm) among the 2 of in character, the primary score, and the other 22." in note
     old = comparison_lines([known.model_copy(update={"verdict": "tie"})])  # of an older version
     assert old == ["ppo - sft, consistency, same prompts: +0.050 [0.010, 0.090], tie."]

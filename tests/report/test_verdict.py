@@ -68,7 +68,7 @@ def test_a_loss_a_doubt_and_what_is_unknown(run):
     assert "-20 points [-30, -10])" in verdict(run)
     changed(run, verdict="tie", p_corrected=0.17)
     assert "SFT and the base model tie in how often" in verdict(run)
-    assert "-20 points [-30, -10], but p 0.17 after correction for all tests of the run)" in verdict(run)
+    assert "-20 points [-30, -10], but p 0.17 after Holm's correction)" in verdict(run)
     changed(run, low=-0.3, high=0.1)
     assert "but p" not in verdict(run)
     changed(run, verdict="unknown", value=None)

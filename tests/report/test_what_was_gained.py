@@ -10,8 +10,9 @@ from selfsame.report.headline import headline
 from selfsame.report.page import write_report
 from selfsame.report.plots import Plot, png, reward_plots, training_plots
 from selfsame.report.tables import Cell, Row
+from selfsame.run.comparisons import ComparisonRecord
 from selfsame.run.files import read_json, write_json
-from selfsame.run.records import ComparisonRecord, RewardRecord
+from selfsame.run.records import RewardRecord
 
 
 def record(metric, verdict, value=0.1, system="ppo", than="sft"):

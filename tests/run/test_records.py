@@ -11,17 +11,9 @@ from evaluated import evaluation, recorded
 from selfsame.errors import RunError
 from selfsame.report.cells import Cell, cell_of
 from selfsame.run.compared import SystemCost, SystemRecord
+from selfsame.run.comparisons import ComparisonRecord, read_comparisons
 from selfsame.run.files import write_json
-from selfsame.run.records import (
-    ComparisonRecord,
-    CostRecord,
-    DataRecord,
-    Dialogues,
-    EstimateRecord,
-    EvaluationRecord,
-    read_comparisons,
-    read_record,
-)
+from selfsame.run.records import CostRecord, DataRecord, Dialogues, EstimateRecord, EvaluationRecord, read_record
 
 DIFFERENCE = {"system": "sft", "than": "base", "metric": "consistency", "value": 0.25, "low": None, "high": None,
               "count": 8, "missing": 0, "p": None, "verdict": "unknown"}  # fmt: skip

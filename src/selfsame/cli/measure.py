@@ -120,7 +120,8 @@ def _score(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from selfsame.ratings.rows import read_given
     from selfsame.report.sources import judge_line
     from selfsame.report.tables import comparison_lines, rows_of, text_table
-    from selfsame.run.records import ComparisonRecord, EvaluationRecord, JudgeRecord
+    from selfsame.run.comparisons import ComparisonRecord
+    from selfsame.run.records import EvaluationRecord, JudgeRecord
     from selfsame.text.functions import load_functions
 
     rows, rejected = read_given(options.file)

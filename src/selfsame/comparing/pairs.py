@@ -2,8 +2,9 @@
 yes/no scores McNemar's exact test.
 
 Several comparisons are made at once (metrics, pairs of systems), and of twenty ties one would look like a difference at
-5 %. So the p-values are corrected for all comparisons of a run (Holm 1979), and a difference of a yes/no score counts
-only where its interval excludes 0 and the corrected p-value is below 1 - confidence. McNemar's test takes prompts as
+5 %. So the p-values are corrected (Holm 1979): those of *in character*, the primary score, for each other alone, and those
+of all other scores together, as trials correct primary and secondary endpoints. A difference of a yes/no score counts only
+where its interval excludes 0 and the corrected p-value is below 1 - confidence. McNemar's test takes prompts as
 independent, the interval resamples whole dialogues: each sees what the other does not. Scores that are no yes or no have
 the interval alone, which is not corrected."""
 
@@ -15,7 +16,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from selfsame.metrics.statistics import Bootstrap, holm, mcnemar
-from selfsame.run.records import ComparisonRecord, EvaluationRecord
+from selfsame.run.comparisons import PRIMARY, ComparisonRecord
+from selfsame.run.records import EvaluationRecord
 from selfsame.systems import PAIRS
 
 
@@ -66,7 +68,7 @@ def compare_systems(
 
 
 def compare_replies(pairs: Sequence[Paired], bootstrap: Bootstrap) -> list[ComparisonRecord]:
-    """Differences of every score of each pair of systems; the p-values are corrected for all of them together.
+    """Differences of every score of each pair of systems.
 
     Returns:
         differences with p-values of McNemar's exact test before and after Holm's correction, and how many prompts only one
@@ -83,12 +85,14 @@ def compare_replies(pairs: Sequence[Paired], bootstrap: Bootstrap) -> list[Compa
 
 
 def with_verdicts(found: Sequence[ComparisonRecord], bootstrap: Bootstrap) -> list[ComparisonRecord]:
-    """Differences with `p_corrected` (Holm, for all of them together) and `verdict` added to what each holds."""
-    corrected = holm([math.nan if record.p is None else record.p for record in found])
-    tested = [
-        record.model_copy(update={"p_corrected": None if record.p is None else p})
-        for record, p in zip(found, corrected, strict=True)
-    ]
+    """Differences with `p_corrected` (Holm, in two families: see the module) and `verdict` added to what each holds."""
+    tested = list(found)
+    for of_primary in (True, False):
+        family = [k for k, r in enumerate(found) if r.p is not None and (r.metric == PRIMARY) == of_primary]
+        corrected = holm([found[k].p or 0.0 for k in family])
+        count = sum(not math.isnan(p) for p in corrected)
+        for k, p in zip(family, corrected, strict=True):
+            tested[k] = found[k].model_copy(update={"p_corrected": p, "tests": count})
     level = 1 - bootstrap.confidence
     verdicts = [verdict(record.low, record.high, record.p_corrected, level) for record in tested]
     return [record.model_copy(update={"verdict": found}) for record, found in zip(tested, verdicts, strict=True)]

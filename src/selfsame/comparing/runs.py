@@ -9,10 +9,11 @@ from typing import Any
 from selfsame.errors import ConfigError
 from selfsame.labels.label import Label
 from selfsame.run.compared import Compared, Preferred, SharedPrompts, SystemCost, SystemRecord, Wins
+from selfsame.run.comparisons import ComparisonRecord
 from selfsame.run.directory import RunDirectory
 from selfsame.run.files import dotted, read_json
 from selfsame.run.named_runs import Recipes, System, read_recipes
-from selfsame.run.records import ComparisonRecord, EstimateRecord, EvaluationRecord, Metrics, SelfplayRecord
+from selfsame.run.records import EstimateRecord, EvaluationRecord, Metrics, SelfplayRecord
 from selfsame.run.settings import is_free
 from selfsame.systems import SYSTEMS
 

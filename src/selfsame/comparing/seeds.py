@@ -22,7 +22,8 @@ from scipy import special
 
 from selfsame.comparing.pairs import NOT_COMPARED, compare_scores, scores_of
 from selfsame.metrics.statistics import Bootstrap, Estimate
-from selfsame.run.records import ComparisonRecord, EvaluationRecord, Metrics, ReplyRecord
+from selfsame.run.comparisons import ComparisonRecord
+from selfsame.run.records import EvaluationRecord, Metrics, ReplyRecord
 
 Part = Literal["talk", "replies"]
 """Prompts from anywhere in dialogues, or those that call for the persona."""

@@ -17,9 +17,9 @@ from selfsame.report.page import results_of, safe_plots
 from selfsame.report.plots import training_plots
 from selfsame.report.tables import interval_level, read_evaluations
 from selfsame.report.verdict import verdict_of
+from selfsame.run.comparisons import read_comparisons
 from selfsame.run.directory import RunDirectory
 from selfsame.run.files import read_jsonl
-from selfsame.run.records import read_comparisons
 from selfsame.systems import TRAINED
 
 _DEPTH = 2

@@ -11,7 +11,7 @@ from selfsame.report.formats import duration, number, size
 from selfsame.report.grids import FEWEST, definitions_in, difference_table
 from selfsame.report.page import missing_values, render, results_of, safe_plots
 from selfsame.report.plots import Plot, difference_plot
-from selfsame.report.sources import finite, judge_line, reward_line
+from selfsame.report.sources import correction_of, judge_line, reward_line, test_note
 from selfsame.report.tables import (
     comparison_line,
     decimals_of,
@@ -30,11 +30,6 @@ from selfsame.run.compared import Compared, Preferred, Wins
 from selfsame.run.files import write_text
 
 _WIDTH = 110
-_BRIEF = (
-    "Higher, lower, tie: than the first system on the prompts that both answered, p corrected for all tests of the"
-    " comparison (Holm), those not shown too; unknown: could not be compared; no word: not tested. Training time: of the"
-    " stages that the system needs."
-)
 _COST = "Time of the stages that each system needs, and peak memory of its whole run."
 
 
@@ -42,7 +37,9 @@ def text_comparison(comparison: Compared, metrics: Sequence[str] = ()) -> str:
     """For a terminal: everything, or the `brief_grid` of some metrics."""
     if metrics:
         grid = text_grid(brief_grid(comparison, metrics, "({})"), _WIDTH)
-        return "\n\n".join([grid, f"{brackets(comparison)} {_BRIEF}", "\n".join(_brief_lines(comparison))])
+        return "\n\n".join(
+            [grid, f"{brackets(comparison)} {_brief_note(comparison)}", "\n".join(_brief_lines(comparison))]
+        )
     lines = [*difference_lines(comparison), *other_lines(comparison)]
     cost = text_grid(cost_grid(comparison), _WIDTH)
     return "\n\n".join([text_results(comparison.evaluations), _COST, cost, "\n".join(lines)])
@@ -53,7 +50,7 @@ def markdown_comparison(comparison: Compared, metrics: Sequence[str] = ()) -> st
     if metrics:
         lines = "\n".join(f"- {line}" for line in _brief_lines(comparison))
         grid = markdown_grid(brief_grid(comparison, metrics, "*{}*"))
-        return "\n\n".join([grid, f"{brackets(comparison)} {_BRIEF} In *italics*: reference.", lines])
+        return "\n\n".join([grid, f"{brackets(comparison)} {_brief_note(comparison)} In *italics*: reference.", lines])
     evaluations = comparison.evaluations
     talking = selfplay_rows(evaluations)
     more = [selfplay_title(talking), markdown_table(talking)] if talking else []
@@ -135,7 +132,7 @@ def verdict_clauses(comparison: Compared) -> tuple[str, list[str]]:
     records = {(r.system, r.metric): r for r in comparison.comparisons}
     for metric, word in HEADLINES.items():
         found = [records[name, metric] for name in names if (name, metric) in records]
-        clauses = [compared_clause(record, rows, word, "all tests here") for record in found]
+        clauses = [compared_clause(record, rows, word) for record in found]
         if clauses:
             return metric, [f"On the prompts that both answered, {'; '.join(clauses)}.", *_time_line(comparison)]
     return next(iter(HEADLINES)), [f"Nothing could be compared with {names[0]} in pairs.", *_time_line(comparison)]
@@ -169,14 +166,19 @@ def _preferences(comparison: Compared) -> list[str]:
 
 def _test_note(comparison: Compared) -> list[str]:
     records = comparison.comparisons
-    tested = sum(finite(record.p) is not None for record in records)
     seeds = any(record.runs for record in records)
     test = "McNemar's exact test; with groups Student's, over seeds and dialogues" if seeds else "McNemar's exact test"
-    note = (
-        f"p: {test}; corrected for all {tested} tests here (Holm). Yes/no scores are higher or lower only where the interval"
-        " excludes 0 and p is small too; intervals are not corrected."
+    note = test_note(records, test)
+    return [note] if note else []
+
+
+def _brief_note(comparison: Compared) -> str:
+    correction = correction_of(comparison.comparisons)
+    p = f", p {correction}, those not shown too" if correction else ""
+    return (
+        f"Higher, lower, tie: than the first system on the prompts that both answered{p}; unknown: could not be compared; no"
+        " word: not tested. Training time: of the stages that the system needs."
     )
-    return [note] if tested else []
 
 
 def other_lines(comparison: Compared, percent: bool = False) -> list[str]:

@@ -11,7 +11,8 @@ from selfsame.report.formats import difference, shown
 from selfsame.report.metrics import OTHERS, SECTIONS, Metric, metric_of, reference_of
 from selfsame.report.sources import finite
 from selfsame.report.tables import decimals_of, metric_names
-from selfsame.run.records import ComparisonRecord, EvaluationRecord
+from selfsame.run.comparisons import ComparisonRecord
+from selfsame.run.records import EvaluationRecord
 
 FEWEST = 10
 """Dialogues; a table from fewer would look surer than it is."""

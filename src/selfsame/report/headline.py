@@ -9,7 +9,7 @@ from typing import Any
 from selfsame.report.cells import Cell, Row, cell_of
 from selfsame.report.formats import difference, shown
 from selfsame.report.metrics import Metric, metric_of
-from selfsame.run.records import ComparisonRecord
+from selfsame.run.comparisons import ComparisonRecord
 from selfsame.systems import LATEST, SYSTEMS
 
 _PAIRS = [(name, SYSTEMS[name].compared_with[0]) for name in LATEST if SYSTEMS[name].compared_with]

@@ -21,22 +21,14 @@ from selfsame.report.headline import headline
 from selfsame.report.metrics import Metric, curve_of, metric_of
 from selfsame.report.plots import Plot, result_plots, reward_plots, training_plots
 from selfsame.report.samples import conversations
-from selfsame.report.sources import judge_line, reader_line, reward_line
+from selfsame.report.sources import judge_line, reader_line, reward_line, test_note
 from selfsame.report.tables import interval_level, read_evaluations, rows_of, selfplay_title, talks_of
 from selfsame.report.top import chat_command, top_of_run
+from selfsame.run.comparisons import Comparisons
 from selfsame.run.directory import RunDirectory
 from selfsame.run.files import dotted, read_jsonl, write_text
 from selfsame.run.metrics import savings_between
-from selfsame.run.records import (
-    Comparisons,
-    CostRecord,
-    DataRecord,
-    Dialogues,
-    EvaluationRecord,
-    Model,
-    RewardRecord,
-    read_record,
-)
+from selfsame.run.records import CostRecord, DataRecord, Dialogues, EvaluationRecord, Model, RewardRecord, read_record
 from selfsame.systems import TRAINED
 
 
@@ -104,6 +96,7 @@ def _content(run: RunDirectory) -> dict[str, Any]:
         "chat": chat_command(run.path),
         "headline": changed,
         "differences": differences,
+        "test_note": test_note(differing),
         "definitions": definitions_in(tables, shown),
         **vars(results),
         "result_plots": safe_plots(result_plots(results.rows)),

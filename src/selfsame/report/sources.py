@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
+from selfsame.run.comparisons import PRIMARY, ComparisonRecord
 from selfsame.run.records import JudgeRecord, ReaderRecord, RewardRecord
 
 UNKNOWN = "–"
@@ -14,6 +16,24 @@ def finite(value: Any) -> float | None:
     """A number as it is; None for what is none, or not finite."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return float(value) if number and math.isfinite(value) else None
+
+
+def correction_of(records: Sequence[ComparisonRecord]) -> str:
+    """Say for which tests the p-values of comparisons were corrected; nothing where nothing was tested."""
+    tested = [record for record in records if finite(record.p_corrected) is not None]
+    families = {record.metric == PRIMARY: record.tests for record in tested if record.tests}
+    if len(families) < 2:
+        return f"corrected for all {len(tested)} tests here (Holm)" if tested else ""
+    return f"corrected (Holm) among the {families[True]} of in character, the primary score, and the other {families[False]}"
+
+
+def test_note(records: Sequence[ComparisonRecord], test: str = "McNemar's exact test") -> str:
+    """What p is in a list of comparisons; nothing where nothing was tested."""
+    correction = correction_of(records)
+    return correction and (
+        f"p: {test}; {correction}. Yes/no scores are higher or lower only where the interval excludes 0 and p is small too;"
+        " intervals are not corrected."
+    )
 
 
 def reader_line(record: ReaderRecord) -> str:

@@ -8,17 +8,11 @@ from pathlib import Path
 
 from selfsame.errors import ConfigError, RunError
 from selfsame.report.cells import Cell, Results, Row, cell_of, cells_of
-from selfsame.report.sources import UNKNOWN, finite, judge_line, reader_line, reward_line
+from selfsame.report.sources import UNKNOWN, finite, judge_line, reader_line, reward_line, test_note
+from selfsame.run.comparisons import ComparisonRecord, read_comparisons
 from selfsame.run.directory import RunDirectory
 from selfsame.run.files import write_text
-from selfsame.run.records import (
-    ComparisonRecord,
-    EvaluationRecord,
-    RewardRecord,
-    SelfplayRecord,
-    read_comparisons,
-    read_record,
-)
+from selfsame.run.records import EvaluationRecord, RewardRecord, SelfplayRecord, read_record
 from selfsame.systems import position
 
 _NO_RESULTS = "There are no results yet: run the evaluation first."
@@ -146,12 +140,8 @@ def summary_lines(run_dir: str | Path) -> list[str]:
 
 def comparison_lines(records: Sequence[ComparisonRecord]) -> list[str]:
     """A line for each paired comparison, and what p is in them."""
-    tested = sum(finite(record.p_corrected) is not None for record in records)
-    note = (
-        f"p: McNemar's exact test, corrected for all {tested} tests here (Holm). Yes/no scores are higher or lower only"
-        " where the interval excludes 0 and p is small too; intervals are not corrected."
-    )
-    return [*map(comparison_line, records), *([note] if tested else [])]
+    note = test_note(records)
+    return [*map(comparison_line, records), *([note] if note else [])]
 
 
 def comparison_line(record: ComparisonRecord) -> str:

@@ -12,7 +12,8 @@ from selfsame.report.cells import Cell, Row
 from selfsame.report.formats import dollars, duration, shown
 from selfsame.report.metrics import metric_of
 from selfsame.report.verdict import HEADLINES, SamePrompt, unselected, verdict_of
-from selfsame.run.records import ComparisonRecord, CostRecord, EvaluationRecord, read_record
+from selfsame.run.comparisons import ComparisonRecord
+from selfsame.run.records import CostRecord, EvaluationRecord, read_record
 from selfsame.systems import SINGLE, SYSTEMS, SystemFacts
 
 

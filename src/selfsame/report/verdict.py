@@ -10,8 +10,9 @@ from pathlib import Path
 
 from selfsame.report.cells import Cell, Row, cell_of
 from selfsame.report.tables import read_evaluations, rows_of
+from selfsame.run.comparisons import ComparisonRecord, read_comparisons
 from selfsame.run.directory import RunDirectory
-from selfsame.run.records import ComparisonRecord, EvaluationRecord, read_comparisons
+from selfsame.run.records import EvaluationRecord
 from selfsame.systems import SINGLE, STEPS, SYSTEMS
 
 HEADLINES = {
@@ -101,9 +102,7 @@ def _wrapped(name: str, text: str, width: int) -> str:
                          subsequent_indent=" " * 11)  # fmt: skip
 
 
-def compared_clause(
-    record: ComparisonRecord, systems: Mapping[str, Row], word: str, tests: str = "all tests of the run"
-) -> str:
+def compared_clause(record: ComparisonRecord, systems: Mapping[str, Row], word: str) -> str:
     """Say `SFT is more often in character than the base model (38% of replies against 14%, +24 points [8, 40])`."""
     system, than = record.system, record.than
     cell, metric, names = cell_of(record), record.metric, [_NAMES.get(name, name) for name in (system, than)]
@@ -112,7 +111,7 @@ def compared_clause(
     difference = f"({shares}{_points(cell)})"
     verdict = record.verdict
     if verdict == "tie":
-        difference = f"({shares}{_points(cell)}{_doubt(cell, record.p_corrected, tests)})"
+        difference = f"({shares}{_points(cell)}{_doubt(cell, record.p_corrected)})"
         return f"{names[0]} and {names[1]} tie in how often they are {word} {difference}"
     if verdict not in ("higher", "lower"):
         return f"whether {names[0]} is more often {word} than {names[1]} could not be measured"
@@ -127,10 +126,10 @@ def _points(cell: Cell) -> str:
     return text if cell.low is None or cell.high is None else f"{text} [{100 * cell.low:.0f}, {100 * cell.high:.0f}]"
 
 
-def _doubt(cell: Cell, p: float | None, tests: str) -> str:
+def _doubt(cell: Cell, p: float | None) -> str:
     """Why a difference whose interval leaves out 0 is a tie nevertheless."""
     outside = (cell.low or 0) > 0 or (cell.high or 0) < 0
-    return f", but p {p:.2f} after correction for {tests}" if outside and p is not None else ""
+    return f", but p {p:.2f} after Holm's correction" if outside and p is not None else ""
 
 
 def _cost(systems: Mapping[str, Row], steps: Sequence[tuple[str, str]]) -> str:

@@ -6,14 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, field_serializer
 
-from selfsame.run.records import (
-    ComparisonRecord,
-    DialogueRecord,
-    EvaluationRecord,
-    PairRecord,
-    RewardRecord,
-    TalkRecord,
-)
+from selfsame.run.comparisons import ComparisonRecord, PairRecord
+from selfsame.run.records import DialogueRecord, EvaluationRecord, RewardRecord, TalkRecord
 
 _POOLED = ("settings", "judge", "items", "metrics", "references", "selfplay")
 """What of an evaluation may be of several seeds."""
