@@ -1,5 +1,6 @@
 import os
 import random
+import re
 import subprocess
 import sys
 from collections import Counter, defaultdict
@@ -7,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import pytest
+from hypothesis import example as such_as
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +17,8 @@ from selfsame.data import pairs as g
 from selfsame.data.loader import DatasetLoader
 from selfsame.data.phrases import load_phrases
 from selfsame.data.settings import DataSettings, PairSettings
-from selfsame.text.keywords import content_stems, plain_match, sentences, words
+from selfsame.text.keywords import content_stems, count_words, plain_match, sentences, words
+from selfsame.text.language import is_unspaced
 from selfsame.types import Example, PreferencePair, Prompt
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -315,9 +318,25 @@ def test_length_accuracy() -> None:
 
 
 @given(st.text(), st.floats(1.0, 3.0), st.integers(0, 100))
+@such_as("0 0 0 0㐀0", 1.0, 0)
 def test_loops_stay_in_the_ratio(reply: str, ratio: float, seed: int) -> None:
+    length = count_words(reply)
     for made in corruptions.loops(reply, ratio, random.Random(seed)):
-        assert len(reply.split()) / ratio - 1 <= len(made.split(" ")) <= len(reply.split()) * ratio
+        assert count_words(made) <= length * ratio
+        # Two words of a script without spaces that meet anew may read as one.
+        assert is_unspaced(reply) or length / ratio - 1 <= count_words(made)
+
+
+def test_a_broken_reply_keeps_its_spaces_beside_a_word_without() -> None:
+    reply = "Yes, I love 寿司を食べる and tea with my mum."
+    cut = {*corruptions.cut_off(reply, load_phrases("en").dangling)}
+    assert "Yes, I love 寿司を食べる and" in cut and all(reply.startswith(text) for text in cut)
+    made = {text for seed in range(40) for text in corruptions.loops(reply, 2.0, random.Random(seed))}
+    assert len(made) > 9
+    for text in made:
+        assert {*re.findall("[A-Za-z]+", text)} <= {*re.findall("[A-Za-z]+", reply)}, text
+    chinese = {text for seed in range(9) for text in corruptions.loops("我喜欢音乐和茶。", 3.0, random.Random(seed))}
+    assert chinese and not any(" " in text for text in chinese)
 
 
 @pytest.mark.parametrize(

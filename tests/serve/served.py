@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import httpx
 from fastapi.testclient import TestClient
@@ -36,24 +37,33 @@ MIKA = make_card(
 )
 PLAIN, TALKER = "tiny:base", "tiny:sft"
 CHARACTER = "tiny:sft@mika"
+APART: WeakKeyDictionary[Hub, Any] = WeakKeyDictionary()
+"""The same roles again: those of a hub are its scheduler's, which may be in the middle of a step."""
 
 
 def tiny_hub(folder: Any, most_tokens: int | None = None) -> Hub:
     """The base, a role, and a character of a tiny model. The role `reward` chooses among replies."""
+    roles = _roles(folder)
+    bot = Chatbot(roles, "sft", load_config(values={"model": {"base": str(folder)}}), "tiny", True, None, "sft")
+    voices = [Voice(PLAIN, bot, None), Voice(TALKER, bot, "sft"), Voice(CHARACTER, bot, "sft", MIKA)]
+    hub = Hub(voices, most_tokens)
+    APART[hub] = _roles(folder)
+    return hub
+
+
+def _roles(folder: Any) -> Any:
     roles = load(folder)
     for seed, role in enumerate(("sft", "reward"), 1):
         roles.add(role)
         scramble(roles, role, seed)
-    bot = Chatbot(roles, "sft", load_config(values={"model": {"base": str(folder)}}), "tiny", True, None, "sft")
-    voices = [Voice(PLAIN, bot, None), Voice(TALKER, bot, "sft"), Voice(CHARACTER, bot, "sft", MIKA)]
-    return Hub(voices, most_tokens)
+    return roles
 
 
 def engine_reply(hub: Hub, model: str, prompt: Prompt, seed: int = 0, best_of: int = 1, **sampling: Any) -> str:
     """What the project's engine answers, alone and without a server."""
-    voice = hub.voices[model]
+    voice, roles = hub.voices[model], APART[hub]
     settings = SamplingSettings(**{"temperature": 0.0, "top_p": 1.0, "max_new_tokens": 8} | sampling)
-    return RolloutEngine(voice.bot.roles).reply(voice.role, [prompt], settings, seed, best_of=best_of)[0]
+    return RolloutEngine(roles).reply(voice.role, [prompt], settings, seed, best_of=best_of)[0]
 
 
 def asked(text: str = "Hi.", model: str = TALKER, **more: Any) -> dict[str, Any]:

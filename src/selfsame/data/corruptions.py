@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from selfsame.text.keywords import NUMBER_WORDS, content_stems, count_words, sentences, trait_stems, words
-from selfsame.text.language import split_runs
+from selfsame.text.language import is_unspaced, split_runs
 
 _BLAND = """
 That's cool.|Nice.|Oh, okay.|I see.|Sounds good.|Wow, really?|Interesting.|Good for you!|That's nice to hear.|
@@ -144,15 +144,15 @@ def bland_replies(bland: Sequence[str], length: int, ratio: float, rng: random.R
 
 def cut_off(reply: str, dangling: re.Pattern[str]) -> Iterator[str]:
     """The reply up to every word that cannot end a sentence."""
-    tokens, space = _pieces(reply)
+    tokens = _pieces(reply)
     for end in range(3, len(tokens)):
-        if dangling.fullmatch(tokens[end - 1]):
-            yield space.join(tokens[:end])
+        if dangling.fullmatch(tokens[end - 1].strip()):
+            yield _joined(tokens[:end])
 
 
 def loops(reply: str, ratio: float, rng: random.Random) -> Iterator[str]:
     """The reply as far as some phrase of it, which then comes again and again."""
-    tokens, space = _pieces(reply)
+    tokens = _pieces(reply)
     for _ in range(6):
         width = rng.randint(2, 4)
         longest = int(len(tokens) * ratio)
@@ -161,14 +161,24 @@ def loops(reply: str, ratio: float, rng: random.Random) -> Iterator[str]:
         start = rng.randint(0, min(len(tokens) - width, longest - 3 * width))
         length = rng.randint(max(start + 3 * width, int(len(tokens) / ratio)), longest)
         phrase = [token.rstrip(".!?。！？") for token in tokens[start : start + width]]
-        yield space.join((tokens[:start] + phrase * length)[:length])
+        yield _joined((tokens[:start] + phrase * length)[:length])
 
 
-def _pieces(text: str) -> tuple[list[str], str]:
-    """The text in words with their punctuation, and what stands between two of them."""
+def _pieces(text: str) -> list[str]:
+    """The text in words with their punctuation, each with a space before it if one stands there; so has the first of a text
+    that has spaces."""
     spaced = text.split()
-    parts = spaced if text.isascii() else [part for word in spaced for part in split_runs(word)]
-    return (spaced, " ") if len(parts) == len(spaced) else (parts, "")
+    space = " " * (len(spaced) > 1)
+    return [part if k else space + part for word in spaced for k, part in enumerate(split_runs(word))]
+
+
+def _joined(pieces: Sequence[str]) -> str:
+    """The text of pieces in any order: two words never become one, except in a script without spaces."""
+    text = ""
+    for piece in pieces:
+        apart = piece.startswith(" ") or not text or is_unspaced(text[-1] + piece[:1])
+        text += piece if apart else f" {piece}"
+    return text.strip()
 
 
 def contradictions(reply: str, traits: Sequence[str], own_stems: frozenset[str], rng: random.Random) -> list[str]:

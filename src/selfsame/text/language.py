@@ -191,6 +191,11 @@ def need_segmenter(code: str) -> None:
         )
 
 
+def is_unspaced(text: str) -> bool:
+    """Whether letters of a script without spaces are in a text."""
+    return _RUN.search(text) is not None
+
+
 def split_runs(word: str) -> list[str]:
     """The words in what stands between spaces: itself, or its parts in a script without spaces. Without the package that
     finds words of the script, a stray run of it is one word; a text in that language is refused (`need_segmenter`)."""
