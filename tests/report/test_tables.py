@@ -90,6 +90,6 @@ def test_comparisons_say_how_they_were_tested():
     assert "McNemar" in note and "all 2 tests" in note and "Holm" in note
     primary = tested.model_copy(update={"metric": PRIMARY, "tests": 2})
     *_, note = comparison_lines([primary, tested.model_copy(update={"tests": 22})])
-    assert "corrected (Holm) among the 2 of in character, the primary score, and the other 22." in note
+    assert "corrected (Holm) in two families: 2 of in character, 22 of all other scores." in note
     old = comparison_lines([known.model_copy(update={"verdict": "tie"})])  # of an older version
     assert old == ["ppo - sft, consistency, same prompts: +0.050 [0.010, 0.090], tie."]

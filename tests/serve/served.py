@@ -18,6 +18,7 @@ from test_roles import load, scramble
 
 from selfsame.cards.card import make_card
 from selfsame.config import load_config
+from selfsame.model.roles import Roles
 from selfsame.rollout.engine import RolloutEngine
 from selfsame.rollout.settings import SamplingSettings
 from selfsame.serve.api import make_app
@@ -37,7 +38,7 @@ MIKA = make_card(
 )
 PLAIN, TALKER = "tiny:base", "tiny:sft"
 CHARACTER = "tiny:sft@mika"
-APART: WeakKeyDictionary[Hub, Any] = WeakKeyDictionary()
+APART: WeakKeyDictionary[Hub, Roles] = WeakKeyDictionary()
 """The same roles again: those of a hub are its scheduler's, which may be in the middle of a step."""
 
 
@@ -51,7 +52,7 @@ def tiny_hub(folder: Any, most_tokens: int | None = None) -> Hub:
     return hub
 
 
-def _roles(folder: Any) -> Any:
+def _roles(folder: Any) -> Roles:
     roles = load(folder)
     for seed, role in enumerate(("sft", "reward"), 1):
         roles.add(role)

@@ -3,10 +3,10 @@ yes/no scores McNemar's exact test.
 
 Several comparisons are made at once (metrics, pairs of systems), and of twenty ties one would look like a difference at
 5 %. So the p-values are corrected (Holm 1979): those of *in character*, the primary score, for each other alone, and those
-of all other scores together, as trials correct primary and secondary endpoints. A difference of a yes/no score counts only
-where its interval excludes 0 and the corrected p-value is below 1 - confidence. McNemar's test takes prompts as
-independent, the interval resamples whole dialogues: each sees what the other does not. Scores that are no yes or no have
-the interval alone, which is not corrected."""
+of all other scores together. A false alarm has a chance of at most 5 % in each of the two families. A difference of a
+yes/no score counts only where its interval excludes 0 and the corrected p-value is below 1 - confidence. McNemar's test
+takes prompts as independent, the interval resamples whole dialogues: each sees what the other does not. Scores that are no
+yes or no have the interval alone, which is not corrected."""
 
 from __future__ import annotations
 
@@ -85,11 +85,11 @@ def compare_replies(pairs: Sequence[Paired], bootstrap: Bootstrap) -> list[Compa
 
 
 def with_verdicts(found: Sequence[ComparisonRecord], bootstrap: Bootstrap) -> list[ComparisonRecord]:
-    """Differences with `p_corrected` (Holm, in two families: see the module) and `verdict` added to what each holds."""
-    tested = list(found)
+    """Differences with `p_corrected` (Holm, in two families: see the module), `tests` and `verdict` added."""
+    tested = [record.model_copy(update={"p_corrected": None}) for record in found]
     for of_primary in (True, False):
-        family = [k for k, r in enumerate(found) if r.p is not None and (r.metric == PRIMARY) == of_primary]
-        corrected = holm([found[k].p or 0.0 for k in family])
+        family = {k: r.p for k, r in enumerate(found) if r.p is not None and (r.metric == PRIMARY) == of_primary}
+        corrected = holm([*family.values()])
         count = sum(not math.isnan(p) for p in corrected)
         for k, p in zip(family, corrected, strict=True):
             tested[k] = found[k].model_copy(update={"p_corrected": p, "tests": count})

@@ -184,7 +184,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _differences(recipes: Recipes) -> tuple[list[SharedPrompts], list[ComparisonRecord]]:
-    """Each recipe against the first; p-values are corrected for all of these differences together."""
+    """Each recipe against the first; p-values are corrected as in `with_verdicts`."""
     from selfsame.comparing.pairs import with_verdicts
     from selfsame.comparing.seeds import compare_recipes
     from selfsame.metrics.statistics import Bootstrap

@@ -160,7 +160,7 @@ def loops(reply: str, ratio: float, rng: random.Random) -> Iterator[str]:
             continue
         start = rng.randint(0, min(len(tokens) - width, longest - 3 * width))
         length = rng.randint(max(start + 3 * width, int(len(tokens) / ratio)), longest)
-        phrase = [token.rstrip(".!?。！？") for token in tokens[start : start + width]]
+        phrase = [_without_stop(token) for token in tokens[start : start + width]]
         yield _joined((tokens[:start] + phrase * length)[:length])
 
 
@@ -172,12 +172,18 @@ def _pieces(text: str) -> list[str]:
     return [part if k else space + part for word in spaced for k, part in enumerate(split_runs(word))]
 
 
+def _without_stop(piece: str) -> str:
+    """Itself where nothing else is in it, as in "i like dogs ."."""
+    bare = piece.rstrip(".!?。！？")
+    return bare if bare.strip() else piece
+
+
 def _joined(pieces: Sequence[str]) -> str:
-    """The text of pieces in any order: two words never become one, except in a script without spaces."""
-    text = ""
+    """The text of pieces in any order. In a text with spaces, two words never become one, except in a script without."""
+    text, spaced = "", any(piece.startswith(" ") for piece in pieces)
     for piece in pieces:
-        apart = piece.startswith(" ") or not text or is_unspaced(text[-1] + piece[:1])
-        text += piece if apart else f" {piece}"
+        glues = spaced and text and not piece.startswith(" ") and not is_unspaced(text[-1] + piece[0])
+        text += f" {piece}" if glues else piece
     return text.strip()
 
 

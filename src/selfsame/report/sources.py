@@ -22,9 +22,13 @@ def correction_of(records: Sequence[ComparisonRecord]) -> str:
     """Say for which tests the p-values of comparisons were corrected; nothing where nothing was tested."""
     tested = [record for record in records if finite(record.p_corrected) is not None]
     families = {record.metric == PRIMARY: record.tests for record in tested if record.tests}
-    if len(families) < 2:
-        return f"corrected for all {len(tested)} tests here (Holm)" if tested else ""
-    return f"corrected (Holm) among the {families[True]} of in character, the primary score, and the other {families[False]}"
+    if len(families) == 2:
+        return (
+            f"corrected (Holm) in two families: {families[True]} of in character, {families[False]} of all other scores"
+        )
+    if len(tested) < 2:
+        return "a single test" if tested else ""
+    return f"corrected for all {len(tested)} tests here (Holm)"
 
 
 def test_note(records: Sequence[ComparisonRecord], test: str = "McNemar's exact test") -> str:

@@ -44,7 +44,7 @@ class ComparisonRecord(PairRecord):
         runs: how many of either there are, where one is of several seeds.
         lowest: difference of any two of those.
         p_corrected: for all tests of its family (Holm): the primary score's, or those of all other scores.
-        tests: how many the family has; None: not tested, or a record of a version that corrected for all tests together.
+        tests: how many the family has; None: there is no p, or the version corrected for all tests together.
         verdict: higher, lower, tie or unknown.
     """
 
