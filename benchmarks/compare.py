@@ -222,8 +222,9 @@ def merged(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         if first["options"] != record["options"]:
             raise SystemExit(f"two records of {record['shape']} were made with different options: make a table of each")
         known = 1 + max((m["round"] for m in first["measurements"]), default=-1)
-        own = {"gemm": record["gemm"]}
-        first["measurements"] += [m | own | {"round": known + m["round"]} for m in record["measurements"]]
+        for m in record["measurements"]:
+            own = {"gemm": record["gemm"], "flops": record["flops"].get(m["case"]), "round": known + m["round"]}
+            first["measurements"].append(m | own)
         first["commits"].append(_commit(record["environment"]) or "unknown")
         first["flops"], first["work"] = ({**first[k], **record[k]} for k in ("flops", "work"))
     return list(found.values())
@@ -240,11 +241,11 @@ def table(record: dict[str, Any]) -> str:
         if not ours:
             continue
         seconds = statistics.fmean(s for m in ours.values() for s in m["seconds"])
-        amount, flops = record["work"][case.name], record["flops"][case.name]
-        shares = [
-            flops / statistics.fmean(m["seconds"]) / m.get("gemm", record["gemm"])[m["dtype"]] for m in ours.values()
-        ]
-        share = statistics.fmean(shares)
+        amount, counted = record["work"][case.name], record["flops"][case.name]
+        share = statistics.fmean(
+            (m.get("flops") or counted) / statistics.fmean(m["seconds"]) / m.get("gemm", record["gemm"])[m["dtype"]]
+            for m in ours.values()
+        )
         peers = [_gib(_of(record, case, s).values()) for s in ("default", "best")]
         cells = [
             case.name,

@@ -29,6 +29,11 @@ def test_rounds_of_several_records():
     assert "| 10.0 |" in table(merged([one])[0])
 
 
+def test_the_share_of_the_peak_is_that_of_the_work_which_a_record_counted():
+    early, late = record("a", 2.0, 20.0), record("b", 2.0, 20.0) | {"flops": {CASE: 5e10}}
+    assert ["| 38% |" in table(merged(records)[0]) for records in ([early, late], [late, early])] == [True, True]
+
+
 def test_records_that_cannot_be_one_table():
     with pytest.raises(SystemExit, match="different options"):
         merged([record("a", 1, 1), record("b", 1, 1, steps=3)])
