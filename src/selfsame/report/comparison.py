@@ -174,7 +174,7 @@ def _test_note(comparison: Compared) -> list[str]:
 
 def _brief_note(comparison: Compared) -> str:
     correction = correction_of(comparison.comparisons)
-    p = f", p {correction}, those not shown too" if correction else ""
+    p = f", p {correction}, those not shown too" if correction.startswith("corrected") else ""
     return (
         f"Higher, lower, tie: than the first system on the prompts that both answered{p}; unknown: could not be compared; no"
         " word: not tested. Training time: of the stages that the system needs."
