@@ -45,8 +45,8 @@ def test_a_table_pairs_and_cost(selfsame, runs):
         "p < 0.001, higher.",
         "two:dpo against one:sft, consistency prompt by prompt: wins 20, ties 20, losses 0.",
         "corrected for all 4 tests here (Holm)",
-        "one:ppo: Reward model: ranks 0.750 of 40 held-out pairs rightly (bland 0.80).",
-        "Contradictions are told by rules",
+        "one:ppo: Reward model: ranks 0.750 of 40 held-out pairs correctly (bland 0.80).",
+        "Contradictions are judged by rules",
         "one:ppo 1 min 00 s 1 min 40 s 3 min 20 s 6 min 00 s 2.1 GB",
         "one:sft 1 min 00 s 1 min 00 s 2.1 GB",
         "two:dpo 1 min 00 s 30.0 s 1 min 30 s 2.1 GB",
@@ -142,7 +142,7 @@ def test_what_was_measured_differently_is_told_and_not_compared(selfsame, runs):
     settings = {"sampling": {"temperature": 1.0}, "evaluation": {"confidence": 0.95}, "seed": 0}
     evaluated_run(runs / "other", {"sft": evaluation(HIGH, judge={"name": "another"}, settings=settings)})
     done = selfsame("compare", f"{runs}/one:sft", f"{runs}/other")
-    assert "consistency, contradiction: not compared, told by different judges" in done.out
+    assert "consistency, contradiction: not compared, scored by different judges" in done.out
     assert "Evaluated differently, sampling.temperature: one:sft 0.7, other:sft 1.0." in done.out
     assert "prompt by prompt" not in done.out
 
@@ -172,13 +172,13 @@ def test_a_short_table_of_some_metrics(selfsame, runs):
     assert ppo.startswith("| one:ppo | 0.750 [0.650, 0.850], higher | ") and ppo.endswith(" | 6 min 00 s |")
     assert gold == "| *gold* | 0.900 [0.800, 1.000] | – |  |"
     assert brackets.startswith("In brackets: 95% confidence interval;") and "not tested" in brackets
-    assert judge.startswith("- Contradictions are told by rules")
+    assert judge.startswith("- Contradictions are judged by rules")
 
 
 def test_a_short_table_says_what_does_not_compare(selfsame, runs):
     evaluated_run(runs / "other", {"sft": evaluation(HIGH, judge={"name": "another", "balanced_accuracy": {}})})
     done = selfsame("compare", f"{runs}/one:sft", f"{runs}/other:sft", "--metrics", "consistency")
-    assert done.code == 0 and "not compared" in done.out and "told by another" in done.out
+    assert done.code == 0 and "not compared" in done.out and "judged by another" in done.out
     assert " higher" not in done.out.partition("In brackets")[0]
 
 

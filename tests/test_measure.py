@@ -73,7 +73,7 @@ def test_score(selfsame, tmp_path):
     done = selfsame("score", file, "--judge", "rules", "--json", out)
     assert done.code == 0 and f"{file}:25: reply is not text but 3" in done.err
     for told in ("new: 12 replies, 1 without a word, 12 dialogues or prompts", "(gold)", "(persona recited)",
-                 "(random persona", "Contradictions are told by rules", "Holm"):  # fmt: skip
+                 "(random persona", "Contradictions are judged by rules", "Holm"):  # fmt: skip
         assert told in done.out, told
     assert re.search(r"new - plain, grounding, same prompts: \+0\.833 \[.*\], p 0\.0\d\d, higher", done.out)
     result = json.loads(out.read_text())

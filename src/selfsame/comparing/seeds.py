@@ -57,7 +57,7 @@ def not_comparable(records: Sequence[EvaluationRecord], part: Part = "replies") 
         if any(name not in there for there in scores):
             found[name] = "not measured in all of them"
         elif name in _JUDGED and any(record.judge != records[0].judge for record in records):
-            found[name] = "told by different judges"
+            found[name] = "scored by different judges"
         elif name in _READ and len(readers) > 1:
             found[name] = "read by different readers"
         elif len(same) == 1 and values and max(values) - min(values) > _ALIKE:

@@ -63,7 +63,7 @@ def judge_line(record: JudgeRecord, percent: bool = False) -> str:
     accuracies = record.balanced_accuracy.items()
     known = ", ".join(f"{name.replace('_', ' ')} {_share(value, 2, percent)}" for name, value in accuracies)
     accuracy = f"balanced accuracy on held-out pairs: {known}" if known else "its accuracy is not known"
-    return f"Contradictions are told by {record.name} ({accuracy})."
+    return f"Contradictions are judged by {record.name} ({accuracy})."
 
 
 def reward_line(record: RewardRecord, percent: bool = False) -> str:
@@ -71,7 +71,7 @@ def reward_line(record: RewardRecord, percent: bool = False) -> str:
     by_reason = {n.partition("/")[2].replace("_", " "): v for n, v in record.metrics.items() if "/" in n}
     reasons = ", ".join(f"{name} {_share(value, 2, percent)}" for name, value in by_reason.items())
     accuracy = _share(record.metrics["accuracy"], 3, percent)
-    return f"Reward model: ranks {accuracy} of {record.pairs} held-out pairs rightly ({reasons})."
+    return f"Reward model: ranks {accuracy} of {record.pairs} held-out pairs correctly ({reasons})."
 
 
 def _share(value: float | None, decimals: int, percent: bool) -> str:
